@@ -1,0 +1,111 @@
+"""Name what users import from ipyreconnect; imports the parts, and IPython, only when they are asked for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from ipyreconnect.client import Client as Client
+    from ipyreconnect.errors import AttemptFailed as AttemptFailed
+    from ipyreconnect.errors import CallerError as CallerError
+    from ipyreconnect.errors import ConnectionLost as ConnectionLost
+    from ipyreconnect.errors import ExpectTimeout as ExpectTimeout
+    from ipyreconnect.errors import NotConnected as NotConnected
+    from ipyreconnect.errors import OutboxFull as OutboxFull
+    from ipyreconnect.errors import Overrun as Overrun
+    from ipyreconnect.errors import PeerError as PeerError
+    from ipyreconnect.errors import ReconnectError as ReconnectError
+    from ipyreconnect.errors import ScriptFailed as ScriptFailed
+    from ipyreconnect.errors import SettingsError as SettingsError
+    from ipyreconnect.protocol.delivery import Delivery as Delivery
+    from ipyreconnect.protocol.expect import Match as Match
+    from ipyreconnect.protocol.transcript import Line as Line
+    from ipyreconnect.protocol.transcript import Transcript as Transcript
+    from ipyreconnect.settings import TLS as TLS
+    from ipyreconnect.settings import Heartbeat as Heartbeat
+    from ipyreconnect.settings import KeepAlive as KeepAlive
+    from ipyreconnect.settings import Retry as Retry
+    from ipyreconnect.settings import Secret as Secret
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "TLS",
+    "AttemptFailed",
+    "CallerError",
+    "Client",
+    "ConnectionLost",
+    "Delivery",
+    "ExpectTimeout",
+    "Heartbeat",
+    "KeepAlive",
+    "Line",
+    "Match",
+    "NotConnected",
+    "OutboxFull",
+    "Overrun",
+    "PeerError",
+    "ReconnectError",
+    "Retry",
+    "ScriptFailed",
+    "Secret",
+    "SettingsError",
+    "Transcript",
+    "load_ipython_extension",
+    "unload_ipython_extension",
+]
+
+_HOMES: Final = {
+    "ipyreconnect.client": ("Client",),
+    "ipyreconnect.errors": (
+        "AttemptFailed",
+        "CallerError",
+        "ConnectionLost",
+        "ExpectTimeout",
+        "NotConnected",
+        "OutboxFull",
+        "Overrun",
+        "PeerError",
+        "ReconnectError",
+        "ScriptFailed",
+        "SettingsError",
+    ),
+    "ipyreconnect.protocol.delivery": ("Delivery",),
+    "ipyreconnect.protocol.expect": ("Match",),
+    "ipyreconnect.protocol.transcript": ("Line", "Transcript"),
+    "ipyreconnect.settings": ("TLS", "Heartbeat", "KeepAlive", "Retry", "Secret"),
+}
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
+
+
+if not TYPE_CHECKING:  # a type checker takes any name as good once it sees a module's __getattr__
+
+    def __getattr__(name):
+        """Import a public name on first use, so that `import ipyreconnect` costs next to nothing."""
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(home), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | _HOME_OF.keys())
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register the magics, on ``%load_ext ipyreconnect``."""
+    from ipyreconnect.jupyter.magics import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Stop every connection that the magics started and take the magics away, on ``%unload_ext ipyreconnect``."""
+    from ipyreconnect.jupyter.magics import unload
+
+    unload(shell)

@@ -1,0 +1,329 @@
+"""Read an address as users write it, and know the protocols behind the schemes; looks up no names."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from types import MappingProxyType
+from typing import Final, Literal
+from urllib.parse import quote, unquote
+
+from ipyreconnect.errors import SettingsError
+
+__all__ = ["PROFILES", "Address", "Dialect", "Framing", "Profile", "TLSMode", "parse_address"]
+
+Framing = Literal["lines", "announced", "raw"]
+Dialect = Literal["imap", "smtp", "pop3", "nntp"]
+
+MAX_UNIX_PATH: Final = 107
+"""Bytes; Linux's sun_path holds 108 with its closing NUL (unix(7))."""
+
+MAX_HOST: Final = 253
+"""Characters; the longest name that fits into a DNS message (RFC 1035, 2.3.4)."""
+
+_EXAMPLES: Final = "write host:port, or a URL such as imaps://imap.example.org"
+
+
+class TLSMode(Enum):
+    """Say when a connection becomes encrypted: never, from its first byte, or after a command."""
+
+    NONE = "none"
+    IMPLICIT = "implicit"
+    STARTTLS = "starttls"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Know what a protocol's users would otherwise have to say; every item can be overridden.
+
+    :param name: the scheme
+    :param port: the default port; 0: the address must name one
+    :param tls: when the connection becomes encrypted
+    :param eol: the line end added to each line sent
+    :param framing: how the received bytes are cut into lines
+    :param announce: with the framing ``announced``: finds, in a line without its end, the count of raw bytes
+        that follow (group 1)
+    :param heartbeat: the protocol's harmless line, without line end, or None. It is only ever sent when the user
+        asks for a heartbeat: a line nobody typed is noise in a session of exploring
+    :param replies: pairs of a pattern and a template (as for ``re.Match.expand``, without line end) to answer
+        what the server asks every client, or it closes
+    :param dialect: how STARTTLS is spoken; None: not at all
+    """
+
+    name: str
+    port: int
+    tls: TLSMode = TLSMode.NONE
+    eol: bytes = b"\r\n"
+    framing: Framing = "lines"
+    announce: re.Pattern[bytes] | None = None
+    heartbeat: str | None = None
+    replies: tuple[tuple[bytes, bytes], ...] = ()
+    dialect: Dialect | None = None
+
+
+# RFC 9051, 4.3: a literal's {n} (or {n+} of RFC 7888, or ~{n} of RFC 3516) ends its line, and stands after a
+# space or an opening parenthesis; a response's rest after a literal may consist of the next one's {n} alone.
+_IMAP_LITERAL: Final = re.compile(rb"(?<![^ (])~?\{([0-9]{1,19})\+?\}\Z")
+
+# RESP2 and RESP3: bulk string, bulk error, verbatim string. The null string $-1 announces nothing.
+_RESP_BULK: Final = re.compile(rb"\A[$!=]([0-9]{1,19})\Z")
+
+# NATS client protocol: the last field is the count of payload (HMSG: of headers and payload) bytes.
+_NATS_MESSAGE: Final = re.compile(rb"\AH?MSG[ \t].*[ \t]([0-9]{1,19})[ \t]*\Z", re.IGNORECASE | re.DOTALL)
+
+# RFC 2812, 3.7.2, behind the tags and the source that a server may put in front (RFC 1459, 2.3.1; IRCv3).
+_IRC_PING: Final = (rb"^(?:@\S+ +)?(?::\S+ +)?PING (.*)", rb"PONG \1")
+_NATS_PING: Final = (rb"^PING[ \t]*$", rb"PONG")
+
+_CATALOGUE: Final = (
+    Profile("tcp", 0),
+    Profile("tls", 0, TLSMode.IMPLICIT),
+    # A bare line feed: local services often take a carriage return for a part of the line.
+    Profile("unix", 0, eol=b"\n"),
+    Profile("imap", 143, framing="announced", announce=_IMAP_LITERAL, dialect="imap"),
+    Profile("imaps", 993, TLSMode.IMPLICIT, framing="announced", announce=_IMAP_LITERAL, dialect="imap"),
+    Profile("smtp", 25, heartbeat="NOOP", dialect="smtp"),
+    Profile("smtps", 465, TLSMode.IMPLICIT, heartbeat="NOOP", dialect="smtp"),
+    Profile("submission", 587, TLSMode.STARTTLS, heartbeat="NOOP", dialect="smtp"),
+    Profile("pop3", 110, heartbeat="NOOP", dialect="pop3"),
+    Profile("pop3s", 995, TLSMode.IMPLICIT, heartbeat="NOOP", dialect="pop3"),
+    Profile("nntp", 119, heartbeat="DATE", dialect="nntp"),
+    Profile("nntps", 563, TLSMode.IMPLICIT, heartbeat="DATE", dialect="nntp"),
+    Profile("irc", 6667, heartbeat="PING :ipyreconnect", replies=(_IRC_PING,)),
+    Profile("ircs", 6697, TLSMode.IMPLICIT, heartbeat="PING :ipyreconnect", replies=(_IRC_PING,)),
+    Profile("redis", 6379, framing="announced", announce=_RESP_BULK, heartbeat="PING"),
+    Profile("rediss", 6379, TLSMode.IMPLICIT, framing="announced", announce=_RESP_BULK, heartbeat="PING"),
+    Profile(
+        "nats", 4222, framing="announced", announce=_NATS_MESSAGE, heartbeat="PING", replies=(_NATS_PING,)
+    ),
+    Profile("scpi", 5025, eol=b"\n"),
+    Profile("gpsd", 2947, eol=b"\n"),
+    Profile("nmea", 10110),
+)
+
+PROFILES: Final[Mapping[str, Profile]] = MappingProxyType({profile.name: profile for profile in _CATALOGUE})
+"""Every scheme that an address may begin with."""
+
+_TLS_PORTS: Final = {993: "imaps", 995: "pop3s", 465: "smtps", 563: "nntps", 6697: "ircs"}
+"""A bare address on one of these uses TLS from the first byte: nothing else is spoken there (RFC 8314, 3)."""
+
+_PLAIN_OF: Final = {
+    "tls": "tcp",
+    "imaps": "imap",
+    "smtps": "smtp",
+    "pop3s": "pop3",
+    "nntps": "nntp",
+    "ircs": "irc",
+    "rediss": "redis",
+}
+_TLS_OF: Final = {plain: encrypted for encrypted, plain in _PLAIN_OF.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Say where a server is and which protocol it speaks; made by `parse_address`.
+
+    :param scheme: the name of the profile
+    :param host: name or IP address, an IPv6 one without brackets; empty for a Unix socket
+    :param port: 1 to 65535; 0 for a Unix socket
+    :param path: the Unix socket's absolute path; empty otherwise
+    :param profile: what the scheme knows of its protocol
+    :param tls: when the connection becomes encrypted
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    profile: Profile
+    tls: TLSMode
+
+    @property
+    def display(self) -> str:
+        """Return what messages call the server: ``host:port``, ``[v6]:port`` or the socket's path."""
+        return (
+            self.path or f"[{self.host}]:{self.port}"
+            if ":" in self.host
+            else self.path or f"{self.host}:{self.port}"
+        )
+
+    def with_tls(self, mode: TLSMode) -> Address:
+        """Return this address, port and protocol unchanged, with another answer to when it becomes encrypted.
+
+        :raises SettingsError: for STARTTLS in a protocol that has no such command
+        """
+        if mode is TLSMode.STARTTLS and self.profile.dialect is None:
+            dialects = ", ".join(name for name, profile in PROFILES.items() if profile.dialect == name)
+            raise SettingsError(
+                f"{self.scheme} knows no STARTTLS: use a URL of a protocol that does ({dialects}), or --tls"
+            )
+        sibling = (_TLS_OF if mode is TLSMode.IMPLICIT else _PLAIN_OF).get(self.scheme, self.scheme)
+        return replace(self, scheme=sibling, profile=PROFILES[sibling], tls=mode)
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix://{quote(os.fsencode(self.path), safe='/')}"
+        host = f"[{self.host.replace('%', '%25', 1)}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}" + ("" if self.port == self.profile.port else f":{self.port}")
+
+
+def parse_address(text: str) -> Address:
+    """Read ``host:port``, ``host port``, ``[v6]:port``, a URL or ``unix:///path``.
+
+    A bare address on a port that is known for TLS from the first byte (993, 995, 465, 563, 6697) uses it.
+
+    :raises SettingsError: for anything else; it never repeats what may be a password
+    """
+    if not isinstance(text, str):
+        raise SettingsError(f"an address is text, not {type(text).__name__}: {_EXAMPLES}")
+    text = text.strip()
+    if not text:
+        raise SettingsError(f"no address: {_EXAMPLES}")
+    scheme, separator, rest = text.partition("://")
+    if separator:
+        scheme = scheme.lower()
+        if scheme == "unix":
+            return _unix(rest)
+        _refuse_password(rest)  # before any message that would show a part of the text
+        return _url(scheme, rest)
+    if text.lower().startswith("unix:"):
+        return _unix(text[len("unix:") :])
+    _refuse_password(text)
+    return _bare(text)
+
+
+def _refuse_password(text: str) -> None:
+    # Anywhere in the text: a password may hold any character, even those that end a host.
+    if "@" in text:
+        raise SettingsError(
+            "a user name or password does not belong in an address, it would end up in the history: "
+            "leave out everything up to the '@', and log in with a line or an on-connect script"
+        )
+
+
+def _url(scheme: str, rest: str) -> Address:
+    profile = PROFILES.get(scheme)
+    if profile is None:
+        near = difflib.get_close_matches(scheme, PROFILES, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise SettingsError(f"unknown scheme {scheme!r}{hint}: known are {', '.join(PROFILES)}")
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    if rest[len(authority) :] not in ("", "/"):
+        # Not repeated: a query may hold a token.
+        raise SettingsError(f"an address ends after the port: leave out what follows {scheme}://{authority}")
+    host, port = _split(authority, zone_escaped=True)
+    if port is None:
+        if not profile.port:
+            raise SettingsError(f"no port in '{scheme}://{authority}': write {scheme}://{authority}:PORT")
+        number = profile.port
+    else:
+        number = _port(port, host)
+    return Address(scheme, host, number, "", profile, profile.tls)
+
+
+def _bare(text: str) -> Address:
+    words = text.split()
+    if len(words) == 2:
+        host, port = _host(words[0], zone_escaped=False), words[1]
+    elif len(words) == 1:
+        host, found = _split(text, zone_escaped=False)
+        if found is None:
+            raise SettingsError(f"no port in {text!r}: {_EXAMPLES}")
+        port = found
+    else:
+        raise SettingsError(
+            f"an address has no spaces but the one between host and port, not {text!r}: {_EXAMPLES}"
+        )
+    number = _port(port, host)
+    profile = PROFILES[_TLS_PORTS.get(number, "tcp")]
+    return Address(profile.name, host, number, "", profile, profile.tls)
+
+
+def _unix(rest: str) -> Address:
+    if not rest.startswith("/"):
+        raise SettingsError("a Unix socket's address needs an absolute path: write unix:///path/to/socket")
+    path = "/" + unquote(rest, errors="surrogateescape").lstrip("/")
+    if "\0" in path:
+        raise SettingsError("a Unix socket's path cannot hold a NUL")
+    if path == "/":
+        raise SettingsError("no path in the address: write unix:///path/to/socket")
+    if len(os.fsencode(path)) > MAX_UNIX_PATH:
+        raise SettingsError(
+            f"a Unix socket's path has at most {MAX_UNIX_PATH} bytes, this one is longer: {path}"
+        )
+    profile = PROFILES["unix"]
+    return Address("unix", "", 0, path, profile, profile.tls)
+
+
+def _split(authority: str, *, zone_escaped: bool) -> tuple[str, str | None]:
+    """Part a host from its port; None where there is no port."""
+    if authority.startswith("["):
+        inside, bracket, behind = authority[1:].partition("]")
+        if not bracket or (behind and not behind.startswith(":")):
+            raise SettingsError(
+                f"brackets hold an IPv6 address and the port follows, as in [::1]:993, not {authority!r}"
+            )
+        if ":" not in inside:
+            raise SettingsError(f"only an IPv6 address stands in brackets, as in [::1]:993, not {inside!r}")
+        return _host(inside, zone_escaped=zone_escaped), behind[1:] or None
+    if authority.count(":") > 1:
+        raise SettingsError(f"an IPv6 address needs brackets, as in [::1]:993, not {authority!r}")
+    host, _, port = authority.partition(":")
+    return _host(host, zone_escaped=zone_escaped), port or None
+
+
+def _port(text: str, host: str) -> int:
+    if not re.fullmatch("[0-9]+", text):
+        hint = f"write {text}://{host}" if text in PROFILES else "write a number from 1 to 65535"
+        raise SettingsError(f"port {text!r} is not a number: {hint}")
+    digits = text.lstrip("0")
+    if not digits or len(digits) > 5 or int(digits) > 65535:
+        shown = text if len(text) <= 20 else f"{text[:20]}…"
+        raise SettingsError(f"port {shown} is out of range: write a number from 1 to 65535")
+    return int(digits)
+
+
+def _host(text: str, *, zone_escaped: bool) -> str:
+    """Return a host's canonical spelling; `zone_escaped`: a URL writes a zone's % as %25 (RFC 6874)."""
+    if not text:
+        raise SettingsError(f"no host in the address: {_EXAMPLES}")
+    if ":" in text:
+        return _ipv6(text, zone_escaped=zone_escaped)
+    # What no name holds, and what would make a message or a log ambiguous.
+    if re.search(r"[\s\x00-\x20\x7f/\\?#%\[\]<>\"'`{}|^,;()]", text) or not text.isprintable():
+        raise SettingsError(f"{text!r} is not a host name: {_EXAMPLES}")
+    name = text.lower()
+    if re.fullmatch(r"[0-9]+(\.[0-9]+){3}", name):
+        try:
+            return str(ipaddress.IPv4Address(name))
+        except ValueError:
+            raise SettingsError(
+                f"{text!r} is not an IPv4 address: each part is a number from 0 to 255"
+            ) from None
+    try:
+        ascii_name = name.encode("idna")  # as the resolver and the ssl module will
+    except UnicodeError:
+        raise SettingsError(
+            f"{text!r} is not a host name: each part between dots has 1 to 63 characters"
+        ) from None
+    if len(ascii_name.rstrip(b".")) > MAX_HOST:
+        raise SettingsError(f"a host name has at most {MAX_HOST} characters, this one has {len(ascii_name)}")
+    return name
+
+
+def _ipv6(text: str, *, zone_escaped: bool) -> str:
+    number, percent, zone = text.partition("%")
+    if percent and zone_escaped and re.match("25.", zone):
+        zone = zone[2:]
+    try:
+        canonical = ipaddress.IPv6Address(number).compressed
+    except ValueError:
+        raise SettingsError(f"{text!r} is not an IPv6 address: {_EXAMPLES}") from None
+    if percent and not re.fullmatch(r"[A-Za-z0-9_.~@-]+", zone):
+        raise SettingsError(f"the zone behind the % of {text!r} is not the name of a network interface")
+    return canonical + percent + zone

@@ -1,0 +1,408 @@
+"""Hold the user's choices as frozen, validated values; reads certificate files, and never touches the network."""
+
+from __future__ import annotations
+
+import errno
+import hmac
+import math
+import operator
+import os
+import re
+import ssl
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Final, NoReturn, SupportsIndex
+
+from ipyreconnect.errors import SettingsError
+
+__all__ = ["MASK", "TLS", "Heartbeat", "KeepAlive", "Retry", "Secret"]
+
+MASK: Final = "••••"
+"""What stands wherever a secret would be shown; of fixed length, so that not even the secret's length shows."""
+
+MAX_KEEPALIVE_SECONDS: Final = 32767
+"""Linux refuses more for TCP_KEEPIDLE and TCP_KEEPINTVL (MAX_TCP_KEEPIDLE in its net/tcp.h)."""
+
+MAX_KEEPALIVE_COUNT: Final = 127
+"""Linux refuses more for TCP_KEEPCNT (MAX_TCP_KEEPCNT in its net/tcp.h)."""
+
+MIN_PERIOD: Final = 0.01
+"""Seconds; the least wait between two tries or two heartbeats, so that none of them can become a busy loop."""
+
+MAX_PERIOD: Final = 86_400.0
+"""Seconds; a day. Longer is a slip of the pen, and far longer overflows what the system's timers take."""
+
+DEFAULT_RETRY_MAX: Final = 60.0
+"""Seconds; where a growing wait stops growing unless the user says otherwise: someone is watching."""
+
+DEFAULT_HEARTBEAT_EVERY: Final = 60.0
+"""Seconds; below the idle time-outs of home routers and of nearly every server."""
+
+_KEEPALIVE_FORM: Final = (
+    "IDLE/INTERVAL/COUNT, for example 5/3/3 "
+    f"(IDLE and INTERVAL in whole seconds from 1 to {MAX_KEEPALIVE_SECONDS}, "
+    f"COUNT from 1 to {MAX_KEEPALIVE_COUNT}), or 'off'"
+)
+
+
+def _whole(name: str, value: object, low: int, high: int | None, unit: str = "") -> int:
+    """Return `value` as an int of that range, or say in the user's words why it is none."""
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        number = operator.index(value)
+        if low <= number and (high is None or number <= high):
+            return number
+    reach = f"of at least {low}" if high is None else f"from {low} to {high}"
+    raise SettingsError(f"{name} must be a whole number{unit} {reach}, not {value!r}")
+
+
+def _real(name: str, value: object, low: float, high: float, unit: str = "") -> float:
+    """Return `value` as a float of that range, or say in the user's words why it is none."""
+    if isinstance(value, Real) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:  # an int beyond the largest float
+            number = math.inf
+        if low <= number <= high:  # false for NaN
+            return number
+    raise SettingsError(f"{name} must be a number{unit} from {low:g} to {high:g}, not {value!r}")
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise SettingsError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """Say how soon TCP asks an idle peer whether it is still there, and when it gives the peer up.
+
+    :param idle: whole seconds of silence before the first probe, 1 to 32767
+    :param interval: whole seconds between probes, 1 to 32767
+    :param count: unanswered probes after which the peer counts as dead, 1 to 127
+    :param enabled: false leaves a silent peer alone for ever
+    :raises SettingsError: for a value outside of what Linux accepts
+
+    Source: tcp(7), TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT.
+    """
+
+    idle: int = 5
+    interval: int = 3
+    count: int = 3
+    enabled: bool = True
+
+    def __post_init__(self) -> None:
+        seconds = " of seconds"
+        _set(self, "idle", _whole("keepalive idle", self.idle, 1, MAX_KEEPALIVE_SECONDS, seconds))
+        _set(self, "interval", _whole("keepalive interval", self.interval, 1, MAX_KEEPALIVE_SECONDS, seconds))
+        _set(self, "count", _whole("keepalive count", self.count, 1, MAX_KEEPALIVE_COUNT))
+        _flag("keepalive enabled", self.enabled)
+
+    @property
+    def bound(self) -> int:
+        """Tell within how many seconds a dead peer is noticed; 0 when off, which means no bound at all.
+
+        These are also the seconds for TCP_USER_TIMEOUT, where 0 asks for the system's own rule.
+        """
+        return self.idle + self.interval * self.count if self.enabled else 0
+
+    @classmethod
+    def off(cls) -> KeepAlive:
+        """Return the setting that never probes."""
+        return cls(enabled=False)
+
+    @classmethod
+    def parse(cls, text: str) -> KeepAlive:
+        """Read ``IDLE/INTERVAL/COUNT`` (whole seconds, whole seconds, probes) or ``off``.
+
+        :raises SettingsError: with the form and the ranges, for anything else
+        """
+        if not isinstance(text, str):
+            raise SettingsError(f"keepalive must be text of the form {_KEEPALIVE_FORM}, not {text!r}")
+        words = text.strip()
+        if words.lower() == "off":
+            return cls.off()
+        parts = [part.strip() for part in words.split("/")]
+        # At most 9 digits: Python itself refuses to read numbers of thousands of digits.
+        if len(parts) == 3 and all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
+            try:
+                return cls(*map(int, parts))
+            except SettingsError:
+                pass
+        raise SettingsError(f"keepalive {text!r} is not of the form {_KEEPALIVE_FORM}")
+
+    def __str__(self) -> str:
+        return f"{self.idle}/{self.interval}/{self.count}" if self.enabled else "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Say how long to wait between attempts at connecting, and for how many attempts.
+
+    :param delay: seconds before the second attempt, 0.01 to 86400
+    :param factor: what the wait is multiplied with after each further failure, 1 to 100; 1 keeps it constant
+    :param max: seconds that the wait never grows beyond; at least `delay`. None: 60, or `delay` where that is more
+    :param jitter: the share of the wait that chance adds or takes away, 0 to 1, so that many clients of a
+        restarted server do not return in step
+    :param attempts: attempts in a row that may fail before the client gives up; None: as many as it takes
+    :param stable: seconds that a connection must have lasted before its loss starts the count anew
+    :raises SettingsError: for a value out of range
+    """
+
+    delay: float = 2.0
+    factor: float = 1.0
+    max: float | None = None
+    jitter: float = 0.1
+    attempts: int | None = None
+    stable: float = 10.0
+
+    def __post_init__(self) -> None:
+        seconds = " of seconds"
+        _set(self, "delay", _real("retry delay", self.delay, MIN_PERIOD, MAX_PERIOD, seconds))
+        _set(self, "factor", _real("retry factor", self.factor, 1.0, 100.0))
+        _set(self, "jitter", _real("retry jitter", self.jitter, 0.0, 1.0))
+        _set(self, "stable", _real("retry stable", self.stable, 0.0, MAX_PERIOD, seconds))
+        if self.max is not None:
+            _set(self, "max", _real("retry max", self.max, MIN_PERIOD, MAX_PERIOD, seconds))
+            if self.max < self.delay:
+                raise SettingsError(
+                    f"retry max ({self.max:g} s) must not be below the delay ({self.delay:g} s)"
+                )
+        if self.attempts is not None:
+            _set(self, "attempts", _whole("retry attempts", self.attempts, 1, None))
+
+    @property
+    def ceiling(self) -> float:
+        """Tell the seconds that a wait never grows beyond, before jitter."""
+        return max(DEFAULT_RETRY_MAX, self.delay) if self.max is None else self.max
+
+    def wait(self, failures: int, u: float) -> float:
+        """Return the seconds to wait after that many failures in a row.
+
+        :param failures: 1 after the first failure
+        :param u: the caller's randomness, from 0 up to but not including 1; 0.5 adds and takes nothing
+        """
+        try:
+            base = min(self.delay * self.factor ** (failures - 1), self.ceiling)
+        except OverflowError:  # a factor at work for a thousand failures is past any ceiling
+            base = self.ceiling
+        return base * (1.0 + self.jitter * (2.0 * u - 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class TLS:
+    """Say whom to trust and as whom to appear when a connection is encrypted.
+
+    :param verify: false accepts any certificate: nobody knows then who listens in
+    :param cafile: PEM file of the certificate authorities to trust; None: the system's
+    :param cert: PEM file with the client's certificate (and, without `key`, its private key)
+    :param key: PEM file with the private key of `cert`, not encrypted
+    :param server_name: the name to ask for and to verify, where it is not the address's host
+    :param starttls: true begins in plain text and upgrades with the protocol's own command
+    :raises SettingsError: for a value of the wrong type, or a key without its certificate
+    """
+
+    verify: bool = True
+    cafile: str | os.PathLike[str] | None = None
+    cert: str | os.PathLike[str] | None = None
+    key: str | os.PathLike[str] | None = None
+    server_name: str | None = None
+    starttls: bool = False
+
+    def __post_init__(self) -> None:
+        _flag("tls verify", self.verify)
+        _flag("tls starttls", self.starttls)
+        for name in ("cafile", "cert", "key"):
+            _set(self, name, _path(f"tls {name}", getattr(self, name)))
+        if self.key is not None and self.cert is None:
+            raise SettingsError(f"a private key ({self.key}) needs its certificate: give cert too")
+        if self.server_name is not None:
+            _set(self, "server_name", _server_name(self.server_name))
+
+    def context(self) -> ssl.SSLContext:
+        """Read the files and return a client's context: TLS 1.2 or newer, verified unless told otherwise.
+
+        Reads the disk: not for the I/O thread.
+
+        :raises SettingsError: naming the file, for one that is missing, unreadable or not what it should be
+        """
+        if self.cafile is None:
+            context = ssl.create_default_context()
+        else:
+            _readable("CA file", self.cafile)
+            try:
+                context = ssl.create_default_context(cafile=self.cafile)
+            except ssl.SSLError as error:
+                raise SettingsError(
+                    f"CA file {self.cafile} holds no usable certificate ({_explain(error)}): "
+                    "it must be PEM text with -----BEGIN CERTIFICATE-----"
+                ) from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2  # a system-wide OpenSSL setting may allow less
+        if not self.verify:
+            context.check_hostname = False  # first: ssl refuses CERT_NONE while it is on
+            context.verify_mode = ssl.CERT_NONE
+        if self.cert is not None:
+            self._identify(context, self.cert)
+        return context
+
+    def _identify(self, context: ssl.SSLContext, cert: str | os.PathLike[str]) -> None:
+        """Load the client's certificate and key, telling apart what OpenSSL throws together."""
+        _readable("certificate file", cert)
+        keyfile = cert if self.key is None else self.key
+        if self.key is not None:
+            _readable("key file", self.key)
+
+        def ask() -> NoReturn:
+            # Without this, OpenSSL itself would ask on the terminal and wait there.
+            raise SettingsError(
+                f"key file {keyfile} is encrypted: write an unencrypted copy with 'openssl pkey -in FILE -out FILE'"
+            )
+
+        try:
+            context.load_cert_chain(cert, self.key, password=ask)
+        except ssl.SSLError as error:
+            if error.reason == "KEY_VALUES_MISMATCH":
+                raise SettingsError(
+                    f"key file {keyfile} does not belong to certificate file {cert}: give the key that it was made with"
+                ) from error
+            raise SettingsError(
+                f"certificate file {cert}"
+                + (" " if self.key is None else f" with key file {self.key} ")
+                + f"cannot be used ({_explain(error)}): PEM text with -----BEGIN CERTIFICATE----- and its "
+                "-----BEGIN PRIVATE KEY----- is needed"
+            ) from error
+
+
+class Secret:
+    """Carry a value that is sent but never shown: every way to print it gives ``••••``.
+
+    :param value: text (sent as UTF-8) or bytes; not empty
+    :raises SettingsError: for any other value
+    """
+
+    __slots__ = ("_value",)
+    _value: bytes
+
+    def __init__(self, value: str | bytes) -> None:
+        if isinstance(value, str):
+            try:
+                value = value.encode()
+            except UnicodeEncodeError:
+                # From None: the original error holds the text.
+                raise SettingsError(
+                    "a secret's text must be encodable as UTF-8: give bytes instead"
+                ) from None
+        if not isinstance(value, bytes):
+            raise SettingsError(f"a secret must be text or bytes, not {type(value).__name__}")
+        if not value:
+            raise SettingsError("a secret must not be empty: there would be nothing to hide")
+        object.__setattr__(self, "_value", value)
+
+    def reveal(self) -> bytes:
+        """Return the bytes that are to be sent."""
+        return self._value
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("a Secret cannot be changed")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError("a Secret cannot be changed")
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK!r})"
+
+    def __format__(self, spec: str) -> str:
+        return MASK  # whatever the width: a padded mask would only invite one that is cut
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._value, other._value)  # the time taken tells nothing about the value
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError("a Secret cannot be pickled: it would be readable in the file")
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Send a line whenever nothing has been sent for a while, so that nobody on the way forgets the connection.
+
+    :param line: text (one line; the line end is added) or bytes (sent as they are)
+    :param every: seconds, 0.01 to 86400
+    :raises SettingsError: for a text with a line break, no bytes at all, or a period out of range
+    """
+
+    line: bytes | str
+    every: float = DEFAULT_HEARTBEAT_EVERY
+
+    def __post_init__(self) -> None:
+        if isinstance(self.line, str):
+            if "\r" in self.line or "\n" in self.line:
+                raise SettingsError(f"a heartbeat is one line, without a line break: {self.line!r}")
+        elif not isinstance(self.line, bytes):
+            raise SettingsError(f"a heartbeat's line must be text or bytes, not {self.line!r}")
+        elif not self.line:
+            raise SettingsError("a heartbeat of no bytes sends nothing: give a line")
+        _set(self, "every", _real("heartbeat every", self.every, MIN_PERIOD, MAX_PERIOD, " of seconds"))
+
+
+def _set(value: object, name: str, field: object) -> None:
+    """Store a normalised field in a frozen dataclass that is still being made."""
+    object.__setattr__(value, name, field)
+
+
+def _path(name: str, value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, str | os.PathLike):
+        path = os.fspath(value)
+        if isinstance(path, str) and path and "\0" not in path:
+            return os.path.expanduser(path)
+    raise SettingsError(f"{name} must be the path of a file, not {value!r}")
+
+
+def _server_name(name: object) -> str:
+    """Return a name that TLS can ask for; the ssl module would refuse others much later, and less clearly."""
+    if isinstance(name, str) and name and not name.startswith(".") and "\0" not in name:
+        try:
+            name.encode("idna")
+        except UnicodeError:
+            pass
+        else:
+            return name
+    raise SettingsError(f"tls server_name must be a host name such as mail.example.org, not {name!r}")
+
+
+def _readable(what: str, path: str | os.PathLike[str]) -> None:
+    """Refuse a file that cannot be read, with its name: ssl's own errors leave the name out."""
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except OSError as error:
+        match error.errno:
+            case errno.ENOENT | errno.ENOTDIR:
+                advice = "does not exist: check the path"
+            case errno.EACCES | errno.EPERM:
+                advice = "may not be read by you: check its permissions"
+            case errno.EISDIR:
+                advice = "is a folder: name a PEM file in it"
+            case _:
+                advice = f"cannot be read: {error.strerror}"
+        raise SettingsError(f"{what} {os.fspath(path)} {advice}") from error
+
+
+def _explain(error: ssl.SSLError) -> str:
+    """Put OpenSSL's symbol into words: NO_CERTIFICATE_OR_CRL_FOUND becomes 'no certificate or crl found'."""
+    return (error.reason or str(error)).replace("_", " ").lower()
