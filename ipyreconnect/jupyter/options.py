@@ -1,0 +1,517 @@
+"""Take a magic's own options off its line and leave the rest byte for byte; it runs nothing and asks nobody.
+
+A shell-like splitter would lose runs of blanks and take a `-x` inside the payload for an option, so the
+line is read from the left: options, then the text as it was typed. One table describes every magic; its help,
+its parser and its completion all read that table.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from enum import Enum
+from typing import Any, TypeVar
+
+from IPython.core import magic_arguments as _untyped
+from IPython.core.error import UsageError
+
+BLANKS = " \t"
+QUOTES = "\"'"
+
+EOLS: Mapping[str, bytes] = {"crlf": b"\r\n", "lf": b"\n", "cr": b"\r", "none": b""}
+ENCODINGS = ("utf-8", "iso-8859-1", "iso-8859-15", "windows-1252", "us-ascii", "koi8-r", "shift_jis")
+KEEPALIVES = ("5/3/3", "1/1/2", "30/5/3", "60/10/6", "off")
+
+
+class Kind(Enum):
+    """What an option's value is, for the completion."""
+
+    FLAG = "flag"
+    CONNECTION = "connection"
+    FILE = "file"
+    CHOICE = "choice"
+    FREE = "free"
+
+
+class Layout(Enum):
+    """Where a magic's options may stand."""
+
+    FRONT = "front"
+    """In front of a text that is kept as typed (`%send`)."""
+    ENDS = "ends"
+    """In front of the text or behind it (`%expect REGEX --timeout 5`)."""
+    ANYWHERE = "anywhere"
+    """Among words, in any order (`%connect ADDRESS --name x`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its name, what its value is called, and what it does."""
+
+    name: str
+    help: str
+    metavar: str | None = None
+    kind: Kind = Kind.FLAG
+    values: tuple[str, ...] = ()
+    repeats: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Magic:
+    """One magic: its name, what follows its options, where those may stand, and which it has."""
+
+    name: str
+    layout: Layout
+    options: tuple[Option, ...]
+    operand: str = ""
+    operand_help: str = ""
+
+    def option(self, name: str) -> Option | None:
+        """Find the option of that exact name, or None."""
+        return next((option for option in self.options if option.name == name), None)
+
+
+CONNECTION = Option("-c", "the connection meant, when it is not the latest", "NAME", Kind.CONNECTION)
+FILL = Option(
+    "--fill",
+    "put variables and secrets in: {{name}} is a variable's value, {{?Prompt}} is asked for without echo; "
+    "what was asked for, and values of type Secret, are masked wherever they would show",
+)
+TIMEOUT_HELP = "how long to wait for it, in seconds (default: Reconnect.timeout, 10)"
+
+CONNECT = Magic(
+    "connect",
+    Layout.ANYWHERE,
+    (
+        Option("--name", "what to call the connection (default: its host)", "NAME", Kind.FREE),
+        Option("--tls", "speak TLS from the first byte"),
+        Option("--no-tls", "speak no TLS, also on a port that is known for it"),
+        Option("--starttls", "begin in the clear and change to TLS (imap, smtp, submission, pop3, nntp)"),
+        Option("--no-verify", "accept any certificate: whoever sits in between reads and changes all"),
+        Option("--cafile", "trust the certificates in FILE (PEM) instead of the system's", "FILE", Kind.FILE),
+        Option("--cert", "show this client certificate (PEM)", "FILE", Kind.FILE),
+        Option("--key", "the client certificate's private key (PEM)", "FILE", Kind.FILE),
+        Option(
+            "--server-name", "the name that its certificate must have (default: the host)", "NAME", Kind.FREE
+        ),
+        Option(
+            "--keepalive",
+            "probe a silent peer after IDLE s, every INTERVAL s, COUNT times; or off (default 5/3/3)",
+            "I/I/C|off",
+            Kind.CHOICE,
+            KEEPALIVES,
+        ),
+        Option("--retry", "seconds to wait before connecting again, ± 10 %% (default 2)", "S", Kind.FREE),
+        Option("--retry-factor", "multiply that wait by F after each failure (default 1)", "F", Kind.FREE),
+        Option("--retry-max", "the longest such wait in seconds (default 60)", "S", Kind.FREE),
+        Option("--attempts", "give up after N failures in a row (default: never)", "N", Kind.FREE),
+        Option(
+            "--encoding",
+            "the text's encoding (default: UTF-8, and ISO-8859-1 for a line that is not UTF-8)",
+            "NAME",
+            Kind.CHOICE,
+            ENCODINGS,
+        ),
+        Option("--eol", "what ends a line that is sent: crlf, lf, cr, none", "EOL", Kind.CHOICE, tuple(EOLS)),
+        Option(
+            "--framing",
+            "what one line is: lines, announced (a line and the raw bytes it announces), raw (whatever came)",
+            "KIND",
+            Kind.CHOICE,
+            ("lines", "announced", "raw"),
+        ),
+        Option("--heartbeat", "a line to send whenever nothing was sent for a while", "LINE", Kind.FREE),
+        Option("--heartbeat-every", "how long that while is, in seconds", "S", Kind.FREE),
+        Option(
+            "--reply",
+            "answer a line that matches REGEX with LINE, \\1 being its first group; can be given again "
+            "(write \\= for an = in REGEX)",
+            "REGEX=LINE",
+            Kind.FREE,
+            repeats=True,
+        ),
+        Option("--record", "append every event to FILE as JSON lines", "FILE", Kind.FILE),
+        Option("--ticks", "print a dot a second, 70 a line"),
+        Option("--wait", "how long to wait for the first outcome, in seconds (default 10)", "S", Kind.FREE),
+        Option("--no-panel", "show no panel (notebooks)"),
+        FILL,
+        CONNECTION,
+    ),
+    "ADDRESS",
+    "host:port, 'host port', [v6]:port, a URL such as imaps://imap.example.org or redis://127.0.0.1:6379, "
+    "or unix:///path. Without one, the connections are listed",
+)
+
+SEND = Magic(
+    "send",
+    Layout.FRONT,
+    (
+        CONNECTION,
+        Option("--expect", "wait for a line that matches REGEX and return the Match", "REGEX", Kind.FREE),
+        Option("--timeout", TIMEOUT_HELP, "S", Kind.FREE),
+        Option("--queue", "when not connected, keep the line for up to 60 s and send it once connected"),
+        Option("--bytes", "TEXT has the escapes of a bytes literal (\\x00, \\r\\n); no line end is added"),
+        FILL,
+    ),
+    "TEXT",
+    "the line, sent byte for byte as typed after one blank. Put -- in front of a TEXT that begins with --. "
+    "IPython itself strips blanks at the end of a line and takes a ? there for a question: %%send keeps all",
+)
+
+EXPECT = Magic(
+    "expect",
+    Layout.ENDS,
+    (CONNECTION, Option("--timeout", TIMEOUT_HELP, "S", Kind.FREE)),
+    "REGEX",
+    "a Python regular expression, searched for in every line since the last send or the last match",
+)
+
+KEEPALIVE = Magic(
+    "keepalive",
+    Layout.ANYWHERE,
+    (CONNECTION,),
+    "IDLE/INTERVAL/COUNT",
+    "seconds of silence before the first probe / seconds between probes / unanswered probes that end the "
+    "connection, or off. Without it, what is in force is shown",
+)
+
+PANEL = Magic("panel", Layout.ANYWHERE, (CONNECTION,), "NAME", "the connection (default: the latest)")
+
+STOP = Magic(
+    "stop",
+    Layout.ANYWHERE,
+    (Option("--all", "stop every connection"), CONNECTION),
+    "NAME",
+    "the connection (default: the latest)",
+)
+
+MAGICS: Mapping[str, Magic] = {magic.name: magic for magic in (CONNECT, SEND, EXPECT, KEEPALIVE, PANEL, STOP)}
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_arguments: Any = _untyped
+
+
+def documented(magic: Magic) -> Callable[[_F], _F]:
+    """Give a magic's method the help that `%magic?` shows, made from the table.
+
+    The parser that IPython's decorators attach is used for that help only.
+    """
+
+    def decorate(method: _F) -> _F:
+        decorators = []
+        for option in magic.options:
+            if option.metavar is None:
+                decorators.append(_arguments.argument(option.name, action="store_true", help=option.help))
+            else:
+                decorators.append(_arguments.argument(option.name, metavar=option.metavar, help=option.help))
+        if magic.operand:
+            operand_help = magic.operand_help.replace("%", "%%")
+            decorators.append(_arguments.argument(magic.operand, nargs="?", help=operand_help))
+        for decorator in reversed(decorators):
+            method = decorator(method)
+        documented_method: _F = _arguments.magic_arguments(magic.name)(method)
+        return documented_method
+
+    return decorate
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A magic's line taken apart: its options' values, and the text that was left."""
+
+    magic: Magic
+    rest: str
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def flag(self, name: str) -> bool:
+        """Say whether the option was given."""
+        return name in self.values
+
+    def get(self, name: str) -> str | None:
+        """Give the option's value, or None where it was not given."""
+        found = self.values.get(name)
+        return None if found is None else found[-1]
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Give the values of an option that can be given again, in their order."""
+        return self.values.get(name, ())
+
+    def seconds(self, name: str) -> float | None:
+        """Give the option's value as seconds, at least 0; UsageError when it is no such number."""
+        text = self.get(name)
+        if text is None:
+            return None
+        number = _number(text.removesuffix("s"))
+        if number is None or number < 0:
+            raise UsageError(f"{name} {text!r}: give a number of seconds, such as 10 or 0.5")
+        return number
+
+    def number(self, name: str) -> float | None:
+        """Give the option's value as a positive number; UsageError when it is none."""
+        text = self.get(name)
+        if text is None:
+            return None
+        number = _number(text)
+        if number is None or number <= 0:
+            raise UsageError(f"{name} {text!r}: give a number above 0, such as 1.5")
+        return number
+
+    def count(self, name: str) -> int | None:
+        """Give the option's value as a whole number from 1 on; UsageError when it is none."""
+        text = self.get(name)
+        if text is None:
+            return None
+        if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
+            raise UsageError(f"{name} {text!r}: give a whole number from 1 on")
+        return int(text)
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def parse(magic: Magic, line: str) -> Parsed:
+    """Take `magic`'s options off `line`; UsageError says in one line what is wrong with them.
+
+    `line` is what IPython hands over: everything after the one blank behind the magic's name.
+    """
+    if magic.layout is Layout.ANYWHERE:
+        return _parse_anywhere(magic, line)
+    values: dict[str, tuple[str, ...]] = {}
+    position, ended = 0, False
+    while (word := _word_at(line, position))[1]:
+        begin, text = word
+        if text == "--":
+            position, ended = _after_one_blank(line, begin + 2), True
+            break
+        taken = _take_option(magic, line, begin, text, values)
+        if taken is None:
+            break
+        position = _after_one_blank(line, taken)
+    rest = line[position:]
+    if magic.layout is Layout.ENDS and not ended:
+        rest = _take_from_the_end(magic, rest, values)
+    return Parsed(magic, rest, values)
+
+
+def _parse_anywhere(magic: Magic, line: str) -> Parsed:
+    values: dict[str, tuple[str, ...]] = {}
+    pieces: list[str] = []
+    position = piece_begin = 0
+    while (word := _word_at(line, position))[1]:
+        begin, text = word
+        if text == "--":
+            pieces.append(line[piece_begin:begin])
+            piece_begin = begin + 2
+            break
+        taken = _take_option(magic, line, begin, text, values)
+        if taken is None:
+            position = begin + len(text)
+        else:
+            pieces.append(line[piece_begin:begin])
+            position = piece_begin = taken
+    pieces.append(line[piece_begin:])
+    return Parsed(magic, " ".join(piece.strip() for piece in pieces if piece.strip()), values)
+
+
+def _word_at(line: str, position: int) -> tuple[int, str]:
+    """Give the begin and the text of the next word, '' at the end."""
+    begin = position
+    while begin < len(line) and line[begin] in BLANKS:
+        begin += 1
+    end = begin
+    while end < len(line) and line[end] not in BLANKS:
+        end += 1
+    return begin, line[begin:end]
+
+
+def _after_one_blank(line: str, position: int) -> int:
+    """Skip the one blank that separates; further blanks belong to the text."""
+    return position + 1 if position < len(line) and line[position] in BLANKS else position
+
+
+def _take_option(
+    magic: Magic, line: str, begin: int, word: str, values: dict[str, tuple[str, ...]]
+) -> int | None:
+    """Take the option that begins at `begin`, give the position behind it, or None where the text begins."""
+    if not _looks_like_option(magic, word):
+        return None
+    name, equals, _ = word.partition("=")
+    option = magic.option(name)
+    if option is None:
+        raise UsageError(unknown_option(magic, name))
+    end = begin + len(name)
+    if option.metavar is None:
+        if equals:
+            raise UsageError(f"{name} takes no value: leave {line[end : begin + len(word)]!r} out")
+        value = ""
+    else:
+        if equals:
+            value_begin = end + 1
+        else:
+            value_begin, following = _word_at(line, end)
+            if not following or following == "--" or magic.option(following.partition("=")[0]) is not None:
+                raise UsageError(f"{name} needs a value: {name} {option.metavar}")
+        value, end = _value_at(name, line, value_begin)
+        if not value and option.kind is not Kind.FREE:
+            raise UsageError(f"{name} needs a value: {name} {option.metavar}")
+    if name in values and not option.repeats:
+        raise UsageError(f"{name} is given twice; give it once")
+    values[name] = (*values.get(name, ()), value)
+    return end
+
+
+def _looks_like_option(magic: Magic, word: str) -> bool:
+    if not word.startswith("-") or len(word) < 2:
+        return False
+    if magic.option(word.partition("=")[0]) is not None:
+        return True
+    if magic.layout is Layout.ANYWHERE:
+        return True
+    # In front of a text a word is an option only where it cannot well be anything else: "-1", "-ERR" and
+    # "--- a" are texts that protocols have, "--exepct" is a slip that must not reach the server.
+    return re.match(r"--[A-Za-z]", word) is not None
+
+
+def _value_at(name: str, line: str, begin: int) -> tuple[str, int]:
+    """Read one value: up to the next blank, or between quotes when it begins with one."""
+    if begin < len(line) and line[begin] in QUOTES:
+        quote = line[begin]
+        end = line.find(quote, begin + 1)
+        while end != -1 and end + 1 < len(line) and line[end + 1] not in BLANKS:
+            end = line.find(quote, end + 1)
+        if end == -1:
+            raise UsageError(f"{name}: the quote {quote} is not closed")
+        return line[begin + 1 : end], end + 1
+    end = begin
+    while end < len(line) and line[end] not in BLANKS:
+        end += 1
+    return line[begin:end], end
+
+
+_TAIL = re.compile(
+    r"(?:^|[ \t])(?P<name>--[A-Za-z][\w-]*|-c)(?:=|[ \t]+)(?P<value>\"[^\"]*\"|'[^']*'|[^ \t]+)[ \t]*$"
+)
+_TAIL_WITHOUT_VALUE = re.compile(r"(?:^|[ \t])(?P<name>--[A-Za-z][\w-]*|-c)[ \t]*$")
+
+
+def _take_from_the_end(magic: Magic, rest: str, values: dict[str, tuple[str, ...]]) -> str:
+    while (found := _TAIL.search(rest)) is not None:
+        name, value = found["name"], found["value"]
+        if magic.option(name) is None:
+            raise UsageError(unknown_option(magic, name))
+        if name in values:
+            raise UsageError(f"{name} is given twice; give it once")
+        if value[0] in QUOTES and len(value) > 1:
+            value = value[1:-1]
+        values[name] = (value,)
+        rest = rest[: found.start()]
+    if (found := _TAIL_WITHOUT_VALUE.search(rest)) is not None:
+        option = magic.option(found["name"])
+        if option is None:
+            raise UsageError(unknown_option(magic, found["name"]))
+        raise UsageError(f"{option.name} needs a value: {option.name} {option.metavar}")
+    return rest
+
+
+def unknown_option(magic: Magic, name: str) -> str:
+    """Say that `magic` has no such option, which one may be meant, and how to send such a text."""
+    known = [option.name for option in magic.options]
+    near = suggest(name, known)
+    help_ = f"; did you mean {near}?" if near else f"; it has {', '.join(sorted(known))}."
+    if magic.layout is not Layout.ANYWHERE:
+        what = "send" if magic is SEND else "expect"
+        help_ += f" To {what} it as text: %{magic.name} -- {name}"
+    return f"%{magic.name} has no option {name}{help_}"
+
+
+def suggest(word: str, known: Iterable[str]) -> str | None:
+    """Give the known word that `word` may be a misspelling of, or None."""
+    near = get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
+_ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|([0-7]{1,3})|(.)|$)", re.DOTALL)
+_SIMPLE = {
+    b"\\": b"\\",
+    b"'": b"'",
+    b'"': b'"',
+    b"a": b"\a",
+    b"b": b"\b",
+    b"f": b"\f",
+    b"n": b"\n",
+    b"r": b"\r",
+    b"t": b"\t",
+    b"v": b"\v",
+}
+
+
+def unescape(text: str, encoding: str = "utf-8") -> bytes:
+    r"""Turn a text with the escapes of a Python bytes literal into its bytes.
+
+    Characters beyond ASCII are encoded with `encoding`. UsageError for an escape that Python does not know.
+    """
+
+    def one(match: re.Match[bytes]) -> bytes:
+        if match[1]:
+            return bytes([int(match[1], 16)])
+        if match[2]:
+            value = int(match[2], 8)
+            if value > 255:
+                raise UsageError(f"\\{match[2].decode()} is no byte: octal escapes go up to \\377")
+            return bytes([value])
+        if match[3] in _SIMPLE:
+            return _SIMPLE[match[3]]
+        shown = match[0].decode(encoding, "replace")
+        raise UsageError(
+            f"{shown!r} is no escape: use \\xHH, \\r, \\n, \\t, \\0 and the like, and \\\\ for a backslash"
+        )
+
+    try:
+        raw = text.encode(encoding)
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{text[error.start : error.end]!r} cannot be encoded as {encoding}; write its bytes as \\xHH"
+        ) from None
+    return _ESCAPE.sub(one, raw)
+
+
+def parse_eol(text: str) -> bytes:
+    r"""Read a line end: crlf, lf, cr, none, or escapes such as \r\n; UsageError for anything else."""
+    known = EOLS.get(text.lower())
+    if known is not None:
+        return known
+    if "\\" in text:
+        return unescape(text)
+    raise UsageError(f"--eol {text!r}: give crlf, lf, cr, none or escapes such as \\r\\n")
+
+
+def parse_reply(text: str) -> tuple[bytes, bytes]:
+    r"""Read REGEX=LINE, split at the first = without a backslash in front; UsageError when it is none."""
+    found = re.match(r"((?:[^\\=]|\\.)+)=(.*)\Z", text, re.DOTALL)
+    if found is None:
+        raise UsageError(f"--reply {text!r}: give REGEX=LINE, such as --reply '^PING (.*)=PONG \\1'")
+    pattern = found[1].encode()
+    try:
+        compiled = re.compile(pattern)
+        line = found[2].encode()
+        # Expanding against nothing finds a group in LINE that REGEX does not have, before it is needed.
+        _groups_exist(compiled, line)
+    except re.error as error:
+        raise UsageError(f"--reply {text!r}: bad regular expression: {error}") from None
+    return pattern, line
+
+
+def _groups_exist(pattern: re.Pattern[bytes], template: bytes) -> None:
+    for number in re.findall(rb"\\(\d{1,2})", template):
+        if int(number) > pattern.groups:
+            raise UsageError(
+                f"--reply: \\{number.decode()} in the LINE, but its REGEX has {pattern.groups} group(s)"
+            )
