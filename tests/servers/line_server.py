@@ -1,4 +1,4 @@
-"""A scriptable line server for tests: it echoes, floods or talks rubbish; it speaks no real protocol.
+r"""A scriptable line server for tests: it echoes, floods or talks rubbish; it speaks no real protocol.
 
 In a test, on a thread of its own (asyncio inside, nothing to await outside)::
 
@@ -7,18 +7,18 @@ In a test, on a thread of its own (asyncio inside, nothing to await outside)::
         ...
         peer = server.peer(0)                        # waits for the first connection
         peer.wait_line(rb"NOOP")                     # waits until the server has read such a line
-        peer.send(b"* hello\\r\\n")                    # from any thread
+        peer.send(b"* hello\r\n")                      # from any thread
         peer.reset()                                 # RST; close(): FIN, drop(): FIN without close_notify
 
 What the server does with a connection is its *behaviour*: a coroutine function that is given the `Peer`.
 When it returns, the connection is closed. Ready-made: `echo`, `mute`, `never_read`, `slam`,
-`slam_with_reset`; made to measure: `greet(b"* OK\\r\\n")`, `answering({rb"(\\S+) NOOP": rb"\\1 OK done"})`,
+`slam_with_reset`; made to measure: `greet(b"* OK\r\n")`, `answering({rb"(\S+) NOOP": rb"\1 OK done"})`,
 `flood(count=1000)`, `endless_line(200 << 20)`, `say(RUBBISH)`. Your own::
 
     async def login_only(peer):
-        peer.send(b"* OK ready\\r\\n")
+        peer.send(b"* OK ready\r\n")
         tag, _ = (await peer.readline()).split(b" ", 1)
-        peer.send(tag + b" OK in\\r\\n")
+        peer.send(tag + b" OK in\r\n")
         await peer.until_closed()
 
 More that a network can do: `server.refuse()` (nobody listens, live connections stay) and `server.listen()`
@@ -275,9 +275,9 @@ def greet(greeting: bytes) -> Behaviour:
 
 
 def answering(answers: Mapping[bytes, bytes], greeting: bytes = b"") -> Behaviour:
-    """Make a behaviour that answers each line by the first pattern that matches it.
+    r"""Make a behaviour that answers each line by the first pattern that matches it.
 
-    `answers` maps a pattern (searched) to a template: ``\\1`` is a group, a missing line end is added, and an
+    `answers` maps a pattern (searched) to a template: ``\1`` is a group, a missing line end is added, and an
     empty template closes the connection. A line that nothing matches stays unanswered.
     """
     compiled = [(re.compile(pattern), template) for pattern, template in answers.items()]
@@ -645,7 +645,8 @@ def main(arguments: list[str] | None = None) -> None:
         context.load_cert_chain(options.cert, options.key)
     behaviour = BEHAVIOURS[options.behaviour](*options.argument)
     with LineServer(behaviour, host=options.host, port=options.port, tls=context) as server:
-        print("listening", server.host, server.port, flush=True)
+        sys.stdout.write(f"listening {server.host} {server.port}\n")
+        sys.stdout.flush()
         sys.stdin.buffer.read()
 
 

@@ -1,0 +1,153 @@
+"""A real IMAP server (pymap) for the tour, in its own process, with a cable that can be pulled; Linux only.
+
+    server = ImapServer().start()      # server.address, server.cafile
+    server.pull_cable()                # not one packet gets through any more, in either direction
+    server.plug_cable()
+    server.deliver("Hello")            # a new message for demouser, password demopass
+    server.stop()
+
+The process is this very file; it ends when it is told to, and also when the notebook's kernel does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import imaplib
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+import trustme
+
+USER, PASSWORD = "demouser", "demopass"
+"""The account that pymap's demonstration data comes with."""
+
+# ip(7) and linux/in.h: a socket with a minimum TTL of 255 silently drops whatever comes in with less, and
+# packets on loopback come with 64. So the socket is deaf, as if its cable were out: it acknowledges nothing.
+IP_MINTTL = 21
+
+
+def cut(port: int, out: bool) -> None:
+    """Pull (or plug) the cable of every socket in this process that has `port` at either end."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            sock = socket.socket(fileno=os.dup(int(name)))
+        except OSError:
+            continue  # not a socket, or closed meanwhile
+        with sock, contextlib.suppress(OSError):
+            ends = [sock.getsockname()]
+            with contextlib.suppress(OSError):  # a listener has no other end
+                ends.append(sock.getpeername())
+            if any(end[1:2] == (port,) for end in ends if isinstance(end, tuple)):
+                sock.setsockopt(socket.IPPROTO_IP, IP_MINTTL, 255 if out else 0)
+
+
+class ImapServer:
+    """The server's process, as the notebook sees it."""
+
+    def start(self) -> Self:
+        """Start the server with a fresh certificate for localhost; return once it listens."""
+        self._folder = Path(tempfile.mkdtemp(prefix="tour-"))
+        authority = trustme.CA()
+        self.cafile = self._folder / "ca.pem"
+        authority.cert_pem.write_to_path(str(self.cafile))
+        pem = self._folder / "server.pem"
+        authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(pem))
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, str(pem)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        try:
+            self.host, self.port = "localhost", int(self._answer())
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    @property
+    def address(self) -> str:
+        """What to give to %connect."""
+        return f"imaps://{self.host}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._process.pid
+
+    def pull_cable(self) -> None:
+        """Cut both ends at once: from now on this machine and "the server" do not hear each other."""
+        self._tell("pull")
+        cut(self.port, True)
+
+    def plug_cable(self) -> None:
+        """Let both ends hear each other again."""
+        cut(self.port, False)
+        self._tell("plug")
+
+    def deliver(self, subject: str) -> None:
+        """Put a new message into the demonstration account's inbox, as another client would."""
+        trust = ssl.create_default_context(cafile=self.cafile)
+        with imaplib.IMAP4_SSL(self.host, self.port, ssl_context=trust) as mail:
+            mail.login(USER, PASSWORD)
+            mail.append("INBOX", "", "", f"Subject: {subject}\r\n\r\n{subject}!\r\n".encode())
+
+    def stop(self) -> None:
+        """End the process and remove its certificate."""
+        self._process.kill()
+        self._process.communicate()
+        shutil.rmtree(self._folder)
+
+    def _tell(self, word: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(word + "\n")
+        self._process.stdin.flush()
+        self._answer()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the IMAP server ended; is pymap installed?")
+        return line
+
+
+async def serve(pem: str) -> None:
+    """Be the server: pymap over TLS on a free port, told by standard input when its cable is out."""
+    from pymap.backend.dict import DictBackend
+    from pymap.imap import IMAPServer, IMAPService
+    from proxyprotocol.noop import ProxyProtocolNoop
+    from proxyprotocol.reader import ProxyProtocolReader
+
+    parser = argparse.ArgumentParser()
+    IMAPService.add_arguments(parser)
+    DictBackend.add_subparser("dict", parser.add_subparsers())
+    options = parser.parse_args(
+        ["--no-tls", "dict", "--demo-data"], argparse.Namespace(debug=False, passlib_cfg=None)
+    )
+    backend, config = await DictBackend.init(options)
+    config.apply_context()
+
+    # pymap's own command line knows STARTTLS only; here TLS comes first, hence --no-tls above.
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(pem)
+    imap = IMAPServer(backend.login, config)
+    connected: Any = ProxyProtocolReader(ProxyProtocolNoop()).get_callback(imap)
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    print(port, flush=True)
+
+    while word := (await asyncio.to_thread(sys.stdin.readline)).strip():
+        cut(port, word == "pull")
+        print(word, flush=True)
+    os._exit(0)  # the kernel is gone, and nobody waits for a goodbye
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1]))
