@@ -7,7 +7,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import Final, Literal
@@ -48,8 +48,8 @@ class Profile:
     :param framing: how the received bytes are cut into lines
     :param announce: with the framing ``announced``: finds, in a line without its end, the count of raw bytes
         that follow (group 1)
-    :param heartbeat: the protocol's harmless line, without line end, or None. It is only ever sent when the user
-        asks for a heartbeat: a line nobody typed is noise in a session of exploring
+    :param heartbeat: the protocol's harmless line, without line end, or None; only sent when the user asks
+        for a heartbeat and says how often: a line that nobody typed is noise in a session of exploring
     :param replies: pairs of a pattern and a template (as for ``re.Match.expand``, without line end) to answer
         what the server asks every client, or it closes
     :param dialect: how STARTTLS is spoken; None: not at all
@@ -121,7 +121,7 @@ _PLAIN_OF: Final = {
     "ircs": "irc",
     "rediss": "redis",
 }
-_TLS_OF: Final = {plain: encrypted for encrypted, plain in _PLAIN_OF.items()}
+_TLS_OF: Final = {plain: encrypted for encrypted, plain in _PLAIN_OF.items()} | {"submission": "smtps"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,7 @@ class Address:
     :param path: the Unix socket's absolute path; empty otherwise
     :param profile: what the scheme knows of its protocol
     :param tls: when the connection becomes encrypted
+    :param port_given: whether the user named the port, or the profile did
     """
 
     scheme: str
@@ -142,6 +143,7 @@ class Address:
     path: str
     profile: Profile
     tls: TLSMode
+    port_given: bool = field(default=True, compare=False)
 
     @property
     def display(self) -> str:
@@ -153,7 +155,10 @@ class Address:
         )
 
     def with_tls(self, mode: TLSMode) -> Address:
-        """Return this address, port and protocol unchanged, with another answer to when it becomes encrypted.
+        """Return this address with another answer to when the connection becomes encrypted.
+
+        The protocol stays, and so does a port that the user named; one that the profile chose follows, as
+        from ``imap`` (143) to ``imaps`` (993).
 
         :raises SettingsError: for STARTTLS in a protocol that has no such command
         """
@@ -163,13 +168,15 @@ class Address:
                 f"{self.scheme} knows no STARTTLS: use a URL of a protocol that does ({dialects}), or --tls"
             )
         sibling = (_TLS_OF if mode is TLSMode.IMPLICIT else _PLAIN_OF).get(self.scheme, self.scheme)
-        return replace(self, scheme=sibling, profile=PROFILES[sibling], tls=mode)
+        profile = PROFILES[sibling]
+        port = self.port if self.port_given else profile.port
+        return replace(self, scheme=sibling, port=port, profile=profile, tls=mode)
 
     def __str__(self) -> str:
         if self.path:
             return f"unix://{quote(os.fsencode(self.path), safe='/')}"
         host = f"[{self.host.replace('%', '%25', 1)}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}" + ("" if self.port == self.profile.port else f":{self.port}")
+        return f"{self.scheme}://{host}" + (f":{self.port}" if self.port_given else "")
 
 
 def parse_address(text: str) -> Address:
@@ -223,7 +230,7 @@ def _url(scheme: str, rest: str) -> Address:
         number = profile.port
     else:
         number = _port(port, host)
-    return Address(scheme, host, number, "", profile, profile.tls)
+    return Address(scheme, host, number, "", profile, profile.tls, port_given=port is not None)
 
 
 def _bare(text: str) -> Address:
@@ -233,7 +240,7 @@ def _bare(text: str) -> Address:
     elif len(words) == 1:
         host, found = _split(text, zone_escaped=False)
         if found is None:
-            raise SettingsError(f"no port in {text!r}: {_EXAMPLES}")
+            raise SettingsError(f"no port in {text!r}: write {host}:PORT, or a URL such as imaps://{host}")
         port = found
     else:
         raise SettingsError(
@@ -257,7 +264,7 @@ def _unix(rest: str) -> Address:
             f"a Unix socket's path has at most {MAX_UNIX_PATH} bytes, this one is longer: {path}"
         )
     profile = PROFILES["unix"]
-    return Address("unix", "", 0, path, profile, profile.tls)
+    return Address("unix", "", 0, path, profile, profile.tls, port_given=False)
 
 
 def _split(authority: str, *, zone_escaped: bool) -> tuple[str, str | None]:

@@ -1,4 +1,4 @@
-"""Name what can go wrong, with the caller's faults and the peer's faults kept apart; nothing is raised here."""
+"""Name what can go wrong, the caller's faults and the peer's apart; decides nothing and raises nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hold the user's choices as frozen, validated values; reads certificate files, and never touches the network."""
+"""Hold the user's choices as frozen, validated values; reads certificate files, and touches no network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ipyreconnect.errors import SettingsError
 __all__ = ["MASK", "TLS", "Heartbeat", "KeepAlive", "Retry", "Secret"]
 
 MASK: Final = "••••"
-"""What stands wherever a secret would be shown; of fixed length, so that not even the secret's length shows."""
+"""What stands wherever a secret would be shown; of one length, so that not even the secret's length shows."""
 
 MAX_KEEPALIVE_SECONDS: Final = 32767
 """Linux refuses more for TCP_KEEPIDLE and TCP_KEEPINTVL (MAX_TCP_KEEPIDLE in its net/tcp.h)."""
@@ -27,7 +27,7 @@ MAX_KEEPALIVE_COUNT: Final = 127
 """Linux refuses more for TCP_KEEPCNT (MAX_TCP_KEEPCNT in its net/tcp.h)."""
 
 MIN_PERIOD: Final = 0.01
-"""Seconds; the least wait between two tries or two heartbeats, so that none of them can become a busy loop."""
+"""Seconds; the least wait between two tries or two heartbeats, so that neither becomes a busy loop."""
 
 MAX_PERIOD: Final = 86_400.0
 """Seconds; a day. Longer is a slip of the pen, and far longer overflows what the system's timers take."""
@@ -141,7 +141,7 @@ class Retry:
 
     :param delay: seconds before the second attempt, 0.01 to 86400
     :param factor: what the wait is multiplied with after each further failure, 1 to 100; 1 keeps it constant
-    :param max: seconds that the wait never grows beyond; at least `delay`. None: 60, or `delay` where that is more
+    :param max: seconds that the wait never grows beyond, at least `delay`; None: 60, or `delay` if longer
     :param jitter: the share of the wait that chance adds or takes away, 0 to 1, so that many clients of a
         restarted server do not return in step
     :param attempts: attempts in a row that may fail before the client gives up; None: as many as it takes
@@ -255,7 +255,8 @@ class TLS:
         def ask() -> NoReturn:
             # Without this, OpenSSL itself would ask on the terminal and wait there.
             raise SettingsError(
-                f"key file {keyfile} is encrypted: write an unencrypted copy with 'openssl pkey -in FILE -out FILE'"
+                f"key file {keyfile} is encrypted: "
+                f"write an unencrypted copy with 'openssl pkey -in {keyfile} -out COPY'"
             )
 
         try:
@@ -263,7 +264,8 @@ class TLS:
         except ssl.SSLError as error:
             if error.reason == "KEY_VALUES_MISMATCH":
                 raise SettingsError(
-                    f"key file {keyfile} does not belong to certificate file {cert}: give the key that it was made with"
+                    f"key file {keyfile} does not belong to certificate file {cert}: "
+                    "give the key that the certificate was made with"
                 ) from error
             raise SettingsError(
                 f"certificate file {cert}"
@@ -337,7 +339,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Send a line whenever nothing has been sent for a while, so that nobody on the way forgets the connection.
+    """Send a line after each period of sending nothing, so that nobody on the way forgets the connection.
 
     :param line: text (one line; the line end is added) or bytes (sent as they are)
     :param every: seconds, 0.01 to 86400
