@@ -1,0 +1,355 @@
+"""Cut received bytes into logical lines, announced or raw; plain lines are the transcript's to cut."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from ipyreconnect.errors import CallerError, SettingsError
+
+if TYPE_CHECKING:
+    from ipyreconnect.address import Profile
+
+LINE_LIMIT = 1 << 20
+"""Longest logical line that is kept in one piece, in bytes.
+
+1 MiB: a mail without attachments and nearly every Redis or NATS value fits, a regular expression over it
+still takes only milliseconds, and a hundred servers that each send a line without end take 100 MiB.
+"""
+
+ANNOUNCEMENT = re.compile(rb"^(?:[$=!]|H?MSG[ \t].*[ \t]|.*\{)(\d+)(?:\+?\})?$")
+"""Announcements of three protocols, for ``framing="announced"`` where the profile names none.
+
+IMAP literals (RFC 9051, section 4.3; RFC 7888; ``~{n}`` of RFC 3516), Redis bulk and verbatim strings and
+bulk errors (RESP2 and RESP3), NATS messages with and without headers.
+"""
+
+FRAMINGS = ("lines", "announced", "raw")
+"""The framings that go by a name."""
+
+# A number of more digits (an exabyte and above) is no size: nobody waits for it, and int() refuses thousands.
+_MAX_DIGITS = 18
+
+# Of a line that is too long to be held, and of what follows announced bytes, only these last bytes are
+# searched for an announcement: the longest one that may end such a line, "{" 18 digits "+}", is far shorter.
+_WINDOW = 64
+
+# How far beyond the limit a line must be before a fragment of it is given out. It leaves a whole window and a
+# line end behind, so that where fragments end depends on the bytes alone and never on how they were split.
+_SLACK = 2 * _WINDOW
+
+# Punctuation that means itself at the beginning of a regular expression.
+_PLAIN = b"!\"#%&',-/:;<=>@_`~{}"
+
+
+@runtime_checkable
+class Feeds(Protocol):
+    """What a user's framing must offer; a `finish() -> list[bytes]` is called when a connection has ended."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take what was received; return the logical lines that it completes, without their line ends."""
+
+
+class Framer(Protocol):
+    """A framing in use: bytes in, logical lines out. Used on the I/O thread only."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take what was received; return the logical lines that it completes, without their line ends."""
+
+    def finish(self) -> list[bytes]:
+        """Return what is incomplete at the end of a connection as fragments, and be ready for the next."""
+
+
+class Fragment(bytes):
+    """A piece of a line that is too long or was never finished; joined they are the line, byte for byte."""
+
+    __slots__ = ()
+
+
+class Raw:
+    """Give what each read brought as one line, unchanged."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the data as one line."""
+        return [data] if data else []
+
+    def finish(self) -> list[bytes]:
+        """Return nothing: no data is ever held back."""
+        return []
+
+
+class Announced:
+    """Join a line that announces n raw bytes, those bytes, and what follows up to the next line end.
+
+    What follows the raw bytes may announce again (IMAP) or be empty (Redis, NATS). The final line end (LF or
+    CRLF) is taken off once; inner ones are kept. A logical line of more than `limit` bytes comes as fragments
+    of `limit` bytes; a line that announces more than `limit` bytes is given out at once, before they arrive.
+    Little more than `limit` bytes are held, and the framing stays in step however much was announced.
+
+    :param pattern: is searched in each line without its line end; the last group that matched is the number
+        of bytes; ``^`` matches only where a logical line begins
+    :param limit: bytes of the longest logical line that comes in one piece
+    :raises SettingsError: the pattern or the limit cannot work
+    """
+
+    def __init__(self, pattern: re.Pattern[bytes], *, limit: int = LINE_LIMIT) -> None:
+        source: object = getattr(pattern, "pattern", None)
+        if not isinstance(source, bytes):
+            raise SettingsError(f"an announcement must be a compiled pattern of bytes, not {pattern!r}")
+        if not pattern.groups:
+            raise SettingsError(f"the announcement {source!r} needs a group for the number of bytes, (\\d+)")
+        if limit < 1:
+            raise SettingsError(f"the longest line must be at least 1 byte, not {limit}")
+        self.limit = limit
+        self._search = pattern.search
+        self._mark = _mark(pattern)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._held = bytearray()  # the logical line in progress, without the fragments that are already out
+        self._raw = 0  # announced bytes still to come
+        self._tail = 0  # bytes of the logical line since its beginning or since its last raw byte
+        self._first = True  # nothing was announced in this logical line yet
+        self._over = False  # fragments of this logical line are already out
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take what was received; return the logical lines that it completes."""
+        lines: list[bytes] = []
+        start = self._consume(data, 0, lines) if self._held or self._raw else 0
+        end = data.rfind(b"\n", start) + 1
+        if not self._mark and start < end:
+            start = self._skip_plain(data, start, end, lines)
+        while start < end:
+            at, stop, number = self._find(data, start, end)
+            if start < at:
+                self._add(split_lines(data[start:at]), at - start, lines)
+            if at == end:
+                start = end
+            else:
+                start = self._take(data, at, stop, number, lines) or self._consume(data, at, lines)
+        if start < len(data):
+            self._consume(data, start, lines)
+        return lines
+
+    def finish(self) -> list[bytes]:
+        """Return the incomplete line as fragments, if there is one, and start anew."""
+        held = bytes(self._held)
+        self._reset()
+        return list(self._pieces(held))
+
+    def _skip_plain(self, data: bytes, start: int, end: int, lines: list[bytes]) -> int:
+        """Take all of data[start:end] if none of its lines announces anything; return how far it got."""
+        if self._number(data[start : data.find(b"\n", start)], first=True) >= 0:
+            return start  # where the first line announces, the next ones will as well: do not cut in vain
+        plain = split_lines(data[start:end])
+        if any(map(self._search, plain)):
+            return start
+        self._add(plain, end - start, lines)
+        return end
+
+    def _find(self, data: bytes, at: int, end: int) -> tuple[int, int, int]:
+        """Find the next line in data[at:end] that announces: where it begins and ends, and how many bytes.
+
+        Where none does, it begins at `end`.
+        """
+        while at < end and (hit := data.find(self._mark, at, end)) >= 0:
+            at = data.rfind(b"\n", at, hit) + 1 or at
+            stop = data.find(b"\n", hit)
+            number = self._number(data[at:stop], first=True)
+            if number >= 0:
+                return at, stop, number
+            at = stop + 1
+        return end, end, -1
+
+    def _take(self, data: bytes, at: int, stop: int, number: int, lines: list[bytes]) -> int:
+        """Take the logical line at data[at], whose first line ends at `stop` and announces `number` bytes.
+
+        Returns where the next one begins; 0, with nothing taken, if this one is not all there or too long.
+        """
+        while number >= 0:
+            rest = stop + 1 + number
+            stop = data.find(b"\n", rest)
+            if stop < 0 or stop - at > self.limit:
+                return 0
+            number = self._number(data[rest:stop], first=False)
+        lines.append(data[at:stop].removesuffix(b"\r"))
+        return stop + 1
+
+    def _consume(self, data: bytes, at: int, lines: list[bytes]) -> int:
+        """Continue the logical line in progress, or begin one, with data[at:]; return where that ends."""
+        size = len(data)
+        while at < size:
+            if self._raw:
+                stop = min(at + self._raw, size)
+                self._raw -= stop - at
+                self._hold(data[at:stop], lines)
+                at = stop
+                continue
+            stop = data.find(b"\n", at) + 1
+            ended = stop > 0
+            stop = stop or size
+            self._tail += stop - at
+            self._hold(data[at:stop], lines)
+            at = stop
+            if not ended:
+                break
+            number = self._number(self._held[-self._tail : -1], first=self._first and not self._over)
+            if number < 0:
+                self._end(lines)
+                break
+            self._raw = number
+            self._tail = 0
+            self._first = False
+            if number > self.limit:
+                self._over = True
+                lines.extend(self._pieces(bytes(self._held)))
+                self._held.clear()
+        return at
+
+    def _number(self, line: bytes | bytearray, *, first: bool) -> int:
+        """Return how many bytes the line (with or without its CR) announces, −1 for none.
+
+        `first` tells a line from what follows the raw bytes of one, which is no beginning of a line.
+        """
+        line = line.removesuffix(b"\r")
+        if not line:
+            return -1
+        if first and len(line) <= self.limit:
+            found = self._search(line)
+        else:
+            found = self._search(b" " + line[-_WINDOW:], 1)
+        if found is None or found.lastindex is None:
+            return -1
+        digits = found[found.lastindex]
+        return int(digits) if digits.isdigit() and len(digits) <= _MAX_DIGITS else -1
+
+    def _hold(self, data: bytes, lines: list[bytes]) -> None:
+        """Keep data of the line in progress, and give out what is over the limit."""
+        held, limit = self._held, self.limit
+        held += data
+        if len(held) >= limit + _SLACK:
+            self._over = True
+            stop = (len(held) - _SLACK) // limit * limit
+            lines.extend(self._pieces(bytes(held[:stop])))
+            del held[:stop]
+
+    def _end(self, lines: list[bytes]) -> None:
+        """Give out the logical line in progress, which has just ended with LF."""
+        line = bytes(self._held[:-1]).removesuffix(b"\r")
+        over = self._over
+        self._reset()
+        if over or len(line) > self.limit:
+            lines.extend(self._pieces(line))
+        else:
+            lines.append(line)
+
+    def _add(self, plain: list[bytes], size: int, lines: list[bytes]) -> None:
+        """Add whole plain lines that were `size` bytes, the over-long ones in pieces."""
+        limit = self.limit
+        if size <= limit or max(map(len, plain)) <= limit:
+            lines += plain
+            return
+        for line in plain:
+            if len(line) > limit:
+                lines.extend(self._pieces(line))
+            else:
+                lines.append(line)
+
+    def _pieces(self, data: bytes) -> list[Fragment]:
+        limit = self.limit
+        return [Fragment(data[at : at + limit]) for at in range(0, len(data), limit)]
+
+
+class _Foreign:
+    """A user's framing: what it raises or returns wrongly becomes a CallerError that names it."""
+
+    def __init__(self, framer: Feeds) -> None:
+        self._framer = framer
+
+    def feed(self, data: bytes) -> list[bytes]:
+        return self._call(self._framer.feed, data)
+
+    def finish(self) -> list[bytes]:
+        finish = getattr(self._framer, "finish", None)
+        return self._call(finish) if callable(finish) else []
+
+    def _call(self, method: Callable[..., list[bytes]], *arguments: bytes) -> list[bytes]:
+        name = type(self._framer).__name__
+        try:
+            lines = list(method(*arguments))
+        except Exception as error:  # a user's code may raise anything
+            raise CallerError(f"the framing {name} failed: {type(error).__name__}: {error}") from error
+        for line in lines:
+            if not isinstance(line, bytes):
+                raise CallerError(f"the framing {name} gave {type(line).__name__}, not bytes")
+        return lines
+
+
+def make_framer(framing: str | Feeds | Callable[[], Feeds] | None, profile: Profile) -> Framer | None:
+    """Return the framer for one connection, or None for plain lines, which the transcript cuts by itself.
+
+    :param framing: "lines", "announced", "raw", None (what the profile says), an object with
+        ``feed(data) -> list[bytes]``, or a class or function that makes one for each connection
+    :param profile: the address's profile
+    :raises SettingsError: it is none of these
+    """
+    if framing is None:
+        framing = profile.framing
+    if isinstance(framing, str):
+        if framing == "lines":
+            return None
+        if framing == "raw":
+            return Raw()
+        if framing == "announced":
+            return Announced(ANNOUNCEMENT if profile.announce is None else profile.announce)
+        raise SettingsError(
+            f"unknown framing {framing!r}: use {', '.join(FRAMINGS)}, "
+            f"or an object with feed(data) -> list[bytes]"
+        )
+    if isinstance(framing, Announced | Raw):
+        return framing
+    if isinstance(framing, type) or not isinstance(framing, Feeds):
+        framing = _made(framing)
+    return _Foreign(framing)
+
+
+def _made(factory: object) -> Feeds:
+    """Call a user's factory of framings; raise SettingsError when it is none."""
+    name = getattr(factory, "__name__", type(factory).__name__)
+    if not callable(factory):
+        raise SettingsError(f"a framing needs a method feed(data) -> list[bytes]; {name} has none")
+    try:
+        made = factory()
+    except Exception as error:  # a user's code may raise anything
+        raise SettingsError(f"the framing {name} cannot be made: {type(error).__name__}: {error}") from error
+    if not isinstance(made, Feeds):
+        raise SettingsError(f"a framing needs a method feed(data) -> list[bytes]; {name}() made one without")
+    return made
+
+
+def split_lines(data: bytes) -> list[bytes]:
+    """Cut data that ends with LF into lines without their LF or CRLF; a lone CR belongs to its line."""
+    # Two passes in C beat any that takes off each line's CR; they agree unless there is a lone CR.
+    lines = data.splitlines()
+    if len(lines) != data.count(b"\n"):
+        lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
+        del lines[-1]
+    return lines
+
+
+# What may stand before the first certain character of a pattern: anchors, look-arounds, optional characters.
+_BEFORE_MARK = rb"(?:\^|\\A|\(\?<?[!=](?:\[[^\]\\]*\]|[^()\[\]\\])*\)|[%b]\?)*+" % re.escape(_PLAIN)
+_MARKED = re.compile(_BEFORE_MARK + rb"(?:\\([^\w\s])|([%b]))(?![?*{])" % re.escape(_PLAIN))
+
+
+def _mark(pattern: re.Pattern[bytes]) -> bytes:
+    r"""Return a character that every match of the pattern holds, b"" if none is certain.
+
+    Only what is plain to see counts: punctuation, bare or escaped, at the beginning of a pattern without
+    alternatives, as in ``\{(\d+)\}$``. It lets whole chunks be taken without looking at each line.
+    """
+    if b"|" in pattern.pattern or pattern.flags & re.VERBOSE:
+        return b""
+    found = _MARKED.match(pattern.pattern)
+    return (found[1] or found[2]) if found else b""
