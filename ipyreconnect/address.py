@@ -26,6 +26,9 @@ MAX_UNIX_PATH: Final = 107
 MAX_HOST: Final = 253
 """Characters; the longest name that fits into a DNS message (RFC 1035, 2.3.4)."""
 
+MAX_SHOWN: Final = 80
+"""Characters of a bad address that its message repeats; a longer one was pasted by mistake."""
+
 _EXAMPLES: Final = "write host:port, or a URL such as imaps://imap.example.org"
 
 
@@ -218,33 +221,35 @@ def _url(scheme: str, rest: str) -> Address:
     if profile is None:
         near = difflib.get_close_matches(scheme, PROFILES, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise SettingsError(f"unknown scheme {scheme!r}{hint}: known are {', '.join(PROFILES)}")
+        raise SettingsError(f"unknown scheme {_shown(scheme)}{hint}: known are {', '.join(PROFILES)}")
     authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    host, port = _split(authority, zone_escaped=True)
+    number = profile.port if port is None else _port(port, host)
     if rest[len(authority) :] not in ("", "/"):
         # Not repeated: a query may hold a token.
         raise SettingsError(f"an address ends after the port: leave out what follows {scheme}://{authority}")
-    host, port = _split(authority, zone_escaped=True)
-    if port is None:
-        if not profile.port:
-            raise SettingsError(f"no port in '{scheme}://{authority}': write {scheme}://{authority}:PORT")
-        number = profile.port
-    else:
-        number = _port(port, host)
+    if not number:
+        url = f"{scheme}://{authority.removesuffix(':')}"
+        raise SettingsError(f"no port in {url!r}: write {url}:PORT")
     return Address(scheme, host, number, "", profile, profile.tls, port_given=port is not None)
 
 
 def _bare(text: str) -> Address:
     words = text.split()
     if len(words) == 2:
-        host, port = _host(words[0], zone_escaped=False), words[1]
+        bracketed = words[0].startswith("[") and words[0].endswith("]")
+        host, port = _host(words[0][1:-1] if bracketed else words[0], zone_escaped=False), words[1]
     elif len(words) == 1:
         host, found = _split(text, zone_escaped=False)
         if found is None:
-            raise SettingsError(f"no port in {text!r}: write {host}:PORT, or a URL such as imaps://{host}")
+            place = text.removesuffix(":")
+            raise SettingsError(
+                f"no port in {_shown(text)}: write {place}:PORT, or a URL such as imaps://{place}"
+            )
         port = found
     else:
         raise SettingsError(
-            f"an address has no spaces but the one between host and port, not {text!r}: {_EXAMPLES}"
+            f"an address has no spaces but the one between host and port, not {_shown(text)}: {_EXAMPLES}"
         )
     number = _port(port, host)
     profile = PROFILES[_TLS_PORTS.get(number, "tcp")]
@@ -261,7 +266,7 @@ def _unix(rest: str) -> Address:
         raise SettingsError("no path in the address: write unix:///path/to/socket")
     if len(os.fsencode(path)) > MAX_UNIX_PATH:
         raise SettingsError(
-            f"a Unix socket's path has at most {MAX_UNIX_PATH} bytes, this one is longer: {path}"
+            f"a Unix socket's path has at most {MAX_UNIX_PATH} bytes, this one has {len(os.fsencode(path))}"
         )
     profile = PROFILES["unix"]
     return Address("unix", "", 0, path, profile, profile.tls, port_given=False)
@@ -273,25 +278,27 @@ def _split(authority: str, *, zone_escaped: bool) -> tuple[str, str | None]:
         inside, bracket, behind = authority[1:].partition("]")
         if not bracket or (behind and not behind.startswith(":")):
             raise SettingsError(
-                f"brackets hold an IPv6 address and the port follows, as in [::1]:993, not {authority!r}"
+                f"brackets hold an IPv6 address, the port follows, as in [::1]:993, not {_shown(authority)}"
             )
         if ":" not in inside:
-            raise SettingsError(f"only an IPv6 address stands in brackets, as in [::1]:993, not {inside!r}")
+            raise SettingsError(
+                f"only an IPv6 address stands in brackets, as in [::1]:993, not {_shown(inside)}"
+            )
         return _host(inside, zone_escaped=zone_escaped), behind[1:] or None
     if authority.count(":") > 1:
-        raise SettingsError(f"an IPv6 address needs brackets, as in [::1]:993, not {authority!r}")
+        raise SettingsError(f"an IPv6 address needs brackets, as in [::1]:993, not {_shown(authority)}")
     host, _, port = authority.partition(":")
     return _host(host, zone_escaped=zone_escaped), port or None
 
 
 def _port(text: str, host: str) -> int:
     if not re.fullmatch("[0-9]+", text):
-        hint = f"write {text}://{host}" if text in PROFILES else "write a number from 1 to 65535"
-        raise SettingsError(f"port {text!r} is not a number: {hint}")
+        place = f"[{host}]" if ":" in host else host
+        hint = f"write {text}://{place}" if text in PROFILES else "write a number from 1 to 65535"
+        raise SettingsError(f"port {_shown(text)} is not a number: {hint}")
     digits = text.lstrip("0")
     if not digits or len(digits) > 5 or int(digits) > 65535:
-        shown = text if len(text) <= 20 else f"{text[:20]}…"
-        raise SettingsError(f"port {shown} is out of range: write a number from 1 to 65535")
+        raise SettingsError(f"port {_shown(text)} is out of range: write a number from 1 to 65535")
     return int(digits)
 
 
@@ -303,20 +310,20 @@ def _host(text: str, *, zone_escaped: bool) -> str:
         return _ipv6(text, zone_escaped=zone_escaped)
     # What no name holds, and what would make a message or a log ambiguous.
     if re.search(r"[\s\x00-\x20\x7f/\\?#%\[\]<>\"'`{}|^,;()]", text) or not text.isprintable():
-        raise SettingsError(f"{text!r} is not a host name: {_EXAMPLES}")
+        raise SettingsError(f"{_shown(text)} is not a host name: {_EXAMPLES}")
     name = text.lower()
     if re.fullmatch(r"[0-9]+(\.[0-9]+){3}", name):
         try:
             return str(ipaddress.IPv4Address(name))
         except ValueError:
             raise SettingsError(
-                f"{text!r} is not an IPv4 address: each part is a number from 0 to 255"
+                f"{_shown(text)} is not an IPv4 address: each part is a number from 0 to 255"
             ) from None
     try:
         ascii_name = name.encode("idna")  # as the resolver and the ssl module will
     except UnicodeError:
         raise SettingsError(
-            f"{text!r} is not a host name: each part between dots has 1 to 63 characters"
+            f"{_shown(text)} is not a host name: each part between dots has 1 to 63 characters"
         ) from None
     if len(ascii_name.rstrip(b".")) > MAX_HOST:
         raise SettingsError(f"a host name has at most {MAX_HOST} characters, this one has {len(ascii_name)}")
@@ -330,7 +337,12 @@ def _ipv6(text: str, *, zone_escaped: bool) -> str:
     try:
         canonical = ipaddress.IPv6Address(number).compressed
     except ValueError:
-        raise SettingsError(f"{text!r} is not an IPv6 address: {_EXAMPLES}") from None
+        raise SettingsError(f"{_shown(text)} is not an IPv6 address: {_EXAMPLES}") from None
     if percent and not re.fullmatch(r"[A-Za-z0-9_.~@-]+", zone):
-        raise SettingsError(f"the zone behind the % of {text!r} is not the name of a network interface")
+        raise SettingsError(f"the zone behind the % of {_shown(text)} is not the name of a network interface")
     return canonical + percent + zone
+
+
+def _shown(text: str) -> str:
+    """Quote what the user wrote for a message of one line, whatever it holds and however long it is."""
+    return repr(text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…")
