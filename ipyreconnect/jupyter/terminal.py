@@ -1,0 +1,354 @@
+"""Show in a terminal what connections receive, above the prompt and made harmless; never used in a kernel.
+
+One thread serves all connections: it is poked when something changed, reads the new lines from the
+transcripts and writes whole lines to `sys.stdout`, which it looks up each time, because IPython replaces it
+while a prompt stands (what is written then appears above the prompt, and the typed text stays intact). In a
+kernel a print from a thread would land in whatever cell ran last, so there nothing of this runs.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import time
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ipyreconnect.protocol.transcript import Line, Transcript
+
+LONGEST = 4000
+"""Characters of one line that are shown: about two screens. The transcript has the rest."""
+RATE = 25
+"""Lines a second that are shown of a lasting flood: what an eye can follow at all."""
+BURST = 1000
+"""Lines that are shown at once after a quiet time: a long answer is shown whole."""
+PAUSE = 0.03
+"""Seconds between two looks, so that a flood is shown in blocks and the thread costs next to nothing."""
+DOTS_A_LINE = 70
+"""As the weblog has it."""
+TICK = 1.0
+"""Seconds between two dots, as the weblog has it."""
+
+# Blanks other than the space, and the joiners that scripts and emoji need, do a terminal no harm.
+_KEPT = frozenset("\u200c\u200d")
+
+
+def visible(text: str) -> str:
+    r"""Write every character that a terminal would obey as its escape: ESC becomes \x1b.
+
+    That is every control character (C0, C1, DEL), the marks that turn the writing direction, line and
+    paragraph separators, lone surrogates and unassigned code points.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c
+        if c.isprintable() or c in _KEPT or unicodedata.category(c) == "Zs"
+        else c.encode("unicode_escape").decode()
+        for c in text
+    )
+
+
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """Cut a text after `longest` characters and say how many more there are."""
+    return text if len(text) <= longest else f"{text[:longest]} … {len(text) - longest} more characters"
+
+
+def rendered(line: Line) -> list[str]:
+    """Give the rows that show one line: `< ` before what was received, `> ` sent, `* ` what happened.
+
+    A line that carries announced bytes has several rows, the further ones indented.
+    """
+    text = shortened(line.text)
+    first, *more = (visible(row.removesuffix("\r")) for row in text.split("\n"))
+    if more and not more[-1]:
+        more.pop()
+    cut = " …" if line.truncated else ""
+    rows = [f"{line.direction} {first}", *(f"  {row}" for row in more)]
+    rows[-1] += cut
+    return rows
+
+
+@dataclass(slots=True)
+class Throttle:
+    """Grant lines to show: `burst` at once, `rate` a second in the long run. It has no clock of its own."""
+
+    rate: float = RATE
+    burst: float = BURST
+    _left: float = field(init=False)
+    _at: float | None = field(init=False, default=None)
+    _dry: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        self._left = self.burst
+
+    def take(self, now: float, wanted: int) -> int:
+        """Grant up to `wanted` lines at the time `now` (monotonic seconds).
+
+        Once it runs dry it grants nothing until a second's worth is there again, so that a flood
+        is shown in blocks with one "… n more" a second and not between every two lines.
+        """
+        if self._at is not None:
+            self._left = min(self.burst, self._left + (now - self._at) * self.rate)
+        self._at = now
+        if self._dry and self._left < min(self.rate, self.burst):
+            return 0
+        granted = min(wanted, int(self._left))
+        self._left -= granted
+        self._dry = granted < wanted
+        return granted
+
+    def again_in(self) -> float:
+        """Say in how many seconds something will be granted again after it ran dry."""
+        return max(0.0, (min(self.rate, self.burst) - self._left) / self.rate)
+
+
+_NEXT_TRY = re.compile(r";? ?(?:\(?try|attempt) \d+.*$")
+
+
+class Repeats:
+    """Let the first few of equal events through, then ever fewer: a long outage is one screen, not ten."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def shows(self, note: str) -> bool:
+        """Say whether to show this event: the 1st, 2nd, 3rd, 5th, 10th, 20th, 50th, … of its kind."""
+        if note.startswith("connected"):
+            self._counts.clear()
+            return True
+        kind = _NEXT_TRY.sub("", note)
+        count = self._counts[kind] = self._counts.get(kind, 0) + 1
+        return count <= 3 or str(count).rstrip("0") in ("1", "2", "5")
+
+
+class Watched(Protocol):
+    """Be what is needed of a client."""
+
+    @property
+    def transcript(self) -> Transcript:
+        """What it received, sent, and what happened."""
+
+    @property
+    def state(self) -> str:
+        """What it does now."""
+
+    def add_watcher(self, poke: Callable[[], None], /) -> None:
+        """Call `poke` on the I/O thread after anything changed."""
+
+    def remove_watcher(self, poke: Callable[[], None], /) -> None:
+        """Call it no more."""
+
+
+class Feed:
+    """Read what is new in one transcript and give the rows to show."""
+
+    def __init__(
+        self, transcript: Transcript, *, quiet_before: int = 0, throttle: Throttle | None = None
+    ) -> None:
+        self._transcript = transcript
+        self._next = transcript.first
+        self._quiet_before = quiet_before
+        self._throttle = throttle or Throttle()
+        self._repeats = Repeats()
+
+    def step(self, now: float, prefix: str = "") -> list[str]:
+        """Give the rows of the lines since the last step; of too many, "… n more" and the newest."""
+        end = self._transcript.end
+        pending = end - self._next
+        if pending <= 0:
+            return []
+        granted = self._throttle.take(now, pending)
+        if not granted:
+            return []
+        begin, self._next = self._next, end
+        lines = list(self._transcript.lines(end - granted, end))
+        missed = (lines[0].number if lines else end) - begin
+        rows = [f"… {missed} more"] if missed else []
+        for line in lines:
+            rows.extend(self._rows(line))
+        return [prefix + row for row in rows]
+
+    def _rows(self, line: Line) -> list[str]:
+        match line.direction:
+            case "<":
+                return rendered(line)
+            case "*" if line.number >= self._quiet_before and self._repeats.shows(line.text):
+                return rendered(line)
+            case _:
+                # What was sent stands in the prompt that sent it.
+                return []
+
+    def due_in(self) -> float | None:
+        """Say in how many seconds to look again although nothing new came, or None."""
+        return self._throttle.again_in() + PAUSE if self._next < self._transcript.end else None
+
+
+class _DottedMessage:
+    """A prompt with a row of dots above it, redrawn in place while the row grows."""
+
+    def __init__(self, prompt: Any) -> None:
+        self.prompt = prompt
+        self.row = ""
+
+    def __pt_formatted_text__(self) -> list[tuple[str, str]]:
+        from prompt_toolkit.formatted_text import to_formatted_text
+
+        return [("", f"{self.row}\n"), *((style, text) for style, text, *_ in to_formatted_text(self.prompt))]
+
+
+class TerminalLog:
+    """Show the lines of any number of connections, on one thread that runs while there are any.
+
+    All methods are for any thread. `shell` is IPython's; where that has a prompt_toolkit prompt, the dots are
+    a row of that prompt, which grows in place: nothing else can write a part of a line above a prompt.
+    """
+
+    def __init__(self, shell: Any = None, *, rate: float = RATE) -> None:
+        self._shell = shell
+        self.rate = rate
+        self._feeds: dict[Watched, tuple[str, Feed, bool]] = {}
+        self._lock = threading.RLock()  # held while writing: rows of two threads must not mix
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._column = 0
+        self._next_dot = 0.0
+
+    def attach(self, client: Watched, name: str, *, quiet_before: int = 0, ticks: bool = False) -> None:
+        """Show what `client` receives from now on, and what it kept already.
+
+        quiet_before: what happened before this line number is not told again. ticks: print a dot a second.
+        """
+        feed = Feed(client.transcript, quiet_before=quiet_before, throttle=Throttle(self.rate))
+        with self._lock:
+            if ticks and not any(ticking for _, _, ticking in self._feeds.values()):
+                self._next_dot = time.monotonic() + TICK
+            self._feeds[client] = (name, feed, ticks)
+            client.add_watcher(self._poke)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="ipyreconnect terminal", daemon=True)
+                self._thread.start()
+        self._poke()
+
+    def detach(self, client: Watched) -> None:
+        """Show what is left of `client` and follow it no more; the last one ends the thread."""
+        with self._lock:
+            if client not in self._feeds:
+                return
+            client.remove_watcher(self._poke)
+            self._show()
+            del self._feeds[client]
+            if self._feeds:
+                return
+            self._end_of_dots()
+            thread, self._thread = self._thread, None
+        self._wake.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def close(self) -> None:
+        """Follow nobody any more and end the thread."""
+        for client in list(self._feeds):
+            self.detach(client)
+
+    def _poke(self) -> None:
+        if not self._wake.is_set():  # the usual case in a flood, and much cheaper than set()
+            self._wake.set()
+
+    def _run(self) -> None:
+        timeout: float | None = None
+        while True:
+            self._wake.wait(timeout)
+            self._wake.clear()
+            with self._lock:
+                if self._thread is not threading.current_thread():
+                    return
+                self._show()
+                timeout = self._due_in()
+            time.sleep(PAUSE)
+
+    def _due_in(self) -> float | None:
+        dues = [due for _, feed, _ in self._feeds.values() if (due := feed.due_in()) is not None]
+        if self._ticking():
+            dues.append(max(0.0, self._next_dot - time.monotonic()))
+        return min(dues, default=None)
+
+    def _ticking(self) -> bool:
+        return any(ticks and client.state != "stopped" for client, (_, _, ticks) in self._feeds.items())
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        several = len(self._feeds) > 1
+        rows: list[str] = []
+        for name, feed, _ in self._feeds.values():
+            rows.extend(feed.step(now, f"[{visible(name)}] " if several else ""))
+        if rows:
+            self._write_rows(rows)
+        if now >= self._next_dot and self._ticking():
+            # After a standstill (a stopped process, a machine asleep) the missed dots are not made up for.
+            self._next_dot = max(self._next_dot + TICK, now + TICK / 2)
+            self._dot()
+
+    def _write_rows(self, rows: list[str]) -> None:
+        begin = "\n" if self._column else ""
+        self._column = 0
+        _write(begin + "".join(f"{row}\n" for row in rows))
+
+    def _dot(self) -> None:
+        session = self._prompting()
+        if session is None:
+            self._column += 1
+            full = self._column == DOTS_A_LINE
+            _write(".\n" if full else ".")
+            if full:
+                self._column = 0
+            return
+        self._column = 0
+        message = session.message
+        if not isinstance(message, _DottedMessage):
+            # A new prompt: the row of the last one stays where that prompt was left.
+            message = session.message = _DottedMessage(message)
+        message.row += "."
+        if len(message.row) == DOTS_A_LINE:
+            _write(f"{message.row}\n")
+            session.message = message.prompt
+        session.app.invalidate()
+
+    def _prompting(self) -> Any:
+        """Give the prompt_toolkit session whose prompt stands now, or None."""
+        session = getattr(self._shell, "pt_app", None)
+        return session if session is not None and session.app.is_running else None
+
+    def _end_of_dots(self) -> None:
+        if self._column:
+            self._column = 0
+            _write("\n")
+        session = self._prompting()
+        if session is not None and isinstance(session.message, _DottedMessage):
+            _write(f"{session.message.row}\n")
+            session.message = session.message.prompt
+            session.app.invalidate()
+
+
+def _write(text: str) -> None:
+    out = sys.stdout
+    if out is None:
+        return
+    try:
+        out.write(text)
+        out.flush()
+    except UnicodeEncodeError:
+        encoding = out.encoding or "ascii"
+        out.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        out.flush()
+    except (OSError, ValueError):
+        # The terminal is gone, or its file closed: there is nobody to tell.
+        pass
+
+
+def plain_rows(lines: Iterator[Line]) -> str:
+    """Give the lines as plain text, one row each, for front ends that show text only."""
+    return "\n".join(row for line in lines for row in rendered(line))

@@ -1,0 +1,1 @@
+"""Tests of the skins for IPython and Jupyter."""
