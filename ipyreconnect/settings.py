@@ -126,7 +126,8 @@ class KeepAlive:
         # At most 9 digits: Python itself refuses to read numbers of thousands of digits.
         if len(parts) == 3 and all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
             try:
-                return cls(*map(int, parts))
+                idle, interval, count = map(int, parts)
+                return cls(idle, interval, count)
             except SettingsError:
                 pass
         raise SettingsError(f"keepalive {text!r} is not of the form {_KEEPALIVE_FORM}")

@@ -442,7 +442,7 @@ def test_a_secret_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         del secret._value
     with pytest.raises(AttributeError):
-        secret.other = 1  # type: ignore[attr-defined]
+        secret.other = 1
 
 
 @pytest.mark.parametrize("value", [None, 5, bytearray(b"x"), ["hunter2"], "", b"", "hunter2\ud800"])
@@ -522,7 +522,7 @@ def test_every_error_is_the_callers_or_the_peers() -> None:
 )
 def test_errors_are_what_pythons_own_handlers_catch(error: type[Exception], builtin: type[Exception]) -> None:
     """Code that knows only Python's errors still catches ours, and reads the same text."""
-    with pytest.raises(builtin, match="^reset by h:1$"):
+    with pytest.raises(builtin, match=r"^reset by h:1$"):
         raise error("reset by h:1")
 
 
