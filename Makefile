@@ -1,0 +1,75 @@
+# Every target does all its own set-up, in .venv: "git clone … && cd ipyreconnect && make demo" is enough.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What pip says matters only when it fails.
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Options for pytest, such as: make quick ARGS="-k keepalive -x"
+ARGS ?=
+# Jupyter refuses to run as root unless told that this is meant.
+LAB_ARGS := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.PHONY: help demo test quick faults lint format bench screenshots coverage system clean
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: $(VENV)/demo.stamp ## open the guided tour in JupyterLab
+	$(BIN)/jupyter-lab $(LAB_ARGS) notebooks/tour.ipynb
+
+test: lint system $(VENV)/dev.stamp ## lint, and all the tests: real servers, networks, browsers and notebooks
+	$(BIN)/python -m pytest --nbmake $(wildcard notebooks) tests -m "not bench" $(ARGS)
+
+quick: $(VENV)/dev.stamp ## the tests that need only Python and loopback, in less than a minute
+	$(BIN)/python -m pytest -m quick $(ARGS)
+
+faults: system $(VENV)/dev.stamp ## the tests that break a real network
+	$(BIN)/python -m pytest -m faults $(ARGS)
+
+lint: $(VENV)/dev.stamp ## ruff and mypy --strict
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp ## let ruff format and sort everything
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(VENV)/bench.stamp ## measure against a bare socket, asyncio, Twisted and pwntools
+	$(BIN)/python -m tests.bench $(ARGS)
+
+screenshots: system $(VENV)/dev.stamp ## take the README's pictures anew
+	$(BIN)/python -m tests.browser.screenshots $(ARGS)
+
+coverage: $(VENV)/dev.stamp ## the quick tests, and the lines that they never run
+	$(BIN)/python -m pytest -m quick --cov --cov-report=term-missing $(ARGS)
+
+system:
+	.ci/system-packages
+
+clean: ## take away what the other targets made
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+
+# The stamps say for which pyproject.toml the environment was last filled.
+
+$(VENV)/venv.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$(PYTHON) is not a Python 3.11 or newer: name one, as in: make PYTHON=python3.12 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade "pip>=25.1" # older ones know no --group
+	@touch $@
+
+$(VENV)/demo.stamp: $(VENV)/venv.stamp pyproject.toml
+	$(PIP) install --editable ".[demo]"
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/venv.stamp pyproject.toml
+	$(PIP) install --editable ".[demo,dataframe]" --group dev
+	@touch $@
+
+$(VENV)/bench.stamp: $(VENV)/venv.stamp pyproject.toml
+	$(PIP) install --editable . --group bench
+	@touch $@
