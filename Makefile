@@ -13,6 +13,7 @@ LAB_ARGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 .PHONY: help demo test quick faults lint format bench screenshots coverage system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.NOTPARALLEL: # two pips in one environment break it
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20

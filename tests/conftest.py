@@ -29,14 +29,14 @@ KINDS: Final = ("servers", "faults", "browser", "terminal", "kernel", "notebook"
 """The marks of tests that need more than Python and loopback; a test without one is `quick`."""
 
 ELSEWHERE: Final = ("browser", "kernel", "notebook")
-"""Here ipyreconnect runs in another process, and playwright or jupyter_client keep things in this one."""
+"""Here ipyreconnect runs in another process; playwright and jupyter_client keep things in this one."""
 
 KEPT_THREADS: Final = re.compile(r"pydevd\.|IPythonHistorySavingThread$")
 """Threads that live as long as the process, whichever test starts them: debugger, IPython's history."""
 
 FDS: Final = Path("/proc/self/fd")
 
-# The machine that runs the tests may be slow for a moment; that is no failure. In CI a failure must come again.
+# A machine that is slow for a moment fails no test; and what fails in CI must fail again.
 hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if IN_CI else "here")
