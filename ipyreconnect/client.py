@@ -1,0 +1,684 @@
+"""The client: the thread-safe face of one connection, with traits to observe; usable with no IPython at all.
+
+It turns what the user gives into settings, calls into exceptions and waits, and leaves all the rest to the floors below. Values that change by themselves
+(`state`, `reason`, …) are read from one frozen status, so they are never half old; their observers run on a thread of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextlib
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import Any, Generic, Self, TypeVar, cast, overload
+
+import traitlets
+from traitlets.utils.bunch import Bunch
+
+from . import notifier
+from .address import Address, Profile, TLSMode, parse_address
+from .errors import ExpectTimeout, SettingsError
+from .network.driver import Driver, Waiter
+from .protocol.connection import QUEUE_LIMIT, Settings
+from .protocol.delivery import UNCONFIRMED, Delivery
+from .protocol.events import Status
+from .protocol.expect import Expectation, Match, Pattern, compile_pattern
+from .protocol.framing import make_framer
+from .protocol.script import parse_script
+from .protocol.state import State
+from .protocol.transcript import Line, Transcript
+from .settings import TLS, Heartbeat, KeepAlive, Retry
+
+__all__ = ["Client", "Follow"]
+
+LAST_LINES = 5
+"""How many lines a time-out quotes."""
+INTERRUPT_EVERY = 0.2
+"""Seconds: an interrupt does not wake a kernel's event loop, so what waits in it looks around this often (measured: 0.24–0.37 s)."""
+FOLLOW_STEP = 4096
+"""Lines that a follower turns into objects at a time."""
+EXIT_PATIENCE = 1.0
+"""Seconds that `stop` waits for the I/O thread to end after the last connection; it takes milliseconds."""
+
+T = TypeVar("T")
+EOLS = {"crlf": b"\r\n", "lf": b"\n", "cr": b"\r", "none": b""}
+Replies = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
+
+
+class _Live(traitlets.TraitType[Any, Any]):
+    """A trait whose value is looked up when it is read; who observes it is told by the client."""
+
+    def __init__(self, read: Callable[[Client], Any], write: Callable[[Client, Any], None] | None = None, help: str = "") -> None:
+        super().__init__(help=help, read_only=write is None, allow_none=True)
+        self._read = read
+        self._write = write
+
+    def get(self, obj: Any, cls: Any = None) -> Any:
+        return self._read(obj)
+
+    def set(self, obj: Any, value: Any) -> None:
+        if self._write is None:
+            raise traitlets.TraitError(f"{self.name} follows the connection; it can be observed, not set")
+        self._write(obj, value)
+
+
+class Client(traitlets.HasTraits):
+    """A connection to a line-based server that is kept up until it is stopped.
+
+    address: "host:port", "host port", "[v6]:port", "unix:///path" or a URL such as "imaps://imap.example.org".
+    name: what the user calls it; the host by default.
+    tls: None (as the address says), True, False, or a `TLS` with the details.
+    keepalive: a `KeepAlive` or "idle/interval/count" in seconds, "off".
+    retry: a `Retry`, or the delay in seconds.
+    encoding: of text that is sent and read; None: UTF-8, and ISO-8859-1 where a line is not UTF-8.
+    eol: the line end that is added: "crlf", "lf", "cr", "none" or bytes; None: the protocol's.
+    framing: "lines", "announced", "raw", or an object with `feed(data) -> list[bytes]`; None: the protocol's.
+    heartbeat: a `Heartbeat`, or the line (every minute); None: none.
+    replies: {regex: line} answered by themselves; they come before the protocol's own (PING); an empty mapping switches those off.
+    on_connect: an on-connect script, or a function that is given a session.
+    transcript: a `Transcript` with limits of its own, or how many lines to keep.
+    queue_limit: bytes that may wait to be sent.
+
+    Raises SettingsError, before anything starts, for whatever another try could not mend. Every method may be called from any thread.
+    """
+
+    state = _Live(lambda client: client.status.state.value, help="stopped, connecting, connected, waiting or stopping")
+    phase = _Live(lambda client: client.status.phase.value if client.status.phase else None, help="how far connecting has come")
+    reason = _Live(lambda client: client.status.reason, help="of the last failure or loss")
+    attempt = _Live(lambda client: client.status.attempt, help="tries begun since the last connection")
+    retry_at = _Live(lambda client: client.status.retry_at, help="when the next try is, Unix time in seconds")
+    connected_since = _Live(lambda client: client.status.connected_since, help="Unix time in seconds")
+    keepalive = _Live(lambda client: client._driver.keepalive, lambda client, value: client._set_keepalive_trait(value), help="as set")
+    retry = _Live(lambda client: client._driver.connection.retry, lambda client, value: client._set_retry(value), help="as set")
+
+    def __init__(
+        self,
+        address: str | Address,
+        *,
+        name: str | None = None,
+        tls: TLS | bool | None = None,
+        keepalive: KeepAlive | str | None = None,
+        retry: Retry | float | None = None,
+        encoding: str | None = None,
+        eol: str | bytes | None = None,
+        framing: Any = None,
+        heartbeat: Heartbeat | str | None = None,
+        replies: Replies | None = None,
+        on_connect: str | Callable[..., object] | None = None,
+        transcript: Transcript | int | None = None,
+        queue_limit: int = QUEUE_LIMIT,
+    ) -> None:
+        super().__init__()
+        self.address = address if isinstance(address, Address) else parse_address(address)
+        self.address, options = _with_tls(self.address, tls)
+        profile = self.address.profile
+        self.encoding = _encoding(encoding)
+        self.eol = _eol(eol, profile)
+        self.name = name if name is not None else (self.address.host or os.path.basename(self.address.path))
+        self.tls = options
+        self.heartbeat = heartbeat if isinstance(heartbeat, Heartbeat) or heartbeat is None else Heartbeat(heartbeat)
+        make_framer(framing, profile)  # refuses now what it would refuse at each connection
+        self.framing = framing if framing is not None else profile.framing
+        if transcript is None or isinstance(transcript, int):
+            transcript = Transcript(encoding=encoding) if transcript is None else Transcript(transcript, encoding=encoding)
+        elif not isinstance(transcript, Transcript):
+            raise SettingsError(f"transcript must be a Transcript or how many lines to keep, not {transcript!r}")
+        transcript.encoding = self.encoding
+        self.transcript: Transcript = transcript
+        self.on_connect = on_connect
+        secure = self.address.tls is not TLSMode.NONE
+        settings = Settings(
+            where=self.address.display,
+            profile=profile,
+            tls=self.address.tls,
+            context=options.context() if secure else None,
+            server_name=(options.server_name or self.address.host.partition("%")[0] or None) if secure else None,
+            eol=self.eol,
+            encoding=self.encoding,
+            framing=framing,
+            heartbeat=self.heartbeat,
+            script=parse_script(on_connect) if isinstance(on_connect, str) else (),
+            has_function=_is_function(on_connect),
+            queue_bytes=_limit(queue_limit),
+        )
+        self._driver = Driver(self.address, settings, _keepalive(keepalive), _retry(retry), transcript, self)
+        self._connection = self._driver.connection
+        self._connection.replies = _replies(replies, profile, self.encoding)
+        self._watchers: tuple[Callable[[], None], ...] = ()
+        self._listeners: dict[Callable[[Line], object], _Listener] = {}
+        self._told = self._connection.status
+
+    # -- what is known ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        """Everything about the state at one moment, as one frozen value."""
+        return self._connection.status
+
+    @property
+    def keepalive_in_force(self) -> KeepAlive | None:
+        """What the kernel gave back for the live socket; None while there is none, and for a Unix socket."""
+        return self.status.keepalive
+
+    @property
+    def unconfirmed(self) -> list[Line]:
+        """The lines of the lost connection that its peer never acknowledged: it may have received them, or not."""
+        lines = []
+        for delivery in self._connection.unconfirmed:
+            number = delivery.number
+            if number is not None and number >= self.transcript.first:
+                lines.append(self.transcript[number])
+            else:
+                lines.append(Line(delivery.data, direction=">", number=-1 if number is None else number, encoding=self.encoding, delivery=delivery))
+        return lines
+
+    def __repr__(self) -> str:
+        status = self.status
+        since = ""
+        if status.connected_since is not None:
+            since = time.strftime(" since %H:%M:%S", time.localtime(status.connected_since))
+        elif status.reason:
+            since = f" ({status.reason})"
+        return f"<Client {self.name} {self.address}: {status.state.value}{since}>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        if not _in_notebook():
+            return {"text/plain": repr(self)}
+        from .jupyter.panel import panel_for
+
+        return panel_for(self)._repr_mimebundle_(include=include, exclude=exclude)
+
+    # -- connecting and stopping -------------------------------------------------------------------------------------------
+
+    def connect(self, wait: float | None = 10.0) -> Self:
+        """Start, and wait for the first outcome, at most `wait` seconds (0 or None: not at all).
+
+        What the network does is no exception here: `state` and `reason` say it, and a failure is retried. A running client goes on, one that waits for
+        its next try tries now. Returns self.
+        """
+        self._driver.call(lambda: self._connection.start(time.monotonic()))
+        if wait:
+            self._driver.wait(lambda: self._connection.state is not State.CONNECTING, wait)
+        return self
+
+    def stop(self) -> None:
+        """Close at once, in whatever state, and end the reading; then no thread and no socket is left of it.
+
+        What the peer has not acknowledged within a fifth of a second is in `unconfirmed`, and is not delivered later.
+        """
+        thread = self._driver.loop_thread
+        self._driver.call(lambda: self._connection.stop(time.monotonic()))
+        if threading.current_thread() is thread:
+            return
+        self._driver.wait(lambda: self._connection.state is State.STOPPED, None)
+        if thread is not None and self._driver.ends(thread):
+            thread.join(EXIT_PATIENCE)
+
+    def reconnect_now(self) -> None:
+        """Cut the wait for the next try short, or drop the live connection and connect anew."""
+        self._driver.call(lambda: self._connection.retry_now(time.monotonic()))
+
+    def __enter__(self) -> Self:
+        return self.connect()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # -- sending and expecting -----------------------------------------------------------------------------------------------
+
+    @overload
+    def send(self, data: str | bytes, *, expect: None = None, timeout: float = 10.0, queue: bool = False) -> Delivery: ...
+    @overload
+    def send(self, data: str | bytes, *, expect: Pattern, timeout: float = 10.0, queue: bool = False) -> Match: ...
+    def send(self, data: str | bytes, *, expect: Pattern | None = None, timeout: float = 10.0, queue: bool = False) -> Delivery | Match:
+        """Send one line of text (the line end is added), or bytes as they are; never blocks.
+
+        expect: wait at most `timeout` seconds for a line that matches, and return the `Match`; else the `Delivery` is returned. queue: when there is no
+        connection, keep the line for a minute until there is.
+
+        Raises SettingsError (a ValueError) for text with a line break, or that the encoding does not know; NotConnected, which says when the next try is;
+        OutboxFull; with `expect` also ExpectTimeout and ConnectionLost. When it raises one of the first four, nothing was sent.
+        """
+        wire, line = self._encode(data)
+        delivery = Delivery(line, self)
+        if expect is None:
+            self._driver.call(lambda: self._connection.send(wire, line, delivery, time.monotonic(), queue=queue))
+            return delivery
+        expectation = Expectation(compile_pattern(expect))
+
+        def work() -> None:
+            self._connection.send(wire, line, delivery, time.monotonic(), expectation=expectation, queue=queue)
+
+        return self._outcome(expectation, _seconds(timeout), work)
+
+    def expect(self, pattern: Pattern, timeout: float = 10.0) -> Match:
+        """Wait at most `timeout` seconds for a line that matches, and return the `Match`.
+
+        It looks from the last send on, or after the last match where that is later, so an answer that came before the call is found. Raises ExpectTimeout, and
+        ConnectionLost when the connection that was to answer is gone.
+        """
+        expectation = Expectation(compile_pattern(pattern))
+        return self._outcome(expectation, _seconds(timeout), lambda: self._connection.expect(expectation, time.monotonic()))
+
+    async def asend(self, data: str | bytes, *, expect: Pattern | None = None, timeout: float = 10.0, queue: bool = False) -> Delivery | Match:
+        """Do what `send` does, from a coroutine of any event loop; a cancelled one leaves the connection as it was."""
+        if expect is None:
+            return self.send(data, queue=queue)
+        wire, line = self._encode(data)
+        delivery = Delivery(line, self)
+        expectation = Expectation(compile_pattern(expect))
+        self._driver.call(lambda: self._connection.send(wire, line, delivery, time.monotonic(), expectation=expectation, queue=queue))
+        return await self._async_outcome(expectation, _seconds(timeout))
+
+    async def aexpect(self, pattern: Pattern, timeout: float = 10.0) -> Match:
+        """Do what `expect` does, from a coroutine of any event loop; a cancelled one leaves the connection as it was."""
+        expectation = Expectation(compile_pattern(pattern))
+        self._driver.call(lambda: self._connection.expect(expectation, time.monotonic()))
+        return await self._async_outcome(expectation, _seconds(timeout))
+
+    def _outcome(self, expectation: Expectation, timeout: float, work: Callable[[], None]) -> Match:
+        try:
+            self._driver.call_and_wait(work, lambda: expectation.outcome is not None, timeout)
+        finally:
+            if expectation.outcome is None:
+                self._driver.call(lambda: self._connection.forget(expectation))
+        return self._result(expectation, timeout)
+
+    async def _async_outcome(self, expectation: Expectation, timeout: float) -> Match:
+        try:
+            await self._until(lambda: expectation.outcome is not None, timeout)
+        finally:
+            if expectation.outcome is None:
+                self._driver.call(lambda: self._connection.forget(expectation))
+        return self._result(expectation, timeout)
+
+    def _result(self, expectation: Expectation, timeout: float) -> Match:
+        outcome = expectation.outcome
+        if isinstance(outcome, Match):
+            return outcome
+        if outcome is not None:
+            raise outcome
+        pattern = expectation.pattern.pattern
+        end = self.transcript.end
+        last = [line for line in self.transcript.lines(max(expectation.origin, end - 10 * LAST_LINES), end) if line.direction == "<"][-LAST_LINES:]
+        shown = "".join(f"\n  < {line.text[:200]!r}" for line in last)
+        raise ExpectTimeout(
+            f"no line from {self.address.display} matched {pattern!r} within {timeout:g} s; "
+            + (f"the last {'line' if len(last) == 1 else 'lines'}:{shown}" if last else "nothing was received since the last send")
+        )
+
+    async def _until(self, done: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait in a coroutine; see INTERRUPT_EVERY."""
+        loop = asyncio.get_running_loop()
+        woken = loop.create_future()
+
+        def set_result() -> None:
+            if not woken.done():
+                woken.set_result(None)
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(set_result)
+
+        waiter = Waiter(done, wake)
+        ends = None if timeout is None else loop.time() + timeout
+        self._driver.watch(waiter)
+        try:
+            while not woken.done():
+                left = INTERRUPT_EVERY if ends is None else min(INTERRUPT_EVERY, ends - loop.time())
+                if left <= 0:
+                    break
+                await asyncio.wait({woken}, timeout=left)
+        finally:
+            self._driver.call(lambda: self._driver.unwatch(waiter))
+        return done()
+
+    def wait_for_delivery(self, delivery: Delivery, status: str, timeout: float) -> bool:
+        """Wait until `delivery` has come as far as `status`; what `Delivery.wait` calls."""
+        self._driver.call(lambda: self._connection.hurry(time.monotonic()))
+        self._driver.wait(lambda: delivery.reached(status) or delivery.status == UNCONFIRMED, timeout)
+        return delivery.reached(status)
+
+    def _encode(self, data: str | bytes) -> tuple[bytes, bytes]:
+        """Return what goes out, and the line that the log shows."""
+        if isinstance(data, bytes):
+            return data, data.removesuffix(b"\n").removesuffix(b"\r")
+        if not isinstance(data, str):
+            raise SettingsError(f"send takes text (one line) or bytes (as they are), not {type(data).__name__}")
+        if "\n" in data or "\r" in data:
+            raise SettingsError("a line break in a line would send more than one command: send each line by itself, or bytes as they are")
+        try:
+            line = data.encode(self.encoding or "utf-8")
+        except UnicodeEncodeError as error:
+            raise SettingsError(
+                f"{data[error.start : error.end]!r} cannot be sent as {self.encoding or 'utf-8'}: choose another encoding, or send bytes"
+            ) from None
+        return line + self.eol, line
+
+    # -- following -------------------------------------------------------------------------------------------------------------
+
+    @overload
+    def follow(self, *, as_bytes: None = None, start: int | None = None) -> Follow[Line]: ...
+    @overload
+    def follow(self, *, as_bytes: bool, start: int | None = None) -> Follow[bytes]: ...
+    def follow(self, *, as_bytes: bool | None = None, start: int | None = None) -> Follow[Any]:
+        """Iterate over the received lines, also of later connections, until the client is stopped; with `for` and `async for`.
+
+        start: the line number to begin with; by default, like `expect`, from the last send or match on, so nothing is missed. as_bytes: yield bytes instead of
+        `Line`s, which is several times quicker.
+
+        A reader who is far behind holds up the receiving, by TCP's own flow control, but never for more than two seconds without reading; then the oldest
+        lines are forgotten and it raises Overrun.
+        """
+        return Follow(self, bool(as_bytes), self._connection.mark if start is None else start)
+
+    def on_line(self, listener: Callable[[Line], object]) -> Callable[[Line], object]:
+        """Call `listener(line)` for each line received from now on, on the observers' thread. Returns it, so it can decorate."""
+        if listener not in self._listeners:
+            made = _Listener(self, listener)
+            self._listeners[listener] = made
+            self.add_watcher(made.poke)
+        return listener
+
+    def off_line(self, listener: Callable[[Line], object]) -> None:
+        """Call `listener` no more."""
+        made = self._listeners.pop(listener, None)
+        if made is not None:
+            made.gone = True
+            self.remove_watcher(made.poke)
+
+    # -- settings --------------------------------------------------------------------------------------------------------------
+
+    def set_keepalive(self, keepalive: KeepAlive | str) -> KeepAlive | None:
+        """Change the keepalive, also of the live socket; return what is in force, as the kernel gives it back (None: no socket).
+
+        Raises SettingsError, also when the kernel refuses it; then nothing is changed.
+        """
+        wanted = _keepalive(keepalive)
+        try:
+            return self._driver.call(lambda: self._driver.set_keepalive(wanted))
+        except OSError as error:
+            raise SettingsError(f"the system refuses the keepalive {wanted}: {error.strerror}") from None
+
+    def add_reply(self, pattern: str | bytes, line: str | bytes) -> None:
+        """Answer each received line in which `pattern` is found with `line`, in which \\1 stands for the first group."""
+        rule = _reply(pattern, line, self.encoding)
+        self._driver.call(lambda: setattr(self._connection, "replies", (*self._connection.replies, rule)))
+
+    def _set_keepalive_trait(self, keepalive: KeepAlive | str) -> None:
+        before = self.keepalive
+        self.set_keepalive(keepalive)
+        self._notify([("keepalive", before, self.keepalive)])
+
+    def _set_retry(self, retry: Retry | float) -> None:
+        before, wanted = self.retry, _retry(retry)
+        self._driver.call(lambda: setattr(self._connection, "retry", wanted))
+        self._notify([("retry", before, wanted)])
+
+    # -- for the skins -----------------------------------------------------------------------------------------------------------
+
+    def add_watcher(self, poke: Callable[[], None]) -> None:
+        """Call `poke()` after anything changed. With the turn, on whatever thread: it may only set a flag or wake a thread."""
+        self._driver.call(lambda: setattr(self, "_watchers", (*self._watchers, poke)))
+
+    def remove_watcher(self, poke: Callable[[], None]) -> None:
+        """Call `poke` no more; harmless when it is unknown."""
+        self._driver.call(lambda: setattr(self, "_watchers", tuple(each for each in self._watchers if each != poke)))
+
+    # -- called by the driver, with the turn -----------------------------------------------------------------------------
+
+    def poke(self) -> None:
+        """Tell the watchers."""
+        for poke in self._watchers:
+            poke()
+
+    def changed(self, statuses: list[Status]) -> None:
+        """Tell the observers, on their own thread, in order."""
+        differences: list[tuple[str, Any, Any]] = []
+        for status in statuses:
+            before, self._told = self._told, status
+            for name, old, new in _differences(before, status):
+                differences.append((name, old, new))
+        self._notify(differences)
+
+    def _notify(self, differences: list[tuple[str, Any, Any]]) -> None:
+        if differences and self._trait_notifiers:
+            notifier.post(lambda: self._tell(differences))
+
+    def _tell(self, differences: list[tuple[str, Any, Any]]) -> None:
+        for name, old, new in differences:
+            self.notify_change(Bunch(name=name, old=old, new=new, owner=self, type="change"))
+
+    def run_function(self, connection: int) -> None:
+        """Run the on-connect function on a thread of its own."""
+        raise NotImplementedError
+
+
+def _differences(before: Status, after: Status) -> Iterator[tuple[str, Any, Any]]:
+    phases = [status.phase.value if status.phase else None for status in (before, after)]
+    pairs = (
+        ("reason", before.reason, after.reason),
+        ("attempt", before.attempt, after.attempt),
+        ("retry_at", before.retry_at, after.retry_at),
+        ("connected_since", before.connected_since, after.connected_since),
+        ("phase", phases[0], phases[1]),
+        # Last: who observes the state finds the rest as it belongs to it.
+        ("state", before.state.value, after.state.value),
+    )
+    for name, old, new in pairs:
+        if old != new:
+            yield name, old, new
+
+
+class Follow(Generic[T]):
+    """The received lines, as they come; made by `Client.follow`, iterated with `for`, `next`, or `async for`."""
+
+    def __init__(self, client: Client, as_bytes: bool, start: int) -> None:
+        self._client = client
+        self._as_bytes = as_bytes
+        self._next = start
+        self._one: Generator[T, None, None] | None = None
+        self._batch: Iterator[T] = iter(())
+
+    def __iter__(self) -> Iterator[T]:
+        return self._lines()
+
+    def __next__(self) -> T:
+        if self._one is None:
+            self._one = self._lines()
+        return next(self._one)
+
+    def close(self) -> None:
+        """End the iteration; also done when it is left or forgotten."""
+        if self._one is not None:
+            self._one.close()
+
+    def _lines(self) -> Generator[T, None, None]:
+        driver = self._client._driver
+        place = driver.begin_following(self._next)
+        try:
+            while True:
+                for batch in self._batches():
+                    yield from batch
+                    driver.followed(place, self._next)
+                if not self._more():
+                    return
+                driver.wait(self._news, None)
+        finally:
+            driver.end_following(place)
+
+    def __aiter__(self) -> Follow[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        while True:
+            for line in self._batch:
+                return line
+            for batch in self._batches():
+                self._batch = iter(batch)
+                break
+            else:
+                if not self._more():
+                    raise StopAsyncIteration
+                await self._client._until(self._news, None)
+
+    def _news(self) -> bool:
+        client = self._client
+        return client.transcript.end > self._next or client._connection.state is State.STOPPED
+
+    def _more(self) -> bool:
+        return self._client._connection.state is not State.STOPPED or self._client.transcript.end > self._next
+
+    def _batches(self) -> Iterator[Iterable[T]]:
+        """Yield what is there, a run at a time; each is counted as read when it is taken."""
+        transcript = self._client.transcript
+        end = transcript.end
+        if self._as_bytes:
+            for number, lines in transcript.received(self._next, end):
+                self._next = number + len(lines)
+                yield cast("list[T]", lines)
+            self._next = max(self._next, end)
+            return
+        while self._next < end:
+            start = self._next
+            if start < transcript.first:
+                # Says what is lost, as an exception.
+                next(transcript.received(start, end), None)
+            self._next = min(end, start + FOLLOW_STEP)
+            yield cast("list[T]", [line for line in transcript.lines(start, self._next) if line.direction == "<"])
+
+
+class _Listener:
+    """One on_line listener: how far it has been told, and whether it is to be called."""
+
+    def __init__(self, client: Client, listener: Callable[[Line], object]) -> None:
+        self._client = client
+        self._listener = listener
+        self._next = client.transcript.end
+        self._posted = False
+        self.gone = False
+
+    def poke(self) -> None:
+        if not self._posted and self._client.transcript.end > self._next:
+            self._posted = True
+            notifier.post(self._run)
+
+    def _run(self) -> None:
+        self._posted = False
+        end = self._client.transcript.end
+        start, self._next = self._next, end
+        for line in self._client.transcript.lines(start, end):
+            if self.gone:
+                return
+            if line.direction == "<":
+                self._listener(line)
+
+
+def _in_notebook() -> bool:
+    """Say whether a front end that can show widgets is there."""
+    shell_module = sys.modules.get("IPython.core.getipython")
+    shell = shell_module.get_ipython() if shell_module is not None else None
+    return hasattr(shell, "kernel")
+
+
+def _with_tls(address: Address, tls: TLS | bool | None) -> tuple[Address, TLS]:
+    """Return the address with the TLS mode that the user wants, and the details."""
+    if tls is None:
+        return address, TLS()
+    if isinstance(tls, TLS):
+        if tls.starttls:
+            return address.with_tls(TLSMode.STARTTLS), tls
+        return (address.with_tls(TLSMode.IMPLICIT) if address.tls is TLSMode.NONE else address), tls
+    if not isinstance(tls, bool):
+        raise SettingsError(f"tls must be True, False or a TLS with the details, not {tls!r}")
+    if tls and address.tls is not TLSMode.NONE:
+        return address, TLS()
+    return address.with_tls(TLSMode.IMPLICIT if tls else TLSMode.NONE), TLS()
+
+
+def _keepalive(keepalive: KeepAlive | str | None) -> KeepAlive:
+    if keepalive is None:
+        return KeepAlive()
+    return keepalive if isinstance(keepalive, KeepAlive) else KeepAlive.parse(keepalive)
+
+
+def _retry(retry: Retry | float | None) -> Retry:
+    if retry is None:
+        return Retry()
+    return retry if isinstance(retry, Retry) else Retry(delay=retry)
+
+
+def _encoding(encoding: str | None) -> str | None:
+    if encoding is None:
+        return None
+    try:
+        codec = codecs.lookup(encoding)
+    except (LookupError, TypeError):
+        raise SettingsError(f"unknown encoding {encoding!r}: use a name that Python knows, such as utf-8, iso-8859-1 or shift_jis") from None
+    if not codec._is_text_encoding:
+        raise SettingsError(f"{encoding!r} is no encoding of text: use one such as utf-8, iso-8859-1 or shift_jis")
+    return encoding
+
+
+def _eol(eol: str | bytes | None, profile: Profile) -> bytes:
+    if eol is None:
+        return profile.eol
+    if isinstance(eol, bytes):
+        return eol
+    known = EOLS.get(eol.lower()) if isinstance(eol, str) else None
+    if known is None and isinstance(eol, str) and eol and not eol.strip("\r\n"):
+        known = eol.encode()
+    if known is None:
+        raise SettingsError(f"unknown line end {eol!r}: use crlf, lf, cr, none, or bytes")
+    return known
+
+
+def _limit(limit: int) -> int:
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise SettingsError(f"queue_limit must be a whole number of bytes from 1 up, not {limit!r}")
+    return limit
+
+
+def _is_function(on_connect: str | Callable[..., object] | None) -> bool:
+    if on_connect is None or isinstance(on_connect, str):
+        return False
+    if not callable(on_connect):
+        raise SettingsError(f"on_connect must be a script (text) or a function that takes a session, not {type(on_connect).__name__}")
+    return True
+
+
+def _seconds(timeout: float) -> float:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 <= timeout <= threading.TIMEOUT_MAX:
+        raise SettingsError(f"a timeout is a number of seconds from 0 up, not {timeout!r}")
+    return float(timeout)
+
+
+def _replies(replies: Replies | None, profile: Profile, encoding: str | None) -> tuple[tuple[re.Pattern[bytes], bytes], ...]:
+    """Return the user's rules before the protocol's own; an empty mapping means none at all."""
+    own = tuple((re.compile(pattern), line) for pattern, line in profile.replies)
+    if replies is None:
+        return own
+    pairs: list[tuple[str | bytes, str | bytes]] = list(replies.items() if isinstance(replies, Mapping) else replies)
+    return (*(_reply(pattern, line, encoding) for pattern, line in pairs), *(own if pairs else ()))
+
+
+def _reply(pattern: str | bytes, line: str | bytes, encoding: str | None) -> tuple[re.Pattern[bytes], bytes]:
+    code = encoding or "utf-8"
+    try:
+        raw = pattern.encode(code) if isinstance(pattern, str) else pattern
+        template = line.encode(code) if isinstance(line, str) else line
+        compiled = re.compile(raw)
+    except (re.error, UnicodeEncodeError, AttributeError) as error:
+        raise SettingsError(f"a reply is a regular expression and the line that answers it, not {pattern!r} and {line!r} ({error})") from None
+    if b"\n" in template or b"\r" in template:
+        raise SettingsError(f"a reply is one line, without a line break: {line!r}")
+    try:
+        re.compile(raw + b"|").sub(template, b"", count=1)
+    except (re.error, IndexError) as error:
+        raise SettingsError(f"the reply {line!r} does not fit {pattern!r} ({error})") from None
+    return compiled, template

@@ -1,0 +1,248 @@
+"""The one I/O thread of the process: waits for sockets, timers and calls from other threads; knows nothing of connections.
+
+Why no asyncio: with the main thread busy computing, each hand-over of the interpreter lock costs up to 5 ms, and asyncio's
+call_soon_threadsafe, its future and its transport need three a round trip where this loop needs one. While nothing happens the
+thread sleeps in the selector and wakes for nothing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import heapq
+import itertools
+import logging
+import os
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+__all__ = ["EVENT_READ", "EVENT_WRITE", "Loop", "LoopUser", "Timer", "acquire_loop", "release_loop", "serves"]
+
+EVENT_READ = selectors.EVENT_READ
+EVENT_WRITE = selectors.EVENT_WRITE
+
+THREAD_NAME = "ipyreconnect-io"
+EXIT_PATIENCE = 1.0
+"""Seconds that the interpreter's exit waits for the I/O thread: its last work is closing sockets, which takes milliseconds."""
+
+log = logging.getLogger("ipyreconnect")
+
+Callback = Callable[[int], None]
+
+
+class LoopUser(Protocol):
+    """Somebody for whom the loop runs: told when the process ends, and in the child after a fork."""
+
+    def at_exit(self) -> None:
+        """Close at once; called on the thread that ends the interpreter."""
+
+    def after_fork(self) -> None:
+        """Drop what belongs to the parent without touching the wire; called in the child."""
+
+
+class Timer:
+    """A call at a time; made by `Loop.call_at`."""
+
+    __slots__ = ("callback", "when")
+
+    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+        self.when = when
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        """Make the call not happen. Any thread; harmless when it has happened."""
+        self.callback = None
+
+
+class Loop:
+    """A selector, a heap of timers and a queue of calls, on one daemon thread."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
+        self._selector.register(self._wake_read, EVENT_READ, self._drain_wake)
+        self._calls: deque[Callable[[], None]] = deque()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+        self._awake = False
+        self._ending = False
+        self._ident = 0
+        # epoll and kqueue may be changed while another thread waits in them; select and poll would not see it.
+        self.shared = type(self._selector).__name__ in ("EpollSelector", "KqueueSelector")
+        # A daemon thread, so that a forgotten connection never keeps the interpreter alive; atexit below closes in good order.
+        self.thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+        self.thread.start()
+
+    # -- from any thread -----------------------------------------------------------------------------------------------
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Run `callback` on the I/O thread, as soon as it is free. Any thread."""
+        self._calls.append(callback)
+        self._wake()
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Run `callback` on the I/O thread at `when` (seconds of time.monotonic). Any thread."""
+        timer = Timer(when, callback)
+        if self.is_io_thread():
+            self._push(timer)
+        else:
+            self.call_soon(lambda: self._push(timer))
+        return timer
+
+    def is_io_thread(self) -> bool:
+        """Say whether the caller runs on the I/O thread."""
+        return threading.get_ident() == self._ident
+
+    def register(self, sock: socket.socket, events: int, callback: Callback) -> None:
+        """Call `callback(mask)` on the I/O thread whenever `sock` is ready for `events`. The I/O thread, or any if `shared`."""
+        self._selector.register(sock, events, callback)
+
+    def modify(self, sock: socket.socket, events: int, callback: Callback) -> None:
+        """Change what is waited for. The I/O thread, or any if `shared`."""
+        self._selector.modify(sock, events, callback)
+
+    def unregister(self, sock: socket.socket) -> None:
+        """Stop waiting for `sock`, to be called before it is closed; harmless when unknown. The I/O thread, or any if `shared`."""
+        try:
+            self._selector.unregister(sock)
+        except (KeyError, ValueError):
+            pass
+
+    # -- the thread ----------------------------------------------------------------------------------------------------
+
+    def _push(self, timer: Timer) -> None:
+        if timer.callback is not None:
+            heapq.heappush(self._timers, (timer.when, next(self._order), timer))
+
+    def _wake(self) -> None:
+        if self._awake or self.is_io_thread():
+            return
+        self._awake = True
+        try:
+            self._wake_write.send(b"\0")
+        except (
+            BlockingIOError,
+            OSError,
+        ):  # full: it wakes anyway; closed: the loop has ended and nobody is left to call
+            pass
+
+    def _drain_wake(self, mask: int) -> None:
+        try:
+            self._wake_read.recv(4096)
+        except BlockingIOError:
+            pass
+
+    def _run(self) -> None:
+        self._ident = threading.get_ident()
+        try:
+            while not self._ending or self._calls:
+                self._step()
+        finally:
+            self._selector.close()
+            self._wake_read.close()
+            self._wake_write.close()
+
+    def _step(self) -> None:
+        ready = self._selector.select(self._patience())
+        # Cleared before the queue is emptied: a call that is appended from here on wakes the selector again.
+        self._awake = False
+        for key, mask in ready:
+            self._guarded(key.data, mask)
+        now = time.monotonic()
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            timer = heapq.heappop(timers)[2]
+            if (callback := timer.callback) is not None:
+                timer.callback = None
+                self._guarded(callback)
+        # Only those that are here now: a call that posts another one must not starve the sockets.
+        for _ in range(len(self._calls)):
+            self._guarded(self._calls.popleft())
+
+    def _patience(self) -> float | None:
+        if self._calls or self._ending:
+            return 0
+        timers = self._timers
+        while timers and timers[0][2].callback is None:
+            heapq.heappop(timers)
+        return max(0.0, timers[0][0] - time.monotonic()) if timers else None
+
+    @staticmethod
+    def _guarded(callback: Callable[..., None], *arguments: int) -> None:
+        # The thread serves every connection of the process: one faulty callback must not end it.
+        try:
+            callback(*arguments)
+        except Exception:
+            log.exception("unexpected error on the I/O thread; the other connections go on")
+
+    def end(self) -> None:
+        """End the thread after the calls that are queued. Any thread."""
+        self._ending = True
+        self._awake = False
+        self._wake()
+
+
+_lock = threading.Lock()
+_loop: Loop | None = None
+_users: set[LoopUser] = set()
+
+
+def acquire_loop(user: LoopUser) -> Loop:
+    """Return the process's loop, started when there is none; it runs until each user has released it. Any thread."""
+    global _loop
+    with _lock:
+        if _loop is None:
+            _loop = Loop()
+        _users.add(user)
+        return _loop
+
+
+def release_loop(user: LoopUser) -> None:
+    """Say that `user` needs the loop no more; the last one ends the thread. Any thread."""
+    global _loop
+    with _lock:
+        _users.discard(user)
+        if not _users and _loop is not None:
+            _loop.end()
+            _loop = None
+
+
+def serves(thread: threading.Thread) -> bool:
+    """Say whether `thread` is the I/O thread that connections use now. Any thread."""
+    loop = _loop
+    return loop is not None and loop.thread is thread
+
+
+@atexit.register
+def _at_exit() -> None:
+    loop = _loop
+    for user in list(_users):
+        user.at_exit()
+    if loop is not None and not loop.is_io_thread():
+        loop.thread.join(EXIT_PATIENCE)
+
+
+def _after_fork_in_child() -> None:
+    """Leave the parent's loop alone: its threads don't exist here, and its epoll set is shared with the parent."""
+    global _lock, _loop
+    _lock = threading.Lock()
+    loop, _loop = _loop, None
+    users = list(_users)
+    _users.clear()
+    if loop is not None:
+        # Closed, never unregistered: epoll_ctl here would change the parent's set.
+        loop._selector.close()
+        loop._wake_read.close()
+        loop._wake_write.close()
+    for user in users:
+        user.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,1 @@
+"""The protocol storey: bytes and the time come in, bytes and events go out; no sockets, threads, clocks or randomness."""

@@ -1,0 +1,746 @@
+"""One client's connection as a value machine: what was received and the time come in, what to send and what to do come out.
+
+It lives as long as its client, over all reconnections. It owns the state, the TLS pipe, the transcript's writing end, the ledger of deliveries, the
+expectations and the queue; it opens no socket and reads no clock. The driver calls one method for each thing that happens (always with the turn, see
+network/driver.py), then does what stands in `effects`, sends what `outgoing` gives and calls `due` at `deadline`.
+
+`now` is the monotonic clock in seconds; `wall_offset` (kept up by the driver) makes of it the Unix time that the transcript shows.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..address import Dialect, Profile, TLSMode
+from ..errors import AttemptFailed, CallerError, ConnectionLost, NotConnected, OutboxFull
+from ..settings import Heartbeat, KeepAlive, Retry
+from .delivery import UNCONFIRMED, Delivery, Ledger
+from .events import Status
+from .expect import Expectation, Match
+from .framing import Fragment, Framer, make_framer
+from .script import ScriptRun, Step
+from .starttls import StartTLS
+from .state import Effect, Input, Phase, State, transition
+from .tls import TLSPipe
+from .transcript import Transcript, decode
+
+__all__ = ["Connection", "Settings"]
+
+HANDSHAKE_PATIENCE = 10.0
+"""Seconds that the peer has for TLS, and for STARTTLS: a mute one must not hold an attempt for ever."""
+SCRIPT_PATIENCE = 30.0
+"""Seconds that each awaited line of an on-connect script has."""
+FAREWELL_PATIENCE = 0.2
+"""Seconds that a stop waits for the peer to acknowledge what was sent last; what it has not by then is reported and never arrives later."""
+QUEUE_LIMIT = 4 * 1024 * 1024
+QUEUE_LINES = 10_000
+QUEUE_PATIENCE = 60.0
+"""Seconds that a line waits for a connection: an answer to something that was asked a minute ago surprises."""
+FIRST_LOOK = 0.02
+LONGEST_LOOK = 0.5
+"""Seconds between looks at the acknowledgements, while some are awaited: doubling from the first to the longest."""
+PLAIN_STEP = 16 * 1024
+"""The plaintext of one TLS record."""
+JOIN_BELOW = 16 * 1024
+JOIN_UP_TO = 256 * 1024
+"""Bytes: what is smaller is joined with what follows, up to this much for one call of send."""
+SHOWN = 60
+"""Characters of a line that a message quotes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What does not change while a client lives.
+
+    where: how messages call the peer. profile: the protocol's. tls: none, implicit or STARTTLS. context: for TLS. server_name: to verify. eol: bytes that end
+    a sent line. encoding: None for UTF-8 with ISO-8859-1 where it does not fit. framing: as `make_framer` takes it. replies: (compiled bytes pattern, template).
+    heartbeat: line with eol, and seconds. script: parsed steps. has_function: whether a function runs after each connection. unsafe: what a note says about
+    an unverified certificate.
+    """
+
+    where: str
+    profile: Profile
+    tls: TLSMode = TLSMode.NONE
+    context: ssl.SSLContext | None = None
+    server_name: str | None = None
+    eol: bytes = b"\r\n"
+    encoding: str | None = None
+    framing: Any = None
+    heartbeat: Heartbeat | None = None
+    script: tuple[Step, ...] = ()
+    has_function: bool = False
+    queue_bytes: int = QUEUE_LIMIT
+    queue_lines: int = QUEUE_LINES
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """How STARTTLS is spoken."""
+        return self.profile.dialect
+
+
+@dataclass(slots=True)
+class _Queued:
+    data: bytes
+    line: bytes
+    delivery: Delivery
+    expectation: Expectation | None
+    since: float
+
+
+class Connection:
+    """See the module's first lines. Everything here is called with the turn only."""
+
+    def __init__(self, settings: Settings, retry: Retry, transcript: Transcript, chance: Callable[[], float]) -> None:
+        self.settings = settings
+        self.retry = retry
+        self.transcript = transcript
+        self.replies: tuple[tuple[re.Pattern[bytes], bytes], ...] = ()
+        self.status = Status()
+        self.changes: list[Status] = []
+        self.effects: list[Effect] = []
+        self.unconfirmed: tuple[Delivery, ...] = ()
+        self.wall_offset = 0.0
+        self.received_bytes = 0
+        self.last_received: float | None = None
+        self.session_wanted = False
+        self.mark = 0
+        self.last_send = 0
+        self._chance = chance
+        self._state = State.STOPPED
+        self._ledger = Ledger()
+        self._pipe: TLSPipe | None = None
+        self._session: ssl.SSLSession | None = None
+        self._framer: Framer | None = None
+        self._starttls: StartTLS | None = None
+        self._script: ScriptRun | None = None
+        self._out: deque[memoryview | bytes] = deque()
+        self._written = 0  # bytes of the outgoing stream so far
+        self._queue: deque[_Queued] = deque()
+        self._queue_size = 0
+        self._expectations: list[Expectation] = []
+        self._failures = 0
+        self._up_at = 0.0
+        self._phase_ends: float | None = None
+        self._retry_at: float | None = None
+        self._farewell_at: float | None = None
+        self._look_at: float | None = None
+        self._look_pause = FIRST_LOOK
+        self._beat_at: float | None = None
+        self._said = ""
+        self._unanswered_loss: str | None = None
+        self._lost_at = 0
+
+    # -- what the driver asks ---------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """Where the client is in the table of states."""
+        return self._state
+
+    @property
+    def deadline(self) -> float | None:
+        """When `due` is to be called at the latest (monotonic, s); None: nothing is waited for."""
+        earliest = self._look_at
+        for at in (self._phase_ends, self._retry_at, self._farewell_at, self._beat_at):
+            if at is not None and (earliest is None or at < earliest):
+                earliest = at
+        if self._queue:
+            expiry = self._queue[0].since + QUEUE_PATIENCE
+            if earliest is None or expiry < earliest:
+                earliest = expiry
+        return earliest
+
+    @property
+    def wants_look(self) -> float | None:
+        """When the acknowledgements are to be looked at (monotonic, s)."""
+        return self._look_at
+
+    @property
+    def receives_in_place(self) -> bool:
+        """Whether the bytes from the socket are the transcript's bytes, so that they can be received right into it."""
+        return self._pipe is None and self._framer is None
+
+    @property
+    def has_outgoing(self) -> bool:
+        """Whether something waits to be handed to the kernel."""
+        return bool(self._out)
+
+    @property
+    def outgoing(self) -> memoryview | bytes:
+        """The next bytes for the kernel; small pieces are joined, as each call of the kernel costs more than they do."""
+        out = self._out
+        if len(out) > 1 and len(out[0]) < JOIN_BELOW:
+            pieces, size = [], 0
+            while out and size < JOIN_UP_TO:
+                pieces.append(piece := out.popleft())
+                size += len(piece)
+            out.appendleft(b"".join(pieces))
+        return out[0]
+
+    @property
+    def backlog(self) -> tuple[int, int]:
+        """Lines and bytes that wait to be handed to the kernel."""
+        return self._ledger.lines_queued + len(self._queue), self._ledger.size_unsent + self._queue_size
+
+    def all_acknowledged(self, acknowledged: int) -> bool:
+        """Whether the peer has all that was written, when it has acknowledged the stream up to there."""
+        return acknowledged >= self._written
+
+    # -- the user's wishes ---------------------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """Begin connecting, from stopped or, without waiting longer, from waiting."""
+        if self._state is State.STOPPED:
+            self._failures = 0
+            self._unanswered_loss = None
+            self.mark = self.last_send = self.transcript.end
+            self.status = replace(self.status, reason="", attempt=0)
+        self._enter(Input.START, now)
+
+    def retry_now(self, now: float) -> None:
+        """Connect anew without a wait; a live connection is dropped for it."""
+        if self._state is State.CONNECTED:
+            self._said = f"connection to {self.settings.where} dropped to reconnect"
+            self.status = replace(self.status, reason=self._said)
+        self._enter(Input.RETRY, now)
+
+    def stop(self, now: float) -> None:
+        """End; legal in every state."""
+        if self._state is State.CONNECTED:
+            self._farewell_at = now + FAREWELL_PATIENCE
+            self._look_at = now
+            if self._pipe is not None:
+                self._pipe.close()
+                self._collect()
+        if self._state not in (State.STOPPED, State.STOPPING):
+            self._said = "stopped"
+        if self._state is State.WAITING:
+            self.transcript.append_note(self._said, now + self.wall_offset)
+        self._enter(Input.STOP, now)
+
+    def send(
+        self,
+        data: bytes,
+        line: bytes,
+        delivery: Delivery,
+        now: float,
+        *,
+        expectation: Expectation | None = None,
+        queue: bool = False,
+        in_script: bool = False,
+    ) -> None:
+        """Send `data`, which the transcript shows as `line`; `expectation` is in place before it leaves.
+
+        Raises NotConnected (unless `queue`) and OutboxFull, and then nothing was sent.
+        """
+        if self._state is State.CONNECTED or (in_script and self.status.phase is Phase.SCRIPT):
+            lines, size = self._ledger.lines_queued, self._ledger.size_unsent
+            self._check_room(lines, size, len(data), "the peer reads nothing, or too slowly: wait, or stop the connection")
+            self._write_line(data, line, delivery, now, expectation, in_script)
+        elif queue and not in_script and self._state is not State.STOPPED and self._state is not State.STOPPING:
+            self._check_room(len(self._queue), self._queue_size, len(data), "no connection yet: wait until it is back")
+            self._queue.append(_Queued(data, line, delivery, expectation, now))
+            self._queue_size += len(data)
+        else:
+            raise NotConnected(self._not_connected(now))
+
+    def expect(self, expectation: Expectation, now: float) -> None:
+        """Look for `expectation` from the last send or match on; its outcome is set now, or when a line comes."""
+        expectation.arm(self.mark)
+        expectation.origin = self.last_send
+        stop = self.transcript.end if self._unanswered_loss is None else self._lost_at
+        if self._look_through(expectation, stop):
+            return
+        if self._unanswered_loss is not None:
+            expectation.outcome = ConnectionLost(self._unanswered_loss)
+            self._unanswered_loss = None
+            self.mark = self._lost_at
+        elif self._state in (State.STOPPED, State.STOPPING):
+            expectation.outcome = NotConnected(self._not_connected(now))
+        else:
+            self._expectations.append(expectation)
+
+    def forget(self, expectation: Expectation) -> None:
+        """Look for it no longer: its time is over, or its waiter was interrupted."""
+        if expectation in self._expectations:
+            self._expectations.remove(expectation)
+
+    def keepalive_changed(self, in_force: KeepAlive) -> None:
+        """Note what the kernel gave back for the live socket."""
+        self._set(keepalive=in_force)
+
+    def forked(self) -> None:
+        """This is a copy in a child process: the connection is the parent's."""
+        self._state = State.STOPPED
+        self._pipe = self._framer = self._starttls = self._script = None
+        self._out.clear()
+        self._phase_ends = self._retry_at = self._farewell_at = self._look_at = self._beat_at = None
+        self._fail_expectations(ConnectionLost(reason := "the process was forked: the connection stays with its parent"))
+        self.status = Status(reason=reason, connection=self.status.connection)
+
+    def hurry(self, now: float) -> None:
+        """Look at the acknowledgements soon: somebody waits for one."""
+        if self._ledger.awaiting:
+            self._look_pause = 0.001
+            self._look_at = now
+
+    # -- what the network brings ---------------------------------------------------------------------------------------------
+
+    def progress(self, phase: Phase, now: float) -> None:
+        """Note how far connecting has come."""
+        if self._state is State.CONNECTING:
+            self._set(phase=phase)
+
+    def dialed(self, peer: str, local: str, keepalive: KeepAlive | None, now: float) -> None:
+        """Take over a connected socket."""
+        if self._state is not State.CONNECTING:
+            return
+        self.status = replace(self.status, peer=peer, local=local, keepalive=keepalive, tls=None)
+        self._ledger = Ledger()
+        self._out.clear()
+        self._written = 0
+        self._phase_ends = now + HANDSHAKE_PATIENCE
+        if self.settings.tls is TLSMode.IMPLICIT:
+            self._begin_tls(now)
+        elif self.settings.tls is TLSMode.STARTTLS and self.settings.dialect is not None:
+            self._starttls = StartTLS(self.settings.dialect)
+            self._set(phase=Phase.STARTTLS)
+        else:
+            self._secured(now)
+
+    def room(self, now: float) -> memoryview:
+        """Return memory to receive into, where `receives_in_place`."""
+        return self.transcript.room(now + self.wall_offset)
+
+    def committed(self, size: int, now: float) -> None:
+        """Take over `size` bytes that were received into `room`."""
+        self.received_bytes += size
+        self.last_received = now
+        before = self.transcript.end
+        if self.transcript.commit(size, now + self.wall_offset):
+            self._look_at_new(before, now)
+
+    def received(self, data: memoryview, now: float) -> None:
+        """Take over bytes from the socket that are not the transcript's own: ciphertext, or to be framed."""
+        try:
+            if self._pipe is None:
+                self._plain(bytes(data), now)
+            else:
+                self._pipe.feed(data)
+                self._decrypt(now)
+        except (AttemptFailed, ConnectionLost, CallerError) as error:
+            self.fail(error, now)
+
+    def received_eof(self, now: float) -> None:
+        """The peer sends no more."""
+        if self._pipe is not None and self._state is State.CONNECTING:
+            try:
+                self._pipe.feed_eof()
+                self._decrypt(now)
+            except (AttemptFailed, ConnectionLost) as error:
+                self.fail(error, now)
+                return
+        truncated = self._pipe is not None and not self._pipe.closed_by_peer and self._state is State.CONNECTED
+        how = " without close_notify: the end may be cut off" if truncated else ""
+        self.fail(ConnectionLost(f"closed by {self.settings.where}{how}"), now)
+
+    def fail(self, error: Exception, now: float) -> None:
+        """An attempt failed, or the connection is lost, for the reason that `error` gives."""
+        if self._state is State.STOPPING:
+            self._enter(Input.FAIL, now)
+            return
+        if self._state not in (State.CONNECTING, State.CONNECTED):
+            return
+        reason = str(error)
+        final = isinstance(error, AttemptFailed) and error.final and self.status.connection == 0
+        if self._state is State.CONNECTED:
+            if now - self._up_at >= self.retry.stable:
+                self._failures = 0
+            self.status = replace(self.status, attempt=0)
+        self._failures += 1
+        tries = self.retry.attempts
+        if not final and tries is not None and self._state is State.CONNECTING and self.status.attempt >= tries:
+            final = True
+            reason = f"{reason}; gave up after {tries} {'try' if tries == 1 else 'tries'}"
+        self.status = replace(self.status, reason=reason)
+        self._said = reason
+        self._enter(Input.GIVE_UP if final else Input.FAIL, now)
+
+    def script_ended(self, error: Exception | None, now: float) -> None:
+        """The on-connect function has returned, or raised `error`."""
+        if self._state is State.CONNECTING and self.status.phase is Phase.SCRIPT:
+            if error is None:
+                self._up(now)
+            else:
+                self.fail(error, now)
+
+    def handed_over(self, size: int) -> None:
+        """The kernel took `size` bytes of `outgoing`."""
+        self._ledger.hand_over(size)
+        head = self._out[0]
+        if size == len(head):
+            self._out.popleft()
+        else:
+            self._out[0] = memoryview(head)[size:]
+
+    def looked(self, acknowledged: int | None, now: float) -> bool:
+        """Take over how far the peer has acknowledged the stream (None: the system can't tell); return whether that moved a line."""
+        self._look_at = None
+        moved = acknowledged is not None and self._ledger.acknowledge(acknowledged)
+        if self._state is State.STOPPING and (acknowledged is None or (acknowledged >= self._written and not self._out)):
+            self._enter(Input.CLOSED, now)
+        elif acknowledged is not None and (self._ledger.awaiting or self._state is State.STOPPING):
+            self._look_pause = FIRST_LOOK if moved else min(2 * self._look_pause, LONGEST_LOOK)
+            self._look_at = now + (0.001 if self._state is State.STOPPING else self._look_pause)
+        return moved
+
+    def dropped(self, acknowledged: int | None, now: float) -> None:
+        """The socket is closed; `acknowledged` is the last that was known of the stream."""
+        wall = now + self.wall_offset
+        if acknowledged is not None:
+            self._ledger.acknowledge(acknowledged)
+        if self._framer is not None:
+            try:
+                self.transcript.append_received(self._framer.finish(), wall, Fragment)
+            except CallerError:
+                pass  # the framing failed before, that was said
+        self.transcript.flush(wall)
+        lost = self._ledger.close()
+        if self.status.connected_since is not None:
+            self.unconfirmed = lost
+        said = self._said
+        if lost:
+            size = sum(len(delivery.data) for delivery in lost)
+            lines = "1 line" if len(lost) == 1 else f"{len(lost)} lines"
+            said += f"; {lines} ({size} bytes) never acknowledged"
+        if self._pipe is not None:
+            self._session = self._pipe.session or self._session
+        self._pipe = None
+        self._framer = None
+        self._starttls = None
+        self._script = None
+        self.session_wanted = False
+        self._out.clear()
+        self._phase_ends = self._look_at = self._farewell_at = self._beat_at = None
+        number = self.transcript.append_note(said + self._comes_next(now), wall)
+        if self._state is not State.STOPPED and self.last_send and self.mark == self.last_send:
+            self._unanswered_loss = self._said
+            self._lost_at = number
+        self._fail_expectations(ConnectionLost(self._said))
+        self._set(connected_since=None, tls=None, keepalive=None)
+
+    def stopped(self, now: float) -> None:
+        """All is closed: tell what will never be sent."""
+        self._drop_queue("the client was stopped", now)
+
+    def due(self, now: float) -> None:
+        """Do what the time asks for; `looked` is the driver's own to call."""
+        if self._phase_ends is not None and now >= self._phase_ends:
+            self._phase_ends = None
+            self._out_of_time(now)
+        if self._retry_at is not None and now >= self._retry_at:
+            self._retry_at = None
+            self._enter(Input.RETRY, now)
+        if self._farewell_at is not None and now >= self._farewell_at:
+            self._farewell_at = None
+            self._enter(Input.CLOSED, now)
+        while self._queue and now >= self._queue[0].since + QUEUE_PATIENCE:
+            self._expire(self._queue.popleft(), f"waited {QUEUE_PATIENCE:.0f} s for a connection", now)
+        if self._beat_at is not None and now >= self._beat_at:
+            self._beat(now)
+
+    # -- inside ----------------------------------------------------------------------------------------------------------------
+
+    def _enter(self, happened: Input, now: float) -> None:
+        before = self._state
+        self._state, effects = transition(before, happened)
+        if not effects and self._state is before:
+            return
+        self.effects.extend(effects)
+        self._retry_at = None
+        if Effect.DIAL in effects:
+            self._set(state=State.CONNECTING, phase=Phase.RESOLVING, attempt=self.status.attempt + 1, retry_at=None)
+        elif Effect.WAIT in effects:
+            wait = self.retry.wait(max(1, self._failures), self._chance())
+            self._retry_at = now + wait
+            self._set(state=State.WAITING, phase=None, retry_at=self._retry_at + self.wall_offset)
+        elif self._state is not State.CONNECTED:
+            self._set(state=self._state, phase=None, retry_at=None)
+
+    def _set(self, **changes: Any) -> None:
+        self.status = replace(self.status, **changes)
+        self.changes.append(self.status)
+
+    def _comes_next(self, now: float) -> str:
+        if self._state is State.WAITING and self._retry_at is not None:
+            return f"; try {self.status.attempt + 1} in {self._retry_at - now:.1f} s"
+        return "; stopped" if self._state is State.STOPPED and self._said != "stopped" else ""
+
+    def _not_connected(self, now: float) -> str:
+        where = self.settings.where
+        if self._state is State.WAITING and self._retry_at is not None:
+            return f"not connected to {where}: {self.status.reason}; try {self.status.attempt + 1} in {max(0.0, self._retry_at - now):.1f} s"
+        if self._state is State.CONNECTING:
+            phase = self.status.phase.value if self.status.phase else "dialing"
+            return f"not connected to {where} yet: {phase}, try {self.status.attempt}"
+        if self._state is State.STOPPING:
+            return f"not connected to {where}: stopping"
+        return f"not connected to {where}: stopped; connect first"
+
+    def _check_room(self, lines: int, size: int, more: int, advice: str) -> None:
+        if lines >= self.settings.queue_lines or (lines and size + more > self.settings.queue_bytes):
+            raise OutboxFull(f"{lines} lines ({size} bytes) wait to be sent to {self.settings.where}; {advice}")
+
+    # -- connecting
+
+    def _begin_tls(self, now: float) -> None:
+        assert self.settings.context is not None
+        self._phase_ends = now + HANDSHAKE_PATIENCE
+        self._set(phase=Phase.TLS)
+        try:
+            self._pipe = TLSPipe(self.settings.context, self.settings.server_name, self._session, where=self.settings.where)
+            self._pipe.handshake()
+        except (AttemptFailed, ConnectionLost) as error:
+            self.fail(error, now)
+            return
+        finally:
+            self._collect()
+
+    def _secured(self, now: float) -> None:
+        """The bytes flow, encrypted or not: frame them from here on, and run the script."""
+        self._framer = make_framer(self.settings.framing, self.settings.profile)
+        self._phase_ends = None
+        if self._pipe is not None:
+            self.status = replace(self.status, tls=self._pipe.info())
+        if self.settings.script:
+            self._set(phase=Phase.SCRIPT)
+            self._script = ScriptRun(self.settings.script, SCRIPT_PATIENCE)
+            self._drive_script(self._script.start(now), now)
+        elif self.settings.has_function:
+            self.session_wanted = True
+            self._set(phase=Phase.SCRIPT)
+        else:
+            self._up(now)
+
+    def _up(self, now: float) -> None:
+        self._script = None
+        self._phase_ends = None
+        self._up_at = now
+        self._state, _ = transition(self._state, Input.UP)
+        status = self.status
+        wall = now + self.wall_offset
+        self.last_received = now
+        how = ""
+        if status.tls is not None:
+            how = f" ({status.tls.version}, {status.tls.cipher}{'' if status.tls.verified else ', CERTIFICATE NOT VERIFIED'})"
+        self._set(state=self._state, phase=None, connected_since=wall, connection=status.connection + 1)
+        peer = status.peer if status.peer == self.settings.where else f"{self.settings.where} at {status.peer}"
+        self.transcript.append_note(f"connected to {peer}{how}", wall)
+        if self.settings.heartbeat is not None:
+            self._beat_at = now + self.settings.heartbeat.every
+        queue, self._queue, self._queue_size = self._queue, deque(), 0
+        for entry in queue:
+            self._write_line(entry.data, entry.line, entry.delivery, now, entry.expectation)
+
+    def _out_of_time(self, now: float) -> None:
+        where = self.settings.where
+        if self._script is not None:
+            self._drive_script(self._script.due(now), now)
+        elif self.status.phase is Phase.TLS:
+            self.fail(AttemptFailed(f"{where} did not finish the TLS handshake within {HANDSHAKE_PATIENCE:.0f} s; does it speak TLS?"), now)
+        else:
+            self.fail(AttemptFailed(f"{where} did not answer STARTTLS within {HANDSHAKE_PATIENCE:.0f} s"), now)
+
+    def _drive_starttls(self, lines: list[bytes], now: float) -> None:
+        dialogue = self._starttls
+        assert dialogue is not None
+        for index, line in enumerate(lines):
+            for answer in dialogue.receive_line(line):
+                self._write_quietly(answer, now)
+            if dialogue.done:
+                if index + 1 < len(lines) or self.transcript.unfinished:
+                    raise AttemptFailed(f"{self.settings.where} sent data behind its consent to STARTTLS: somebody may have injected it")
+                self._starttls = None
+                self._begin_tls(now)
+                return
+
+    def _drive_script(self, lines: list[bytes], now: float) -> None:
+        script = self._script
+        if script is None:
+            return
+        for line in lines:
+            self._write_quietly(line, now)
+        if script.error is not None:
+            self.fail(script.error, now)
+        elif script.done:
+            self._up(now)
+        else:
+            self._phase_ends = script.deadline
+
+    # -- receiving
+
+    def _decrypt(self, now: float) -> None:
+        pipe = self._pipe
+        assert pipe is not None
+        try:
+            if self.status.phase is Phase.TLS and self._state is State.CONNECTING:
+                if not pipe.handshake():
+                    return
+                self._collect()
+                self._secured(now)
+            if self._framer is not None:
+                buffer = memoryview(bytearray(PLAIN_STEP))
+                while self._pipe is pipe and (size := pipe.read_into(buffer)):
+                    self._plain(bytes(buffer[:size]), now)
+            else:
+                while self._pipe is pipe and (size := pipe.read_into(self.room(now))):
+                    self.committed(size, now)
+        finally:
+            # An alert, a key update or the handshake's next flight.
+            self._collect()
+
+    def _plain(self, data: bytes, now: float) -> None:
+        if self._framer is None:
+            view = memoryview(data)
+            while view:
+                room = self.room(now)
+                size = min(len(room), len(view))
+                room[:size] = view[:size]
+                view = view[size:]
+                self.committed(size, now)
+            return
+        self.received_bytes += len(data)
+        self.last_received = now
+        before = self.transcript.end
+        self.transcript.append_received(self._framer.feed(data), now + self.wall_offset, Fragment)
+        if self.transcript.end > before:
+            self._look_at_new(before, now)
+
+    def _look_at_new(self, before: int, now: float) -> None:
+        """Show the lines from number `before` on to whoever waits for lines."""
+        if self._ledger.awaiting and self._look_at is not None and self._look_at > now + FIRST_LOOK:
+            # What was received most likely acknowledges something.
+            self._look_at = now + FIRST_LOOK
+        connecting = self._state is State.CONNECTING
+        if not (self._expectations or self.replies or connecting):
+            return
+        for number, lines in self.transcript.latest(before):
+            if connecting and self._starttls is not None:
+                try:
+                    self._drive_starttls(lines, now)
+                except AttemptFailed as error:
+                    self.fail(error, now)
+                return
+            for expectation in tuple(self._expectations):
+                found = expectation.look(number, lines, self.settings.encoding)
+                if found:
+                    self._expectations.remove(expectation)
+                    self._met(expectation, *found)
+            for pattern, template in self.replies:
+                for line in lines:
+                    if match := pattern.search(line):
+                        self._write_quietly(match.expand(template) + self.settings.eol, now)
+            if self._script is not None:
+                for line in lines:
+                    if self._script is None:
+                        break
+                    self._drive_script(self._script.line(decode(line, self.settings.encoding), now), now)
+
+    def _look_through(self, expectation: Expectation, stop: int) -> bool:
+        start = max(expectation.cursor, self.transcript.first)
+        if start < stop:
+            for number, lines in self.transcript.received(start, stop):
+                if found := expectation.look(number, lines, self.settings.encoding):
+                    self._met(expectation, *found)
+                    return True
+        expectation.cursor = max(expectation.cursor, self.transcript.end)
+        return False
+
+    def _met(self, expectation: Expectation, number: int, match: re.Match[Any]) -> None:
+        expectation.outcome = Match(self.transcript[number], match, self.transcript, expectation.origin)
+        self.mark = max(self.mark, number + 1)
+        self._unanswered_loss = None
+
+    def _fail_expectations(self, error: Exception) -> None:
+        for expectation in self._expectations:
+            expectation.outcome = error
+        self._expectations.clear()
+
+    # -- sending
+
+    def _write_line(
+        self,
+        data: bytes,
+        line: bytes,
+        delivery: Delivery,
+        now: float,
+        expectation: Expectation | None = None,
+        in_script: bool = False,
+    ) -> None:
+        number = self.transcript.append_sent(line, now + self.wall_offset, delivery)
+        delivery.number = number
+        if not in_script:
+            self.mark = self.last_send = number + 1
+            self._unanswered_loss = None
+        if expectation is not None:
+            expectation.arm(number + 1)
+            self._expectations.append(expectation)
+        self._write(data)
+        self._ledger.add(self._written, delivery)
+        if self._look_at is None or self._look_at > now + FIRST_LOOK:
+            self._look_pause = FIRST_LOOK
+            self._look_at = now + FIRST_LOOK
+        if self._beat_at is not None and self.settings.heartbeat is not None:
+            self._beat_at = now + self.settings.heartbeat.every
+
+    def _write_quietly(self, data: bytes, now: float) -> None:
+        """Send a line of our own accord: it is logged and accounted for, and moves nobody's place to look from."""
+        line = data.removesuffix(b"\n").removesuffix(b"\r")
+        lines, size = self._ledger.lines_queued, self._ledger.size_unsent
+        try:
+            self._check_room(lines, size, len(data), "it is not sent")
+        except OutboxFull as error:
+            self.transcript.append_note(str(error), now + self.wall_offset)
+            return
+        self._write_line(data, line, Delivery(line), now, in_script=True)
+
+    def _write(self, data: bytes) -> None:
+        if self._pipe is None:
+            self._out.append(data)
+            self._written += len(data)
+        else:
+            self._pipe.write(data)
+            self._collect()
+
+    def _collect(self) -> None:
+        if self._pipe is not None and (data := self._pipe.take()):
+            self._out.append(data)
+            self._written += len(data)
+
+    def _beat(self, now: float) -> None:
+        beat = self.settings.heartbeat
+        assert beat is not None
+        self._beat_at = now + beat.every
+        line = beat.line if isinstance(beat.line, bytes) else beat.line.encode(self.settings.encoding or "utf-8") + self.settings.eol
+        self._write_quietly(line, now)
+
+    # -- the queue
+
+    def _expire(self, entry: _Queued, why: str, now: float) -> None:
+        self._queue_size -= len(entry.data)
+        entry.delivery.status = UNCONFIRMED
+        if entry.expectation is not None:
+            entry.expectation.outcome = ConnectionLost(f"not sent: {why}")
+        shown = decode(entry.line, self.settings.encoding)[:SHOWN]
+        self.transcript.append_note(f"not sent, {why}: {shown}", now + self.wall_offset)
+
+    def _drop_queue(self, why: str, now: float) -> None:
+        while self._queue:
+            self._expire(self._queue.popleft(), why, now)
+        self._fail_expectations(ConnectionLost(why))
+

@@ -1,0 +1,123 @@
+"""What became of each line that was sent, and the ledger that moves it along; touches no socket.
+
+The ledger counts the bytes of the outgoing stream (the ciphertext where there is TLS): a line is *sent* when its last byte was handed to
+the kernel and *acknowledged* when the peer's TCP has acknowledged it: its end offset is at most `bytes_acked - 1` of Linux's TCP_INFO,
+which counts the SYN. Acknowledged means that the peer's kernel has it, not that its program has read it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+__all__ = ["Delivery", "Ledger", "Waiting"]
+
+QUEUED, SENT, ACKNOWLEDGED, UNCONFIRMED = "queued", "sent", "acknowledged", "unconfirmed"
+STATUSES = (QUEUED, SENT, ACKNOWLEDGED, UNCONFIRMED)
+
+
+class Waiting(Protocol):
+    """Somebody who can wait for a delivery: the client."""
+
+    def wait_for_delivery(self, delivery: Delivery, status: str, timeout: float) -> bool: ...
+
+
+class Delivery:
+    """The fate of one sent line.
+
+    status: "queued" (not handed to the kernel yet), "sent", "acknowledged" (the peer's TCP has it) or "unconfirmed" (its connection ended, or
+    it expired in the queue, before that). data: the bytes without the line end. number: of its line in the transcript, None while it waits
+    offline. Reading is safe in any thread.
+    """
+
+    __slots__ = ("_waiting", "data", "number", "status")
+
+    def __init__(self, data: bytes, waiting: Waiting | None = None) -> None:
+        self.data = data
+        self.status = QUEUED
+        self.number: int | None = None
+        self._waiting = waiting
+
+    def wait(self, status: str = ACKNOWLEDGED, timeout: float = 10.0) -> bool:
+        """Wait until the line has come as far as `status` ("sent" or "acknowledged"), at most `timeout` seconds.
+
+        Returns whether it has: False after the time-out, and at once when it is "unconfirmed", as that is final. Any thread but the I/O
+        thread; can be interrupted. Raises ValueError for another status.
+        """
+        if status not in STATUSES:
+            raise ValueError(f"a delivery is one of {', '.join(STATUSES)}, not {status!r}")
+        if self.reached(status) or self.status == UNCONFIRMED or self._waiting is None:
+            return self.reached(status)
+        return self._waiting.wait_for_delivery(self, status, timeout)
+
+    def reached(self, status: str) -> bool:
+        """Say whether the line has come as far as `status`."""
+        if self.status == UNCONFIRMED or status == UNCONFIRMED:
+            return self.status == status
+        return STATUSES.index(self.status) >= STATUSES.index(status)
+
+    def __repr__(self) -> str:
+        return f"<Delivery {self.data.decode('utf-8', 'replace')!r} {self.status}>"
+
+
+class Ledger:
+    """The deliveries of one connection, in the order of its stream; a new one for each connection."""
+
+    __slots__ = ("_unacknowledged", "_unsent", "acknowledged", "sent", "size_unsent")
+
+    def __init__(self) -> None:
+        self._unsent: deque[tuple[int, Delivery]] = deque()
+        self._unacknowledged: deque[tuple[int, Delivery]] = deque()
+        self.size_unsent = 0  # bytes of lines that are not handed to the kernel yet
+        self.sent = 0  # bytes of the stream that the kernel took
+        self.acknowledged = 0  # bytes of the stream that the peer acknowledged
+
+    def add(self, end: int, delivery: Delivery) -> None:
+        """Enter a line whose last byte stands before offset `end` of the outgoing stream."""
+        self._unsent.append((end, delivery))
+        self.size_unsent += len(delivery.data)
+
+    def hand_over(self, size: int) -> None:
+        """Note that the kernel took `size` more bytes."""
+        self.sent += size
+        unsent = self._unsent
+        while unsent and unsent[0][0] <= self.sent:
+            entry = unsent.popleft()
+            entry[1].status = SENT
+            self.size_unsent -= len(entry[1].data)
+            self._unacknowledged.append(entry)
+
+    def acknowledge(self, offset: int) -> bool:
+        """Note that the peer acknowledged the stream up to `offset`; return whether that moved a line."""
+        self.acknowledged = max(self.acknowledged, offset)
+        waiting = self._unacknowledged
+        moved = False
+        while waiting and waiting[0][0] <= offset:
+            waiting.popleft()[1].status = ACKNOWLEDGED
+            moved = True
+        return moved
+
+    @property
+    def lines_queued(self) -> int:
+        """How many lines are not handed to the kernel yet."""
+        return len(self._unsent)
+
+    @property
+    def awaiting(self) -> bool:
+        """Whether a line that was sent is not acknowledged yet."""
+        return bool(self._unacknowledged)
+
+    @property
+    def settled(self) -> bool:
+        """Whether every line is acknowledged."""
+        return not self._unacknowledged and not self._unsent
+
+    def close(self) -> tuple[Delivery, ...]:
+        """End the ledger with its connection: what is not acknowledged now is unconfirmed, and returned in order."""
+        lost = tuple(delivery for _, delivery in (*self._unacknowledged, *self._unsent))
+        for delivery in lost:
+            delivery.status = UNCONFIRMED
+        self._unacknowledged.clear()
+        self._unsent.clear()
+        self.size_unsent = 0
+        return lost
