@@ -1,0 +1,393 @@
+"""Find a server's addresses and connect to the first that answers; blocks no I/O thread, never tries twice.
+
+A name is looked up on a daemon thread of its own, for getaddrinfo can hang for minutes and cannot be
+interrupted; that thread never keeps the interpreter from ending, and there is one for a name however many
+wait for it. Connecting follows RFC 8305 (happy eyeballs): the families take turns, a next address starts
+250 ms after the one before, or at once when that one fails; the first that answers wins and the others are
+closed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from ipyreconnect.address import Address
+from ipyreconnect.errors import AttemptFailed
+from ipyreconnect.network.loop import EVENT_WRITE, Loop, Timer
+from ipyreconnect.network.sockets import SockAddr, abort, describe, drop, join_names, prepare, reason_for
+
+__all__ = ["DIAL_TIMEOUT", "Candidate", "Dial", "Resolver", "resolve"]
+
+DIAL_TIMEOUT: Final = 10.0
+"""Seconds for look-up and connecting together: someone is watching, and the next try gets another ten."""
+
+STAGGER: Final = 0.25
+"""Seconds before the next address is tried beside those that have not answered (RFC 8305, 5)."""
+
+MAX_CANDIDATES: Final = 16
+"""Addresses of one name that are tried: more would not get their turn within the time-out (16 × 0.25 s)."""
+
+MAX_LOOKUPS: Final = 64
+"""Threads that look up names at the same time; further names wait for one of them."""
+
+LATE_ANSWER_KEPT: Final = 30.0
+"""Seconds for which an answer that came after everybody had gone waits for the next try: a name service that
+always takes longer than the time-out would otherwise never be of use."""
+
+_IN_PROGRESS: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK})
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Say where a connection can be tried: an address family and an address of the socket module."""
+
+    family: int
+    sockaddr: SockAddr
+
+
+Resolver = Callable[[str, int], Sequence[Candidate]]
+"""Looks up (host, port); may block, runs on a thread of its own; raises OSError where there is no address."""
+
+Answer = Sequence[Candidate] | Exception
+
+
+def resolve(host: str, port: int, *, flags: int = 0) -> list[Candidate]:
+    """Look a name up with the system's resolver, in the order of its preference (RFC 6724).
+
+    :param flags: those of getaddrinfo, such as AI_NUMERICHOST
+    :raises OSError: socket.gaierror, there is no address
+    :raises UnicodeError: this cannot be a host name
+
+    Blocks, for minutes when the name service is mute; any thread but the I/O thread.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return [Candidate(family, sockaddr) for family, _, _, _, sockaddr in found]
+
+
+class _Waiter:
+    """Somebody who waits for an answer on the I/O thread, until it comes or `callback` is taken away."""
+
+    __slots__ = ("callback", "loop")
+
+    def __init__(self, loop: Loop, callback: Callable[[Answer], None]) -> None:
+        self.loop = loop
+        # Taken away without the lock, so that a forked child can, whose copy of the lock nobody may release.
+        self.callback: Callable[[Answer], None] | None = callback
+
+    def tell(self, answer: Answer) -> None:
+        self.loop.call_soon(partial(self._hand_over, answer))
+
+    def _hand_over(self, answer: Answer) -> None:
+        if self.callback is not None:
+            self.callback(answer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    resolver: Resolver
+    host: str
+    port: int
+
+    def ask(self) -> Answer:
+        try:
+            return self.resolver(self.host, self.port)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            return error.with_traceback(None)  # which would keep the frames' variables alive
+
+
+class _Lookups:
+    """The look-ups of the process: a thread for each name that is asked for, none when idle."""
+
+    def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget everything, as a forked child must: nobody there will answer, or release the lock."""
+        self._lock = threading.Lock()
+        self._waiting: dict[_Question, list[_Waiter]] = {}
+        self._queue: deque[_Question] = deque()
+        self._threads = 0
+        self._late: dict[_Question, tuple[float, Answer]] = {}
+
+    def ask(self, question: _Question, loop: Loop, callback: Callable[[Answer], None]) -> _Waiter:
+        """Have `callback` called on the I/O thread with the answer. Any thread."""
+        waiter = _Waiter(loop, callback)
+        with self._lock:
+            when, answer = self._late.pop(question, (0.0, None))
+            if answer is not None and time.monotonic() - when < LATE_ANSWER_KEPT:
+                waiter.tell(answer)
+                return waiter
+            if (others := self._waiting.get(question)) is not None:
+                # One that hangs for hours is joined again and again: those who gave up are forgotten here.
+                others[:] = [other for other in others if other.callback is not None]
+                others.append(waiter)
+                return waiter
+            self._waiting[question] = [waiter]
+            self._queue.append(question)
+            if self._threads >= MAX_LOOKUPS:
+                return waiter
+            self._threads += 1
+        try:
+            # A daemon; concurrent.futures has none: its threads are joined when the interpreter ends.
+            name = f"ipyreconnect-resolve-{question.host}"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        except RuntimeError as error:  # no more threads for this process
+            with self._lock:
+                self._threads -= 1
+                if not self._threads:
+                    self._queue.remove(question)
+                    self._tell(question, error)
+        return waiter
+
+    def _work(self) -> None:
+        while (question := self._next()) is not None:
+            answer = question.ask()
+            with self._lock:
+                self._tell(question, answer)
+
+    def _next(self) -> _Question | None:
+        with self._lock:
+            while self._queue:
+                question = self._queue.popleft()
+                if any(waiter.callback is not None for waiter in self._waiting[question]):
+                    return question
+                del self._waiting[question]  # everybody has gone
+            self._threads -= 1
+            return None
+
+    def _tell(self, question: _Question, answer: Answer) -> None:
+        waiters = [waiter for waiter in self._waiting.pop(question) if waiter.callback is not None]
+        for waiter in waiters:
+            waiter.tell(answer)
+        if not waiters and not isinstance(answer, Exception):
+            now = time.monotonic()
+            for old in [old for old, (when, _) in self._late.items() if now - when >= LATE_ANSWER_KEPT]:
+                del self._late[old]
+            self._late[question] = (now, answer)
+
+
+_lookups: Final = _Lookups()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_lookups.begin_anew)
+
+
+class Dial:
+    """One attempt at a connection, from the address to a connected socket or the reason why there is none."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        address: Address,
+        done: Callable[[socket.socket | AttemptFailed], None],
+        phase: Callable[[str], None],
+        *,
+        timeout: float = DIAL_TIMEOUT,
+        resolver: Resolver | None = None,
+    ) -> None:
+        """Begin at once, on the I/O thread.
+
+        :param done: called once, on the I/O thread and never from in here, with the connected socket, which
+            is then the callee's, or with the reason; not called after `cancel`
+        :param phase: called on the I/O thread with ``resolving`` (only for a name) and ``dialing``
+        :param timeout: seconds for everything
+        :param resolver: looks names up instead of `resolve`
+
+        Any thread.
+        """
+        self._loop = loop
+        self._address = address
+        self._done = done
+        self._phase = phase
+        self._timeout = timeout
+        self._question = _Question(resolver or resolve, address.host, address.port)
+        self._finished = False
+        self._waiter: _Waiter | None = None
+        self._todo: deque[Candidate] = deque()
+        self._connecting: dict[socket.socket, str] = {}
+        self._failures: list[tuple[str, OSError]] = []
+        self._next_turn: Timer | None = None
+        self._deadline = loop.call_at(time.monotonic() + timeout, self._time_out)
+        loop.call_soon(self._start)
+
+    def cancel(self) -> None:
+        """Stop at once and close what was opened; `done` is not called. Harmless when it is over.
+
+        The I/O thread, or a forked child's only one: closing there leaves what the parent has untouched.
+        """
+        self._finished = True
+        self._deadline.cancel()
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+        if self._waiter is not None:
+            self._waiter.callback = None
+        self._todo.clear()
+        for sock in self._connecting:
+            self._loop.unregister(sock)
+            drop(sock)
+        self._connecting.clear()
+
+    # -- on the I/O thread -----------------------------------------------------------------------------------
+
+    def _finish(self, result: socket.socket | AttemptFailed) -> None:
+        self.cancel()
+        self._done(result)
+
+    def _fail(self, reason: str, *, final: bool = False) -> None:
+        self._finish(AttemptFailed(reason, final))
+
+    def _start(self) -> None:
+        if self._finished:
+            return
+        if self._address.path:
+            self._dial([Candidate(socket.AF_UNIX, self._address.path)])
+            return
+        host, port = self._address.host, self._address.port
+        try:
+            # Answers at once, for a number; only a name needs the thread.
+            numeric = resolve(host, port, flags=socket.AI_NUMERICHOST)
+        except UnicodeError as error:
+            self._refuse_name(error)
+            return
+        except OSError:
+            numeric = []
+        if numeric:
+            self._dial(numeric)
+            return
+        self._phase("resolving")
+        if not self._finished:
+            self._waiter = _lookups.ask(self._question, self._loop, self._resolved)
+
+    def _refuse_name(self, error: Exception) -> None:
+        self._fail(f"'{self._address.host}' is not a host name: {error}", final=True)
+
+    def _resolved(self, answer: Answer) -> None:
+        self._waiter = None
+        if isinstance(answer, OSError):
+            self._fail(reason_for(answer, self._address.host))
+        elif isinstance(answer, UnicodeError):
+            self._refuse_name(answer)
+        elif isinstance(answer, Exception):
+            self._fail(f"cannot look up '{self._address.host}': {answer}")
+        elif not answer:
+            self._fail(f"no address found for '{self._address.host}'")
+        else:
+            self._dial(answer)
+
+    def _dial(self, candidates: Sequence[Candidate]) -> None:
+        self._todo.extend(_in_turn(candidates))
+        self._phase("dialing")
+        if not self._finished:
+            self._try_next()
+
+    def _try_next(self) -> None:
+        """Start with the next address, or with the one after it where that one fails at once."""
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+            self._next_turn = None
+        while self._todo:
+            if self._try(self._todo.popleft()):
+                if self._todo:
+                    self._next_turn = self._loop.call_at(time.monotonic() + STAGGER, self._try_next)
+                return
+            if self._finished:
+                return
+        if not self._connecting:
+            self._fail(_summary(self._failures))
+
+    def _try(self, candidate: Candidate) -> bool:
+        """Start to connect, and say whether an answer is still to come."""
+        where = describe(candidate.sockaddr)
+        try:
+            sock = socket.socket(candidate.family, socket.SOCK_STREAM)
+        except OSError as error:
+            self._failures.append((where, error))
+            return False
+        try:
+            prepare(sock)
+            number = sock.connect_ex(candidate.sockaddr)
+            # A Unix socket's EAGAIN ends it: the server's queue is full, and nothing tells when that is over.
+            if number in _IN_PROGRESS and not (number == errno.EAGAIN and self._address.path):
+                self._loop.register(sock, EVENT_WRITE, partial(self._answered, sock))
+                self._connecting[sock] = where
+                return True
+            if number:
+                raise OSError(number, os.strerror(number))
+        except OSError as error:
+            self._failures.append((where, error))
+            drop(sock)
+            return False
+        self._connected(sock, where)
+        return False
+
+    def _answered(self, sock: socket.socket, mask: int) -> None:
+        where = self._connecting.pop(sock, None)
+        if where is None:  # closed by another's answer in the same round of the loop
+            return
+        self._loop.unregister(sock)
+        number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            self._failures.append((where, OSError(number, os.strerror(number))))
+            drop(sock)
+        else:
+            self._connected(sock, where)
+        if not self._finished:
+            self._try_next()
+
+    def _connected(self, sock: socket.socket, where: str) -> None:
+        try:
+            own = not self._address.path and sock.getsockname() == sock.getpeername()
+        except OSError as error:  # accepted and reset in the meantime
+            self._failures.append((where, error))
+            drop(sock)
+            return
+        if own:
+            # TCP's simultaneous open: nobody listens, and the kernel chose for this end the very port that
+            # was called (RFC 9293, 3.5). Reset, so that the port is free again for the server.
+            self._failures.append((where, OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))))
+            abort(sock)
+            return
+        self._finish(sock)
+
+    def _time_out(self) -> None:
+        if self._waiter is not None:
+            self._fail(
+                f"timed out looking up '{self._address.host}': "
+                f"no answer from the name service for {self._timeout:g} s"
+            )
+            return
+        mute = f"timed out connecting to {join_names(self._connecting.values() or [self._address.display])}"
+        self._fail("; ".join(filter(None, (mute, _summary(self._failures)))))
+
+
+def _in_turn(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Let the address families take turns, the preferred one first, each address once (RFC 8305, 4)."""
+    families: dict[int, deque[Candidate]] = {}
+    for candidate in dict.fromkeys(candidates):
+        families.setdefault(candidate.family, deque()).append(candidate)
+    ordered: list[Candidate] = []
+    while families:
+        for family, queue in list(families.items()):
+            ordered.append(queue.popleft())
+            if not queue:
+                del families[family]
+    return ordered[:MAX_CANDIDATES]
+
+
+def _summary(failures: Sequence[tuple[str, OSError]]) -> str:
+    """Say each distinct failure once, with all the addresses that it befell."""
+    alike: dict[tuple[type[OSError], int | None, str | None], list[tuple[str, OSError]]] = {}
+    for where, error in failures:
+        alike.setdefault((type(error), error.errno, error.strerror), []).append((where, error))
+    return "; ".join(
+        reason_for(group[0][1], join_names(where for where, _ in group)) for group in alike.values()
+    )

@@ -1,0 +1,152 @@
+"""Notice that the computer's network changed or that it slept; does not say what changed, nor what to do.
+
+Only Linux tells of changes without privileges and without polling, on a netlink socket; elsewhere the watch
+says that there is none, and a dead peer is found by keepalive alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+from ipyreconnect.network.loop import EVENT_READ, Loop, Timer
+from ipyreconnect.network.sockets import SockAddr, drop
+
+__all__ = ["NetWatch", "SleepClock", "address_gone", "read_clocks"]
+
+SETTLE: Final = 0.2
+"""Seconds from the first message of a burst to the one call for all of it: an address that is taken away and
+given back, as when a lease is renewed, is not missed in between, and nobody notices the delay."""
+
+# linux/rtnetlink.h: RTMGRP_LINK, then _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR and _IPV6_ROUTE.
+ROUTE_GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
+
+READ_SIZE: Final = 65536
+"""Bytes; more than the kernel puts into one message (netlink(7))."""
+
+SLEPT: Final = 1.0
+"""Seconds; a smaller difference between the clocks is no sleep worth a probe."""
+
+
+class NetWatch:
+    """Call back when an interface, an address or a route of this computer changed; one serves a process.
+
+    ``missing`` says why there is no watch; None: there is one.
+    """
+
+    def __init__(self, loop: Loop, changed: Callable[[], None]) -> None:
+        """Begin to watch the network of the calling thread's namespace.
+
+        :param changed: called on the I/O thread, once for all changes within 0.2 s
+
+        The I/O thread. Source: netlink(7), rtnetlink(7).
+        """
+        self._loop = loop
+        self._changed = changed
+        self._timer: Timer | None = None
+        self._sock: socket.socket | None = None
+        self.missing: str | None = None
+        if not sys.platform.startswith("linux"):
+            self.missing = "no watch for changes of network on this system"
+            return
+        try:
+            sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        except OSError as error:  # such as in a sandbox
+            self.missing = f"no watch for changes of network: {error.strerror}"
+            return
+        try:
+            sock.setblocking(False)
+            sock.bind((0, ROUTE_GROUPS))
+            loop.register(sock, EVENT_READ, self._heard)
+        except OSError as error:
+            self.missing = f"no watch for changes of network: {error.strerror}"
+            drop(sock)
+            return
+        self._sock = sock
+
+    def _heard(self, mask: int) -> None:
+        if self._sock is None:  # closed in the same round of the loop
+            return
+        try:
+            while self._sock.recv(READ_SIZE):
+                pass
+        except BlockingIOError:
+            pass
+        except OSError:  # ENOBUFS: more changed than the kernel could keep for us, which says enough
+            pass
+        if self._timer is None:
+            self._timer = self._loop.call_at(time.monotonic() + SETTLE, self._settled)
+
+    def _settled(self) -> None:
+        self._timer = None
+        self._changed()
+
+    def close(self) -> None:
+        """Stop watching; `changed` is not called any more. The I/O thread; harmless when it is done."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._sock is not None:
+            self._loop.unregister(self._sock)
+            drop(self._sock)
+            self._sock = None
+
+
+def address_gone(sockaddr: SockAddr) -> bool:
+    """Say whether this computer has lost the address that a connection comes from.
+
+    :param sockaddr: the connection's own end, from getsockname
+
+    Any thread of the connection's network namespace. Source: ip(7), EADDRNOTAVAIL; 7 µs (measured).
+    """
+    if not isinstance(sockaddr, tuple):  # a Unix socket's path
+        return False
+    host, _, *rest = sockaddr
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind((host, 0, *rest))
+    except socket.gaierror:  # fe80::1%eth0 once eth0 has gone
+        return True
+    except OSError as error:
+        return error.errno in _NOT_OURS
+    return False
+
+
+_NOT_OURS: Final = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV})
+
+
+def read_clocks() -> tuple[float, float] | None:
+    """Return two clocks in seconds, one that goes on while the computer sleeps and one that stops.
+
+    None where the system has no such two.
+
+    Neither is the wall clock, which users and time servers set. Any thread.
+    Source: clock_gettime(2), CLOCK_BOOTTIME; clock_gettime(3) of macOS, CLOCK_UPTIME_RAW.
+    """
+    for going_on, stopping in (
+        ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"),
+        ("CLOCK_MONOTONIC", "CLOCK_UPTIME_RAW"),
+    ):
+        if hasattr(time, going_on) and hasattr(time, stopping):
+            return time.clock_gettime(getattr(time, going_on)), time.clock_gettime(getattr(time, stopping))
+    return None
+
+
+class SleepClock:
+    """Tell how long the computer slept, from the two clocks of `read_clocks`; reads no clock itself."""
+
+    __slots__ = ("_ahead",)
+
+    def __init__(self, going_on: float, stopping: float) -> None:
+        self._ahead = going_on - stopping
+
+    def slept(self, going_on: float, stopping: float) -> float:
+        """Return the seconds slept since the last look; 0.0 where it was less than a second."""
+        ahead = going_on - stopping
+        slept, self._ahead = ahead - self._ahead, ahead
+        return slept if slept >= SLEPT else 0.0

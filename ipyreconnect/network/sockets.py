@@ -1,0 +1,494 @@
+"""Touch socket options and name what the system reports; decides nothing about when, and keeps no state.
+
+Each operating system is one row of a table, so that all of them can be tested on any: what a row lacks, or
+the running kernel refuses, is left out and named by `missing_options`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ipyreconnect.settings import KeepAlive
+
+__all__ = [
+    "HERE",
+    "PROBE",
+    "PROBE_USER_TIMEOUT",
+    "SockAddr",
+    "System",
+    "abort",
+    "apply_keepalive",
+    "describe",
+    "drop",
+    "join_names",
+    "missing_options",
+    "outq",
+    "prepare",
+    "probe_now",
+    "read_keepalive",
+    "read_user_timeout",
+    "reason_for",
+    "set_user_timeout",
+    "shut",
+    "system_for",
+    "tcp_info",
+    "user_timeout_for",
+]
+
+SockAddr = Any
+"""What the socket module takes and gives: (host, port), (host, port, flow, scope), a path or bytes."""
+
+USER_TIMEOUT_MARGIN: Final = 100
+"""Milliseconds; a TCP_USER_TIMEOUT of the keepalive bound or more costs one more interval (measured)."""
+
+PROBE: Final = KeepAlive(idle=1, interval=1, count=2)
+"""The keepalive that asks the peer now: a live one answered within 6.5 ms (measured)."""
+
+PROBE_USER_TIMEOUT: Final = 2500
+"""Milliseconds; a verdict over a probed peer within 3 s, and none over a link that flaps for 0.5 s."""
+
+MAX_OPTION: Final = 2**31 - 1
+"""The largest int that setsockopt takes; in milliseconds 24 days, which only huge keepalives exceed."""
+
+TCP_INFO_SIZE: Final = 280
+"""Bytes; all of struct tcp_info in Linux 6.x; an older kernel fills a shorter part, from the start."""
+
+NAMES_SHOWN: Final = 3
+"""How many addresses one reason names before it only counts: a line that stays readable."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Say by number which socket options an operating system has; None: none.
+
+    :param name: as users call it
+    :param idle: the option for the seconds before the first probe
+    :param interval: the option for the seconds between probes
+    :param count: the option for the number of probes
+    :param user_timeout: the option for how long sent data may stay unacknowledged
+    :param user_timeout_unit: milliseconds in one unit of that option
+    :param tcp_info: the option that reads struct tcp_info in Linux's layout
+    :param outq_ioctl: whether SIOCOUTQ tells the bytes that the peer has not acknowledged
+    :param outq_option: the option of SOL_SOCKET that tells them
+    :param usual: idle, interval and count in force where their option is missing
+    :param linger: how struct linger is packed
+    """
+
+    name: str
+    idle: int | None
+    interval: int | None
+    count: int | None
+    user_timeout: int | None = None
+    user_timeout_unit: int = 1
+    tcp_info: int | None = None
+    outq_ioctl: bool = False
+    outq_option: int | None = None
+    usual: tuple[int, int, int] = (7200, 75, 9)
+    linger: str = "ii"
+
+
+# tcp(7), and linux/tcp.h for the numbers.
+_LINUX: Final = System(
+    "Linux", idle=4, interval=5, count=6, user_timeout=18, tcp_info=11, outq_ioctl=True, usual=(7200, 75, 9)
+)
+# netinet/tcp.h and sys/socket.h of xnu: TCP_KEEPALIVE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_RXT_CONNDROPTIME in
+# seconds, and SO_NWRITE.
+_MACOS: Final = System(
+    "macOS",
+    idle=0x10,
+    interval=0x101,
+    count=0x102,
+    user_timeout=0x80,
+    user_timeout_unit=1000,
+    outq_option=0x1024,
+    usual=(7200, 75, 8),
+)
+# ws2ipdef.h: TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT, all since Windows 10 1709, and TCP_MAXRTMS. An
+# older one sends 10 probes.
+_WINDOWS: Final = System(
+    "Windows", idle=3, interval=17, count=16, user_timeout=14, usual=(7200, 1, 10), linger="HH"
+)
+
+
+def system_for(platform: str) -> System:
+    """Return the table's row for a value of sys.platform; of an unknown system, what Python knows of it.
+
+    Any thread.
+    """
+    if platform.startswith("linux") or platform == "android":
+        return _LINUX
+    if platform in ("darwin", "ios"):
+        return _MACOS
+    if platform == "win32":
+        return _WINDOWS
+    return System(
+        platform,
+        idle=getattr(socket, "TCP_KEEPIDLE", None),
+        interval=getattr(socket, "TCP_KEEPINTVL", None),
+        count=getattr(socket, "TCP_KEEPCNT", None),
+    )
+
+
+HERE: Final = system_for(sys.platform)
+"""The system that this process runs on."""
+
+_AF_UNIX: Final[int | None] = getattr(socket, "AF_UNIX", None)
+_TCP: Final = socket.IPPROTO_TCP
+
+# How a kernel says that it has no such option; WSAENOPROTOOPT is ENOPROTOOPT in Python's errno.
+_UNKNOWN_OPTION: Final = (errno.ENOPROTOOPT, errno.EOPNOTSUPP)
+
+
+def _set(sock: socket.socket, option: int | None, value: int) -> None:
+    """Set a TCP option that may be missing here: `missing_options` tells the user, the connection goes on."""
+    if option is None:
+        return
+    try:
+        sock.setsockopt(_TCP, option, value)
+    except OSError as error:
+        if error.errno not in _UNKNOWN_OPTION:
+            raise
+
+
+def _get(sock: socket.socket, option: int | None, usual: int) -> int:
+    if option is None:
+        return usual
+    try:
+        return sock.getsockopt(_TCP, option)
+    except OSError as error:
+        if error.errno not in _UNKNOWN_OPTION:
+            raise
+        return usual
+
+
+def prepare(sock: socket.socket) -> None:
+    """Make a fresh socket ready for the I/O thread: it never blocks, sends at once, and loses no urgent byte.
+
+    Any thread. Source: tcp(7), TCP_NODELAY; RFC 6093, 6: urgent data is read in line, or its byte would be
+    missing from the stream.
+    """
+    sock.setblocking(False)
+    if sock.family != _AF_UNIX:
+        sock.setsockopt(_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+
+
+def user_timeout_for(keepalive: KeepAlive) -> int:
+    """Return the TCP_USER_TIMEOUT (milliseconds) that goes with `keepalive`; 0, the system's rule, where off.
+
+    Any thread.
+    """
+    return keepalive.bound * 1000 - USER_TIMEOUT_MARGIN if keepalive.enabled else 0
+
+
+def apply_keepalive(
+    sock: socket.socket, keepalive: KeepAlive, user_timeout: int | None = None, *, system: System = HERE
+) -> None:
+    """Set the keepalive of a socket, live or not yet connected; a Unix socket is left as it is.
+
+    :param user_timeout: milliseconds that sent data may stay unacknowledged; never set beyond what goes with
+        `keepalive` (`user_timeout_for`); None or 0: the system's own rule
+    :raises OSError: the kernel refuses a value
+
+    Any thread. On a live socket only TCP_KEEPIDLE acts at once, the interval and the count wait for the old
+    timer, so it comes last (measured). Source: tcp(7).
+    """
+    if sock.family == _AF_UNIX:
+        return
+    set_user_timeout(sock, _within(user_timeout or 0, keepalive), system=system)
+    if not keepalive.enabled:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
+        return
+    _set(sock, system.interval, keepalive.interval)
+    _set(sock, system.count, keepalive.count)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    _set(sock, system.idle, keepalive.idle)
+
+
+def _within(user_timeout: int, keepalive: KeepAlive) -> int:
+    return min(user_timeout, user_timeout_for(keepalive)) if keepalive.enabled else user_timeout
+
+
+def read_keepalive(sock: socket.socket, *, system: System = HERE) -> KeepAlive:
+    """Return the keepalive in force, as the kernel tells it; off for a Unix socket.
+
+    :raises OSError: the socket is closed
+
+    Any thread.
+    """
+    if sock.family == _AF_UNIX or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
+        return KeepAlive.off()
+    idle, interval, count = system.usual
+    return KeepAlive(
+        _get(sock, system.idle, idle), _get(sock, system.interval, interval), _get(sock, system.count, count)
+    )
+
+
+def set_user_timeout(sock: socket.socket, user_timeout: int, *, system: System = HERE) -> None:
+    """Set how long sent data may stay unacknowledged before the kernel gives up; 0: the system's own rule.
+
+    :param user_timeout: milliseconds, rounded down to what the system can express, yet not down to 0
+    :raises OSError: the kernel refuses the value
+
+    Any thread. Takes effect at the next retransmission (measured). Source: tcp(7), TCP_USER_TIMEOUT.
+    """
+    if sock.family == _AF_UNIX:
+        return
+    unit = system.user_timeout_unit
+    value = min(max(1, user_timeout // unit), MAX_OPTION) if user_timeout else 0
+    _set(sock, system.user_timeout, value)
+
+
+def read_user_timeout(sock: socket.socket, *, system: System = HERE) -> int:
+    """Return how many milliseconds sent data may stay unacknowledged; 0: the system's rule. Any thread."""
+    if sock.family == _AF_UNIX:
+        return 0
+    return _get(sock, system.user_timeout, 0) * system.user_timeout_unit
+
+
+def probe_now(sock: socket.socket, *, system: System = HERE) -> None:
+    """Ask the peer at once whether it is there; the kernel reports a mute one within 3 s.
+
+    An idle peer is asked one second after its last sign of life, or at once where that is past. Apply the
+    user's keepalive again when the verdict is known. With data in flight the kernel asks by retransmitting,
+    at its own time.
+
+    :raises OSError: the socket is closed
+
+    Any thread.
+    """
+    apply_keepalive(sock, PROBE, PROBE_USER_TIMEOUT, system=system)
+
+
+def tcp_info(sock: socket.socket, *, system: System = HERE) -> bytes | None:
+    """Return the kernel's account of a connection, struct tcp_info in Linux's layout; None where it has none.
+
+    It stays readable after the connection was lost, until the socket is closed. Any thread.
+    Source: linux/tcp.h.
+    """
+    if system.tcp_info is None:
+        return None
+    try:
+        return sock.getsockopt(_TCP, system.tcp_info, TCP_INFO_SIZE)
+    except OSError:  # a Unix socket, a closed one, or a system that only looks like Linux
+        return None
+
+
+def outq(sock: socket.socket, *, system: System = HERE) -> int | None:
+    """Return how many written bytes the peer has not acknowledged yet; None where the system does not tell.
+
+    It stays readable after the connection was lost, until the socket is closed. Any thread.
+    Source: tcp(7), SIOCOUTQ; sys/socket.h of xnu, SO_NWRITE.
+    """
+    try:
+        if system.outq_option is not None:
+            return sock.getsockopt(socket.SOL_SOCKET, system.outq_option)
+        if system.outq_ioctl:
+            import fcntl  # not on Windows
+            import termios
+
+            # linux/sockios.h: SIOCOUTQ is TIOCOUTQ, whose number differs between processors.
+            answer = fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4))
+            return int.from_bytes(answer, sys.byteorder, signed=True)
+    except (OSError, ValueError):  # closed
+        pass
+    return None
+
+
+def abort(sock: socket.socket, *, system: System = HERE) -> None:
+    """Close so that the kernel forgets what was not acknowledged; a peer within reach sees a reset.
+
+    A plain close leaves the kernel delivering: 3 s later, with the cable back, the peer still got the old
+    line (measured). Read `tcp_info` before. Any thread; harmless on a closed socket.
+    Source: socket(7), SO_LINGER.
+    """
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(system.linger, 1, 0))
+    except OSError:
+        pass
+    drop(sock)
+
+
+def shut(sock: socket.socket) -> None:
+    """Close in good order: what was written is delivered, then the peer reads the end.
+
+    The peer reads it even where a forked child holds a copy of the socket. Any thread; harmless on a closed
+    socket.
+    """
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:  # not connected any more
+        pass
+    drop(sock)
+
+
+def drop(sock: socket.socket) -> None:
+    """Close this process's hold on a socket and nothing else, as a forked child does with its parent's.
+
+    Any thread; harmless on a closed socket.
+    """
+    try:
+        sock.close()
+    except OSError:  # the fd is closed all the same
+        pass
+
+
+def missing_options(*, system: System = HERE, sock: socket.socket | None = None) -> tuple[str, ...]:
+    """Name what this system cannot do for a connection, and what the user misses by it; empty: it can do all.
+
+    :param sock: the TCP socket that is asked; None: a fresh one
+
+    Any thread.
+    """
+    if sock is None:
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as fresh:
+                return missing_options(system=system, sock=fresh)
+        except OSError:  # no IPv4 here
+            with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as fresh:
+                return missing_options(system=system, sock=fresh)
+    idle, interval, count = system.usual
+    missing = [
+        text
+        for option, text in (
+            (system.idle, f"keepalive idle time (stays {idle} s)"),
+            (system.interval, f"keepalive interval (stays {interval} s)"),
+            (system.count, f"keepalive count (stays {count})"),
+            (system.user_timeout, "TCP_USER_TIMEOUT (a line in flight can hide a dead peer for minutes)"),
+            (system.tcp_info, "TCP_INFO (no delivery marks, no round-trip times, no watchdog)"),
+        )
+        if not _has(sock, option)
+    ]
+    if outq(sock, system=system) is None:
+        missing.append("SIOCOUTQ (no count of unacknowledged bytes)")
+    return tuple(missing)
+
+
+def _has(sock: socket.socket, option: int | None) -> bool:
+    if option is None:
+        return False
+    try:
+        sock.getsockopt(_TCP, option)
+    except OSError:
+        return False
+    return True
+
+
+def describe(sockaddr: SockAddr) -> str:
+    """Return a socket's address as users write it: ``host:port``, ``[v6%zone]:port``, a path or ``@name``.
+
+    Any thread.
+    """
+    if isinstance(sockaddr, bytes):
+        sockaddr = os.fsdecode(sockaddr)
+    if isinstance(sockaddr, str):
+        # unix(7): a name that begins with NUL is abstract, written with @; the calling side has no name.
+        return f"@{sockaddr[1:]}" if sockaddr.startswith("\0") else sockaddr or "an unnamed socket"
+    host, port = sockaddr[:2]
+    if ":" not in host:
+        return f"{host}:{port}"
+    scope = sockaddr[3] if len(sockaddr) > 3 else 0
+    if scope and "%" not in host:
+        try:
+            host = f"{host}%{socket.if_indextoname(scope)}"
+        except OSError:  # the interface has gone
+            host = f"{host}%{scope}"
+    return f"[{host}]:{port}"
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Return names as a sentence lists them: at most three, and how many more there are. Any thread."""
+    listed = list(names)
+    if len(listed) > NAMES_SHOWN:
+        listed[NAMES_SHOWN:] = [f"{len(listed) - NAMES_SHOWN} more"]
+    return " and ".join(filter(None, (", ".join(listed[:-1]), *listed[-1:])))
+
+
+# By name, for not every system has every number. {} is the peer.
+_REASONS: Final = {
+    number: text
+    for name, text in {
+        "ECONNREFUSED": "refused by {}",
+        "ECONNRESET": "reset by {}",
+        "ECONNABORTED": "connection to {} aborted by this computer",
+        "EPIPE": "closed by {}",
+        "ESHUTDOWN": "closed by {}",
+        "ENOTCONN": "closed by {}",
+        "ENETRESET": "connection to {} reset by the network",
+        "ETIMEDOUT": "timed out: no answer from {}",
+        "EHOSTUNREACH": "no route to {} (host unreachable)",
+        "ENETUNREACH": "no route to {} (network unreachable)",
+        "EHOSTDOWN": "no route to {} (host down)",
+        "ENONET": "no route to {} (no network)",
+        "ENETDOWN": "the network is down: cannot reach {}",
+        "EADDRNOTAVAIL": "this computer has no address from which to reach {}",
+        "EADDRINUSE": "this computer has no free port from which to reach {}",
+        "EAFNOSUPPORT": "this computer does not speak the address family of {}",
+        "EACCES": "not permitted to connect to {}",
+        "WSAEACCES": "not permitted to connect to {}",
+        "EPERM": "a firewall on this computer forbids connecting to {}",
+        "EPROTOTYPE": "{} is not a stream socket",
+        "ENOTSOCK": "{} is not a socket",
+        "ENOENT": "no socket at {}",
+        "ENOTDIR": "no socket at {}",
+        "EAGAIN": "{} is busy: too many wait to be accepted",
+        "EMFILE": "cannot connect to {}: this process has too many open files",
+        "ENFILE": "cannot connect to {}: this computer has too many open files",
+        "ENOBUFS": "cannot connect to {}: this computer is out of buffers for sockets",
+        "ENOMEM": "cannot connect to {}: this computer is out of memory",
+        # ICMP's refusals, as Linux maps them (icmp.c, icmp_err_convert).
+        "ENOPROTOOPT": "refused by {}: it does not speak TCP",
+        "EOPNOTSUPP": "no route to {} (source route failed)",
+    }.items()
+    if (number := getattr(errno, name, None)) is not None
+}
+
+_SILENT: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
+"""Errors that end a silence: Linux reports the last ICMP or ARP error, if any, instead of ETIMEDOUT."""
+
+
+def reason_for(error: OSError, where: str, *, silence: float | None = None) -> str:
+    """Say an OSError in the user's words: what happened, and to whom.
+
+    :param where: the peer as `describe` writes it; the bare name for what getaddrinfo raised
+    :param silence: seconds without a sign of life, where that is what ended the connection
+
+    Any thread. The one place where operating system errors become text.
+    """
+    if isinstance(error, socket.gaierror):
+        return _name_reason(error, where)
+    number = error.errno
+    if number is None and isinstance(error, TimeoutError):
+        number = errno.ETIMEDOUT
+    if number == errno.EINVAL and where.startswith("[fe8") and "%" not in where:
+        return f"{where} needs its interface: write it as in [fe80::1%eth0]:993"
+    text = _REASONS.get(number) if number is not None else None
+    if text is None:
+        return f"{where}: {error.strerror or error}"
+    reason = text.format(where)
+    if silence is not None and number in _SILENT:
+        reason += f" for {silence:g} s" if number == errno.ETIMEDOUT else f", no answer for {silence:g} s"
+    return reason
+
+
+def _name_reason(error: socket.gaierror, host: str) -> str:
+    """Source: getaddrinfo(3), RFC 3493 6.1."""
+    if error.errno in _NO_ADDRESS:
+        return f"no address found for '{host}'"
+    if error.errno == socket.EAI_AGAIN:
+        return f"cannot look up '{host}' now: the name service does not answer"
+    if error.errno == socket.EAI_FAIL:
+        return f"cannot look up '{host}': the name service failed"
+    return f"cannot look up '{host}': {error.strerror or error}"
+
+
+_NO_ADDRESS: Final = frozenset(
+    getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY") if hasattr(socket, name)
+)

@@ -1,0 +1,664 @@
+"""A server is reached whatever its names, families and faults, and the I/O thread never waits for it."""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from ipyreconnect.address import Address, parse_address
+from ipyreconnect.errors import AttemptFailed
+from ipyreconnect.network import dial as dial_module
+from ipyreconnect.network.dial import Candidate, Dial, Resolver, resolve
+from ipyreconnect.network.loop import Loop, acquire_loop, release_loop
+from tests.namespaces import Namespace, deafen, unavailable
+
+PATIENCE = 10.0
+"""Seconds after which a test gives up waiting for what should come at once."""
+
+Result = socket.socket | AttemptFailed
+T = TypeVar("T")
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    try:
+        yield loop
+        assert waited_for(loop) == 0, "a socket is still registered"
+    finally:
+        loop.end()
+        loop.thread.join(PATIENCE)
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def on_io(loop: Loop, call: Callable[[], T]) -> T:
+    """Run `call` on the I/O thread, after all that is queued there, and return its result."""
+    results: queue.SimpleQueue[T] = queue.SimpleQueue()
+    loop.call_soon(lambda: results.put(call()))
+    return results.get(timeout=PATIENCE)
+
+
+def waited_for(loop: Loop) -> int:
+    """Count the sockets that the loop waits for, without its own."""
+    return on_io(loop, lambda: len(loop._selector.get_map()) - 1)
+
+
+def lookup_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("ipyreconnect-resolve")]
+
+
+def join_lookups() -> None:
+    for thread in lookup_threads():
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+class Attempt:
+    """One dial, with all that it called back."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        address: Address | str,
+        *,
+        timeout: float = PATIENCE,
+        resolver: Resolver | None = None,
+    ) -> None:
+        self.loop = loop
+        self.phases: list[str] = []
+        self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        self.threads: set[threading.Thread] = set()
+        self.dial = Dial(
+            loop,
+            parse_address(address) if isinstance(address, str) else address,
+            self._done,
+            self._phase,
+            timeout=timeout,
+            resolver=resolver,
+        )
+
+    def _done(self, result: Result) -> None:
+        self.threads.add(threading.current_thread())
+        self.results.put(result)
+
+    def _phase(self, phase: str) -> None:
+        self.threads.add(threading.current_thread())
+        self.phases.append(phase)
+
+    def socket(self) -> socket.socket:
+        result = self.results.get(timeout=PATIENCE)
+        assert isinstance(result, socket.socket), result
+        return result
+
+    def failure(self) -> AttemptFailed:
+        result = self.results.get(timeout=PATIENCE)
+        assert isinstance(result, AttemptFailed), result
+        return result
+
+    def cancel(self) -> None:
+        on_io(self.loop, self.dial.cancel)
+
+
+def listener(stack: ExitStack, family: int = socket.AF_INET, port: int = 0) -> socket.socket:
+    host = "::1" if family == socket.AF_INET6 else "127.0.0.1"
+    return stack.enter_context(socket.create_server((host, port), family=family))
+
+
+def port_of(sock: socket.socket) -> int:
+    port: int = sock.getsockname()[1]
+    return port
+
+
+def refused_port(stack: ExitStack) -> int:
+    """Return a port that is taken on both families but not listened on, so that nobody can answer there."""
+    while True:
+        ipv6 = socket.socket(socket.AF_INET6)
+        ipv6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        ipv6.bind(("::1", 0))
+        ipv4 = socket.socket()
+        try:
+            ipv4.bind(("127.0.0.1", port_of(ipv6)))
+        except OSError:  # this one is taken: another
+            ipv4.close()
+            ipv6.close()
+            continue
+        stack.enter_context(ipv4)
+        return port_of(stack.enter_context(ipv6))
+
+
+def ipv4(port: int, host: str = "127.0.0.1") -> Candidate:
+    return Candidate(socket.AF_INET, (host, port))
+
+
+def ipv6(port: int) -> Candidate:
+    return Candidate(socket.AF_INET6, ("::1", port, 0, 0))
+
+
+def answering(*candidates: Candidate) -> Resolver:
+    """Return a resolver that always gives these addresses."""
+    return lambda host, port: candidates
+
+
+class Mute:
+    """A resolver that hangs until it is released, then answers; counts how often it was asked."""
+
+    def __init__(self, *candidates: Candidate) -> None:
+        self.candidates = candidates
+        self.asked = 0
+        self.entered = threading.Semaphore(0)
+        self.released = threading.Event()
+
+    def __call__(self, host: str, port: int) -> Sequence[Candidate]:
+        self.asked += 1
+        self.entered.release()
+        self.released.wait()
+        return self.candidates
+
+
+@pytest.fixture
+def mute() -> Iterator[Mute]:
+    mute = Mute(ipv4(1))
+    yield mute
+    mute.released.set()
+    join_lookups()
+
+
+# -- reaching a server -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
+def test_a_numeric_address_is_connected_without_a_look_up(loop: Loop, stack: ExitStack, family: int) -> None:
+    """An address that is written in numbers needs no name service, so none can keep it waiting."""
+    server = listener(stack, family)
+    host = "[::1]" if family == socket.AF_INET6 else "127.0.0.1"
+    attempt = Attempt(loop, f"{host}:{port_of(server)}")
+    with attempt.socket() as sock, server.accept()[0] as peer:
+        assert attempt.phases == ["dialing"]
+        assert sock.getpeername()[1] == port_of(server)
+        assert not sock.getblocking()
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        peer.sendall(b"hello")
+    assert attempt.threads == {loop.thread}
+
+
+def test_a_name_is_looked_up_on_a_thread_that_ends(loop: Loop, stack: ExitStack) -> None:
+    """A name resolves beside the I/O thread, and nothing stays behind."""
+    server = listener(stack)
+    attempt = Attempt(loop, f"localhost:{port_of(server)}")
+    with attempt.socket():
+        assert attempt.phases == ["resolving", "dialing"]
+    join_lookups()
+
+
+def test_a_unix_socket_is_reached_by_its_path(loop: Loop, stack: ExitStack, tmp_path: Path) -> None:
+    """A local service needs neither host nor port."""
+    server = stack.enter_context(socket.socket(socket.AF_UNIX))
+    server.bind(str(tmp_path / "service"))
+    server.listen()
+    attempt = Attempt(loop, f"unix://{tmp_path}/service")
+    with attempt.socket() as sock, server.accept()[0]:
+        assert sock.getpeername() == str(tmp_path / "service")
+        assert not sock.getblocking()
+
+
+# -- happy eyeballs ----------------------------------------------------------------------------------------
+
+
+def test_a_mute_first_address_costs_a_quarter_of_a_second(loop: Loop, stack: ExitStack) -> None:
+    """Broken IPv6 does not keep anybody waiting: IPv4 is tried beside it."""
+    mute, good = listener(stack, socket.AF_INET6), listener(stack)
+    deafen(mute)
+    began = time.monotonic()
+    attempt = Attempt(loop, "name:1", resolver=answering(ipv6(port_of(mute)), ipv4(port_of(good))))
+    with attempt.socket() as sock:
+        assert sock.family == socket.AF_INET
+        assert dial_module.STAGGER <= time.monotonic() - began < PATIENCE
+
+
+def test_the_first_address_wins_where_it_answers(loop: Loop, stack: ExitStack) -> None:
+    """The system's preference among the families is kept, and the second server is not even called."""
+    first, second = listener(stack, socket.AF_INET6), listener(stack)
+    attempt = Attempt(loop, "name:1", resolver=answering(ipv6(port_of(first)), ipv4(port_of(second))))
+    with attempt.socket() as sock:
+        assert sock.family == socket.AF_INET6
+    second.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        second.accept()
+
+
+def test_a_refused_address_hands_over_at_once(
+    loop: Loop, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that listens on one family only is reached without any wait."""
+    monkeypatch.setattr(dial_module, "STAGGER", 1000.0)  # waiting for it would fail the test
+    server = listener(stack)
+    refused = refused_port(stack)
+    attempt = Attempt(loop, "name:1", resolver=answering(ipv6(refused), ipv4(port_of(server))))
+    with attempt.socket() as sock:
+        assert sock.family == socket.AF_INET
+
+
+def test_the_losers_of_the_race_are_closed(loop: Loop, stack: ExitStack) -> None:
+    """Once connected, one socket is open: the winner."""
+    servers = [listener(stack) for _ in range(3)]
+    for server in servers[:2]:
+        deafen(server)
+    attempt = Attempt(loop, "name:1", resolver=answering(*(ipv4(port_of(server)) for server in servers)))
+    with attempt.socket() as sock:
+        assert sock.getpeername() == servers[2].getsockname()
+        assert waited_for(loop) == 0
+        assert not attempt.dial._connecting
+
+
+def test_the_families_take_turns_each_address_once() -> None:
+    """Eight IPv6 addresses before the first IPv4 one do not cost two seconds."""
+    given = [ipv6(1), ipv6(2), ipv6(1), ipv6(3), ipv4(1), ipv4(2), ipv4(1)]
+    assert dial_module._in_turn(given) == [ipv6(1), ipv4(1), ipv6(2), ipv4(2), ipv6(3)]
+
+
+# -- failing -----------------------------------------------------------------------------------------------
+
+
+def test_a_refused_port_is_named(loop: Loop, stack: ExitStack) -> None:
+    """Nobody listens: who said so, and another try may help."""
+    port = refused_port(stack)
+    failure = Attempt(loop, f"127.0.0.1:{port}").failure()
+    assert (failure.reason, failure.final) == (f"refused by 127.0.0.1:{port}", False)
+
+
+def test_when_all_addresses_fail_alike_one_phrase_names_them(loop: Loop, stack: ExitStack) -> None:
+    """One line, however many addresses."""
+    port = refused_port(stack)
+    failure = Attempt(loop, "name:1", resolver=answering(ipv4(port), ipv6(port))).failure()
+    assert failure.reason == f"refused by 127.0.0.1:{port} and [::1]:{port}"
+
+
+def test_at_most_sixteen_addresses_are_tried(loop: Loop) -> None:
+    """A name with a thousand addresses costs no thousand sockets."""
+    many = answering(*(ipv4(1, f"127.0.0.{number}") for number in range(1, 100)))
+    failure = Attempt(loop, "name:1", resolver=many).failure()
+    assert failure.reason == "refused by 127.0.0.1:1, 127.0.0.2:1, 127.0.0.3:1 and 13 more"
+
+
+def test_a_mute_server_times_out(loop: Loop, stack: ExitStack) -> None:
+    """A server behind a firewall that drops everything does not hold the attempt for two minutes."""
+    server = listener(stack)
+    deafen(server)
+    failure = Attempt(loop, f"127.0.0.1:{port_of(server)}", timeout=0.05).failure()
+    assert (failure.reason, failure.final) == (f"timed out connecting to 127.0.0.1:{port_of(server)}", False)
+
+
+def test_a_time_out_tells_what_else_failed(loop: Loop, stack: ExitStack) -> None:
+    """One address mute and one refused: the line says which is which."""
+    server = listener(stack)
+    deafen(server)
+    refused = refused_port(stack)
+    resolver = answering(ipv6(refused), ipv4(port_of(server)))
+    failure = Attempt(loop, "name:1", timeout=0.2, resolver=resolver).failure()
+    assert failure.reason == (
+        f"timed out connecting to 127.0.0.1:{port_of(server)}; refused by [::1]:{refused}"
+    )
+
+
+def test_a_time_out_before_anything_began_names_the_address(loop: Loop) -> None:
+    """Even a time-out of nothing has a subject."""
+    # Made on the I/O thread, so that the timer is there before the beginning.
+    failure = on_io(loop, lambda: Attempt(loop, "127.0.0.1:1", timeout=-1)).failure()
+    assert failure.reason == "timed out connecting to 127.0.0.1:1"
+
+
+def test_unix_sockets_say_what_is_wrong(loop: Loop, stack: ExitStack, tmp_path: Path) -> None:
+    """A wrong path, a stale socket, a wrong kind and a busy server are told apart."""
+    nobody, stale, datagram, busy = (str(tmp_path / name) for name in ("nobody", "stale", "datagram", "busy"))
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(stale)
+    stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)).bind(datagram)
+    server = stack.enter_context(socket.socket(socket.AF_UNIX))
+    server.bind(busy)
+    server.listen(0)
+    stack.enter_context(socket.socket(socket.AF_UNIX)).connect(busy)
+    for path, reason in {
+        nobody: f"no socket at {nobody}",
+        stale: f"refused by {stale}",
+        datagram: f"{datagram} is not a stream socket",
+        busy: f"{busy} is busy: too many wait to be accepted",
+    }.items():
+        assert Attempt(loop, f"unix://{path}").failure().reason == reason
+
+
+@pytest.fixture
+def lonely(loop: Loop) -> Iterator[Namespace]:
+    """A computer without any network but its loopback; the I/O thread is on it."""
+    if (reason := unavailable()) is not None:
+        pytest.skip(reason)
+    namespace = Namespace("10.77.0.1", "fd77::1")
+    try:
+        namespace.ip("link set lo up")
+        on_io(loop, namespace.enter)
+        yield namespace
+    finally:
+        namespace.close()
+
+
+@pytest.mark.faults
+def test_a_computer_without_a_network_says_so(loop: Loop, lonely: Namespace) -> None:
+    """Offline is told from a server that is down."""
+    failure = Attempt(loop, "192.0.2.1:993").failure()
+    assert (failure.reason, failure.final) == ("no route to 192.0.2.1:993 (network unreachable)", False)
+
+
+@pytest.mark.faults
+def test_a_connection_to_itself_is_no_connection(loop: Loop, lonely: Namespace) -> None:
+    """A stopped server on a high port is not mistaken for one that echoes, and can take its port again."""
+    with lonely.entered():  # one port is left for the calling end: the one that is called
+        Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40000 40000")
+    assert Attempt(loop, "127.0.0.1:40000").failure().reason == "refused by 127.0.0.1:40000"
+    with lonely.socket() as server:
+        server.bind(("127.0.0.1", 40000))
+
+
+# -- names -------------------------------------------------------------------------------------------------
+
+
+def test_a_name_without_address_says_so(loop: Loop) -> None:
+    """A slip in the name reads like one."""
+
+    def no_such_name(host: str, port: int) -> Sequence[Candidate]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    for resolver in (no_such_name, answering()):
+        failure = Attempt(loop, "imap.example.invalid:993", resolver=resolver).failure()
+        assert failure.reason == "no address found for 'imap.example.invalid'"
+        assert not failure.final
+    join_lookups()
+
+
+def test_a_resolver_that_breaks_fails_the_attempt_only(loop: Loop) -> None:
+    """Whatever a look-up raises, the attempt ends with a reason."""
+
+    def broken(host: str, port: int) -> Sequence[Candidate]:
+        raise RuntimeError("the cat sat on it")
+
+    assert Attempt(loop, "name:1", resolver=broken).failure().reason == (
+        "cannot look up 'name': the cat sat on it"
+    )
+    join_lookups()
+
+
+def test_what_cannot_be_a_name_is_final(loop: Loop) -> None:
+    """Another try mends no name with an empty part."""
+    address = parse_address("name:1")
+    broken = Address(address.scheme, "a..b", 1, "", address.profile, address.tls)
+    failure = Attempt(loop, broken).failure()
+    assert failure.final
+    assert failure.reason.startswith("'a..b' is not a host name: ")
+
+    def refusing(host: str, port: int) -> Sequence[Candidate]:
+        return resolve("a..b", port)
+
+    assert Attempt(loop, "name:1", resolver=refusing).failure().final
+    join_lookups()
+
+
+def test_a_hanging_name_service_times_out_and_blocks_nobody(loop: Loop, stack: ExitStack, mute: Mute) -> None:
+    """While one name hangs, other connections are made, and the attempt ends in time with a clear reason."""
+    server = listener(stack)
+    hanging = Attempt(loop, "imap.example.org:993", timeout=0.2, resolver=mute)
+    with Attempt(loop, f"localhost:{port_of(server)}").socket():
+        pass
+    assert hanging.failure().reason == (
+        "timed out looking up 'imap.example.org': no answer from the name service for 0.2 s"
+    )
+    assert hanging.phases == ["resolving"]
+
+
+def test_attempts_at_a_hanging_name_share_one_thread(loop: Loop, mute: Mute) -> None:
+    """A mute name service does not gather threads, nor memory, however often it is tried."""
+    assert lookup_threads() == []
+    for _ in range(50):
+        assert "timed out" in Attempt(loop, "name:1", timeout=0.001, resolver=mute).failure().reason
+        assert len(lookup_threads()) <= 1
+    assert mute.asked == 1
+    assert sum(map(len, dial_module._lookups._waiting.values())) == 1
+
+
+def test_all_who_wait_for_a_name_get_the_answer(loop: Loop, stack: ExitStack) -> None:
+    """Ten connections to one server ask once."""
+    server = listener(stack)
+    mute = Mute(ipv4(port_of(server)))
+    attempts = [Attempt(loop, "name:1", resolver=mute) for _ in range(10)]
+    on_io(loop, lambda: None)  # now all of them wait
+    mute.released.set()
+    for attempt in attempts:
+        attempt.socket().close()
+    join_lookups()
+    assert mute.asked == 1
+
+
+def test_an_answer_that_comes_too_late_serves_the_next_try(loop: Loop, stack: ExitStack) -> None:
+    """A name service that always takes longer than the time-out still leads to a connection."""
+    server = listener(stack)
+    mute = Mute(ipv4(port_of(server)))
+    assert "timed out" in Attempt(loop, "name:1", timeout=0.01, resolver=mute).failure().reason
+    mute.released.set()
+    join_lookups()
+    Attempt(loop, "name:1", resolver=mute).socket().close()
+    assert mute.asked == 1
+    Attempt(loop, "name:1", resolver=mute).socket().close()
+    assert mute.asked == 2, "an answer is used once"
+    join_lookups()
+
+
+def test_a_late_answer_does_not_wait_for_ever(
+    loop: Loop, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that has moved since is looked up anew."""
+    monkeypatch.setattr(dial_module, "LATE_ANSWER_KEPT", 0.0)
+    server = listener(stack)
+    mute = Mute(ipv4(port_of(server)))
+    assert "timed out" in Attempt(loop, "name:1", timeout=0.01, resolver=mute).failure().reason
+    mute.released.set()
+    join_lookups()
+    Attempt(loop, "name:1", resolver=mute).socket().close()
+    assert mute.asked == 2
+    join_lookups()
+
+
+def test_many_hanging_names_share_few_threads(
+    loop: Loop, mute: Mute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand names on a mute name service cost no thousand threads, and each gets its turn in the end."""
+    monkeypatch.setattr(dial_module, "MAX_LOOKUPS", 2)
+    attempts = [Attempt(loop, f"name{number}:1", resolver=mute) for number in range(5)]
+    for _ in range(2):
+        assert mute.entered.acquire(timeout=PATIENCE)
+    on_io(loop, lambda: None)
+    assert len(lookup_threads()) == 2
+    attempts.pop().cancel()
+    mute.released.set()
+    for attempt in attempts:
+        assert "refused" in attempt.failure().reason
+    join_lookups()
+    assert mute.asked == 4, "a name that nobody waits for any more is not looked up"
+
+
+def test_a_process_without_threads_to_spare_says_so(
+    loop: Loop, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no thread can be started the attempt fails, and the next one works."""
+    server = listener(stack)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        failure = Attempt(loop, "name:1").failure()
+    assert failure.reason == "cannot look up 'name': can't start new thread"
+    Attempt(loop, f"localhost:{port_of(server)}").socket().close()
+    join_lookups()
+
+
+def test_a_hanging_look_up_does_not_keep_the_interpreter_from_ending() -> None:
+    """Leaving IPython takes no eight seconds because a name service is mute."""
+    program = """
+import threading
+from ipyreconnect.address import parse_address
+from ipyreconnect.network.dial import Dial
+from ipyreconnect.network.loop import Loop
+
+asked = threading.Event()
+def mute(host, port):
+    asked.set()
+    threading.Event().wait()
+Dial(Loop(), parse_address("name:1"), print, lambda phase: None, resolver=mute)
+assert asked.wait(10)
+"""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=3 * PATIENCE)
+    assert time.monotonic() - began < PATIENCE
+
+
+# -- giving up ---------------------------------------------------------------------------------------------
+
+
+def test_cancelling_before_anything_began(loop: Loop) -> None:
+    """%stop right behind %connect: nothing is ever called back."""
+    release = threading.Event()
+    loop.call_soon(lambda: assert_true(release.wait(PATIENCE)))
+    attempt = Attempt(loop, "127.0.0.1:1")
+    loop.call_soon(attempt.dial.cancel)  # behind the dial's own beginning
+    release.set()
+    assert_silent(attempt)
+
+
+def test_cancelling_while_the_name_is_looked_up(loop: Loop, mute: Mute) -> None:
+    """A look-up that is given up calls nobody, not even when it ends."""
+    attempt = Attempt(loop, "name:1", resolver=mute)
+    assert mute.entered.acquire(timeout=PATIENCE)
+    attempt.cancel()
+    mute.released.set()
+    join_lookups()
+    assert_silent(attempt)
+
+
+def test_cancelling_while_dialing_closes_every_socket(loop: Loop, stack: ExitStack) -> None:
+    """Two connections under way, and %stop leaves neither."""
+    servers = [listener(stack) for _ in range(2)]
+    for server in servers:
+        deafen(server)
+    attempt = Attempt(loop, "name:1", resolver=answering(*(ipv4(port_of(server)) for server in servers)))
+    eventually_connecting(attempt, 2)
+    attempt.cancel()
+    assert waited_for(loop) == 0
+    assert_silent(attempt)
+
+
+@pytest.mark.parametrize("stop_at", ["resolving", "dialing"])
+def test_cancelling_from_within_a_phase(loop: Loop, stop_at: str) -> None:
+    """A stop that comes while a phase is announced is obeyed."""
+    phases: list[str] = []
+    results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+    reached = threading.Event()
+
+    def announced(phase: str) -> None:
+        phases.append(phase)
+        if phase == stop_at:
+            dials[0].cancel()
+            reached.set()
+
+    def begin() -> None:
+        dials.append(Dial(loop, parse_address("name:1"), results.put, announced, resolver=answering(ipv4(1))))
+
+    dials: list[Dial] = []
+    on_io(loop, begin)
+    assert reached.wait(PATIENCE)
+    on_io(loop, lambda: None)
+    assert phases[-1] == stop_at
+    assert results.empty()
+    join_lookups()
+
+
+def test_cancelling_what_is_over_does_no_harm(loop: Loop, stack: ExitStack) -> None:
+    """A connection that was handed over stays open whatever is done to the dial."""
+    server = listener(stack)
+    attempt = Attempt(loop, f"127.0.0.1:{port_of(server)}")
+    with attempt.socket() as sock, server.accept()[0] as peer:
+        attempt.cancel()
+        attempt.cancel()
+        peer.sendall(b"x")
+        sock.setblocking(True)
+        assert sock.recv(1) == b"x"
+
+
+@pytest.mark.filterwarnings(
+    "ignore:This process:DeprecationWarning"
+)  # of Python 3.12, about forking with threads
+def test_a_forked_child_gives_up_its_parents_attempts_and_makes_its_own(stack: ExitStack, mute: Mute) -> None:
+    """A look-up that hangs in the parent hangs no child."""
+    server = listener(stack)
+
+    class User:
+        def at_exit(self) -> None: ...
+
+        def after_fork(self) -> None:
+            for attempt in attempts:
+                attempt.dial.cancel()
+
+    parent = User()
+    loop = acquire_loop(parent)
+    deaf = listener(stack)
+    deafen(deaf)
+    attempts = [
+        Attempt(loop, "name:1", resolver=mute),
+        Attempt(loop, f"127.0.0.1:{port_of(deaf)}"),
+    ]
+    try:
+        assert mute.entered.acquire(timeout=PATIENCE)
+        eventually_connecting(attempts[1], 1)
+        with dial_module._lookups._lock:  # the worst moment
+            child = os.fork()
+        if child == 0:
+            connected = Attempt(acquire_loop(User()), f"localhost:{port_of(server)}").results.get(timeout=5)
+            os._exit(0 if isinstance(connected, socket.socket) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert waited_for(loop) == 1, "the parent's attempt goes on"
+    finally:
+        for attempt in attempts:
+            attempt.cancel()
+        release_loop(parent)
+        loop.thread.join(PATIENCE)
+
+
+def assert_true(value: bool) -> None:
+    assert value
+
+
+def assert_silent(attempt: Attempt) -> None:
+    """Assert that the attempt called nothing back, after all that was queued has run."""
+    on_io(attempt.loop, lambda: None)
+    on_io(attempt.loop, lambda: None)
+    assert attempt.results.empty()
+
+
+def eventually_connecting(attempt: Attempt, count: int) -> None:
+    """Wait until so many sockets of the attempt are under way."""
+    deadline = time.monotonic() + PATIENCE
+    while on_io(attempt.loop, lambda: len(attempt.dial._connecting)) < count:
+        assert time.monotonic() < deadline
