@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from ipaddress import IPv6Address
 
 import pytest
 from hypothesis import given
@@ -33,7 +34,7 @@ SECRET = "hunter2"
         ("[::1] 4000", "tcp", "::1", 4000, TLSMode.NONE),
         ("::1 4000", "tcp", "::1", 4000, TLSMode.NONE),
         ("[2001:DB8:0:0::7]:4000", "tcp", "2001:db8::7", 4000, TLSMode.NONE),
-        ("[::ffff:192.0.2.1]:4000", "tcp", "::ffff:c000:201", 4000, TLSMode.NONE),
+        ("[::FFFF:192.0.2.1]:4000", "tcp", str(IPv6Address("::ffff:c000:201")), 4000, TLSMode.NONE),
         ("[fe80::1%eth0]:4000", "tcp", "fe80::1%eth0", 4000, TLSMode.NONE),
         ("[fe80::1%25]:4000", "tcp", "fe80::1%25", 4000, TLSMode.NONE),
         # bare, on a port where nothing but TLS is spoken
