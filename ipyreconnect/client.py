@@ -1,7 +1,8 @@
 """The client: the thread-safe face of one connection, with traits to observe; usable with no IPython at all.
 
-It turns what the user gives into settings, calls into exceptions and waits, and leaves all the rest to the floors below. Values that change by themselves
-(`state`, `reason`, …) are read from one frozen status, so they are never half old; their observers run on a thread of their own.
+It turns what the user gives into settings, calls into exceptions and waits, and leaves all the rest to the
+floors below. Values that change by themselves (`state`, `reason`, …) are read from one frozen status, so they
+are never half old; their observers run on a thread of their own.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ __all__ = ["Client", "Follow"]
 LAST_LINES = 5
 """How many lines a time-out quotes."""
 INTERRUPT_EVERY = 0.2
-"""Seconds: an interrupt does not wake a kernel's event loop, so what waits in it looks around this often (measured: 0.24–0.37 s)."""
+"""Seconds: an interrupt does not wake a kernel's event loop, so what waits in it looks around this often
+(measured: 0.24–0.37 s)."""
 FOLLOW_STEP = 4096
 """Lines that a follower turns into objects at a time."""
 EXIT_PATIENCE = 1.0
@@ -53,8 +55,13 @@ Replies = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 class _Live(traitlets.TraitType[Any, Any]):
     """A trait whose value is looked up when it is read; who observes it is told by the client."""
 
-    def __init__(self, read: Callable[[Client], Any], write: Callable[[Client, Any], None] | None = None, help: str = "") -> None:
-        super().__init__(help=help, read_only=write is None, allow_none=True)
+    def __init__(
+        self,
+        read: Callable[[Client], Any],
+        write: Callable[[Client, Any], None] | None = None,
+        about: str = "",
+    ) -> None:
+        super().__init__(help=about, read_only=write is None, allow_none=True)
         self._read = read
         self._write = write
 
@@ -70,7 +77,8 @@ class _Live(traitlets.TraitType[Any, Any]):
 class Client(traitlets.HasTraits):
     """A connection to a line-based server that is kept up until it is stopped.
 
-    address: "host:port", "host port", "[v6]:port", "unix:///path" or a URL such as "imaps://imap.example.org".
+    address: "host:port", "host port", "[v6]:port", "unix:///path" or a URL such as
+    "imaps://imap.example.org".
     name: what the user calls it; the host by default.
     tls: None (as the address says), True, False, or a `TLS` with the details.
     keepalive: a `KeepAlive` or "idle/interval/count" in seconds, "off".
@@ -79,22 +87,41 @@ class Client(traitlets.HasTraits):
     eol: the line end that is added: "crlf", "lf", "cr", "none" or bytes; None: the protocol's.
     framing: "lines", "announced", "raw", or an object with `feed(data) -> list[bytes]`; None: the protocol's.
     heartbeat: a `Heartbeat`, or the line (every minute); None: none.
-    replies: {regex: line} answered by themselves; they come before the protocol's own (PING); an empty mapping switches those off.
+    replies: {regex: line} answered by themselves; they come before the protocol's own (PING); an empty
+    mapping switches those off.
     on_connect: an on-connect script, or a function that is given a session.
     transcript: a `Transcript` with limits of its own, or how many lines to keep.
     queue_limit: bytes that may wait to be sent.
 
-    Raises SettingsError, before anything starts, for whatever another try could not mend. Every method may be called from any thread.
+    Raises SettingsError, before anything starts, for whatever another try could not mend. Every method may be
+    called from any thread.
     """
 
-    state = _Live(lambda client: client.status.state.value, help="stopped, connecting, connected, waiting or stopping")
-    phase = _Live(lambda client: client.status.phase.value if client.status.phase else None, help="how far connecting has come")
-    reason = _Live(lambda client: client.status.reason, help="of the last failure or loss")
-    attempt = _Live(lambda client: client.status.attempt, help="tries begun since the last connection")
-    retry_at = _Live(lambda client: client.status.retry_at, help="when the next try is, Unix time in seconds")
-    connected_since = _Live(lambda client: client.status.connected_since, help="Unix time in seconds")
-    keepalive = _Live(lambda client: client._driver.keepalive, lambda client, value: client._set_keepalive_trait(value), help="as set")
-    retry = _Live(lambda client: client._driver.connection.retry, lambda client, value: client._set_retry(value), help="as set")
+    _driver: Driver
+
+    state = _Live(
+        lambda client: client.status.state.value, about="stopped, connecting, connected, waiting or stopping"
+    )
+    phase = _Live(
+        lambda client: client.status.phase.value if client.status.phase else None,
+        about="how far connecting has come",
+    )
+    reason = _Live(lambda client: client.status.reason, about="of the last failure or loss")
+    attempt = _Live(lambda client: client.status.attempt, about="tries begun since the last connection")
+    retry_at = _Live(
+        lambda client: client.status.retry_at, about="when the next try is, Unix time in seconds"
+    )
+    connected_since = _Live(lambda client: client.status.connected_since, about="Unix time in seconds")
+    keepalive = _Live(
+        lambda client: client._driver.keepalive,
+        lambda client, value: client._set_keepalive_trait(value),
+        about="as set",
+    )
+    retry = _Live(
+        lambda client: client._driver.connection.retry,
+        lambda client, value: client._set_retry(value),
+        about="as set",
+    )
 
     def __init__(
         self,
@@ -121,13 +148,21 @@ class Client(traitlets.HasTraits):
         self.eol = _eol(eol, profile)
         self.name = name if name is not None else (self.address.host or os.path.basename(self.address.path))
         self.tls = options
-        self.heartbeat = heartbeat if isinstance(heartbeat, Heartbeat) or heartbeat is None else Heartbeat(heartbeat)
+        self.heartbeat = (
+            heartbeat if isinstance(heartbeat, Heartbeat) or heartbeat is None else Heartbeat(heartbeat)
+        )
         make_framer(framing, profile)  # refuses now what it would refuse at each connection
         self.framing = framing if framing is not None else profile.framing
         if transcript is None or isinstance(transcript, int):
-            transcript = Transcript(encoding=encoding) if transcript is None else Transcript(transcript, encoding=encoding)
+            transcript = (
+                Transcript(encoding=encoding)
+                if transcript is None
+                else Transcript(transcript, encoding=encoding)
+            )
         elif not isinstance(transcript, Transcript):
-            raise SettingsError(f"transcript must be a Transcript or how many lines to keep, not {transcript!r}")
+            raise SettingsError(
+                f"transcript must be a Transcript or how many lines to keep, not {transcript!r}"
+            )
         transcript.encoding = self.encoding
         self.transcript: Transcript = transcript
         self.on_connect = on_connect
@@ -137,7 +172,9 @@ class Client(traitlets.HasTraits):
             profile=profile,
             tls=self.address.tls,
             context=options.context() if secure else None,
-            server_name=(options.server_name or self.address.host.partition("%")[0] or None) if secure else None,
+            server_name=(options.server_name or self.address.host.partition("%")[0] or None)
+            if secure
+            else None,
             eol=self.eol,
             encoding=self.encoding,
             framing=framing,
@@ -153,7 +190,8 @@ class Client(traitlets.HasTraits):
         self._listeners: dict[Callable[[Line], object], _Listener] = {}
         self._told = self._connection.status
 
-    # -- what is known ---------------------------------------------------------------------------------------------------------
+    # -- what is known ---------------------------------------------------------------------------------------
+    # ------------------
 
     @property
     def status(self) -> Status:
@@ -167,14 +205,24 @@ class Client(traitlets.HasTraits):
 
     @property
     def unconfirmed(self) -> list[Line]:
-        """The lines of the lost connection that its peer never acknowledged: it may have received them, or not."""
+        """The lines of the lost connection that its peer never acknowledged: it may have received them, or
+        not.
+        """
         lines = []
         for delivery in self._connection.unconfirmed:
             number = delivery.number
             if number is not None and number >= self.transcript.first:
                 lines.append(self.transcript[number])
             else:
-                lines.append(Line(delivery.data, direction=">", number=-1 if number is None else number, encoding=self.encoding, delivery=delivery))
+                lines.append(
+                    Line(
+                        delivery.data,
+                        direction=">",
+                        number=-1 if number is None else number,
+                        encoding=self.encoding,
+                        delivery=delivery,
+                    )
+                )
         return lines
 
     def __repr__(self) -> str:
@@ -193,13 +241,14 @@ class Client(traitlets.HasTraits):
 
         return panel_for(self)._repr_mimebundle_(include=include, exclude=exclude)
 
-    # -- connecting and stopping -------------------------------------------------------------------------------------------
+    # -- connecting and stopping
+    # -------------------------------------------------------------------------------------------
 
     def connect(self, wait: float | None = 10.0) -> Self:
         """Start, and wait for the first outcome, at most `wait` seconds (0 or None: not at all).
 
-        What the network does is no exception here: `state` and `reason` say it, and a failure is retried. A running client goes on, one that waits for
-        its next try tries now. Returns self.
+        What the network does is no exception here: `state` and `reason` say it, and a failure is retried. A
+        running client goes on, one that waits for its next try tries now. Returns self.
         """
         self._driver.call(lambda: self._connection.start(time.monotonic()))
         if wait:
@@ -209,7 +258,8 @@ class Client(traitlets.HasTraits):
     def stop(self) -> None:
         """Close at once, in whatever state, and end the reading; then no thread and no socket is left of it.
 
-        What the peer has not acknowledged within a fifth of a second is in `unconfirmed`, and is not delivered later.
+        What the peer has not acknowledged within a fifth of a second is in `unconfirmed`, and is not
+        delivered later.
         """
         thread = self._driver.loop_thread
         self._driver.call(lambda: self._connection.stop(time.monotonic()))
@@ -229,54 +279,79 @@ class Client(traitlets.HasTraits):
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # -- sending and expecting -----------------------------------------------------------------------------------------------
+    # -- sending and expecting
+    # -----------------------------------------------------------------------------------------------
 
     @overload
-    def send(self, data: str | bytes, *, expect: None = None, timeout: float = 10.0, queue: bool = False) -> Delivery: ...
+    def send(
+        self, data: str | bytes, *, expect: None = None, timeout: float = 10.0, queue: bool = False
+    ) -> Delivery: ...
     @overload
-    def send(self, data: str | bytes, *, expect: Pattern, timeout: float = 10.0, queue: bool = False) -> Match: ...
-    def send(self, data: str | bytes, *, expect: Pattern | None = None, timeout: float = 10.0, queue: bool = False) -> Delivery | Match:
+    def send(
+        self, data: str | bytes, *, expect: Pattern, timeout: float = 10.0, queue: bool = False
+    ) -> Match: ...
+    def send(
+        self, data: str | bytes, *, expect: Pattern | None = None, timeout: float = 10.0, queue: bool = False
+    ) -> Delivery | Match:
         """Send one line of text (the line end is added), or bytes as they are; never blocks.
 
-        expect: wait at most `timeout` seconds for a line that matches, and return the `Match`; else the `Delivery` is returned. queue: when there is no
-        connection, keep the line for a minute until there is.
+        expect: wait at most `timeout` seconds for a line that matches, and return the `Match`; else the
+        `Delivery` is returned. queue: when there is no connection, keep the line for a minute until there is.
 
-        Raises SettingsError (a ValueError) for text with a line break, or that the encoding does not know; NotConnected, which says when the next try is;
-        OutboxFull; with `expect` also ExpectTimeout and ConnectionLost. When it raises one of the first four, nothing was sent.
+        Raises SettingsError (a ValueError) for text with a line break, or that the encoding does not know;
+        NotConnected, which says when the next try is; OutboxFull; with `expect` also ExpectTimeout and
+        ConnectionLost. When it raises one of the first four, nothing was sent.
         """
         wire, line = self._encode(data)
         delivery = Delivery(line, self)
         if expect is None:
-            self._driver.call(lambda: self._connection.send(wire, line, delivery, time.monotonic(), queue=queue))
+            self._driver.call(
+                lambda: self._connection.send(wire, line, delivery, time.monotonic(), queue=queue)
+            )
             return delivery
         expectation = Expectation(compile_pattern(expect))
 
         def work() -> None:
-            self._connection.send(wire, line, delivery, time.monotonic(), expectation=expectation, queue=queue)
+            self._connection.send(
+                wire, line, delivery, time.monotonic(), expectation=expectation, queue=queue
+            )
 
         return self._outcome(expectation, _seconds(timeout), work)
 
     def expect(self, pattern: Pattern, timeout: float = 10.0) -> Match:
         """Wait at most `timeout` seconds for a line that matches, and return the `Match`.
 
-        It looks from the last send on, or after the last match where that is later, so an answer that came before the call is found. Raises ExpectTimeout, and
-        ConnectionLost when the connection that was to answer is gone.
+        It looks from the last send on, or after the last match where that is later, so an answer that came
+        before the call is found. Raises ExpectTimeout, and ConnectionLost when the connection that was to
+        answer is gone.
         """
         expectation = Expectation(compile_pattern(pattern))
-        return self._outcome(expectation, _seconds(timeout), lambda: self._connection.expect(expectation, time.monotonic()))
+        return self._outcome(
+            expectation, _seconds(timeout), lambda: self._connection.expect(expectation, time.monotonic())
+        )
 
-    async def asend(self, data: str | bytes, *, expect: Pattern | None = None, timeout: float = 10.0, queue: bool = False) -> Delivery | Match:
-        """Do what `send` does, from a coroutine of any event loop; a cancelled one leaves the connection as it was."""
+    async def asend(
+        self, data: str | bytes, *, expect: Pattern | None = None, timeout: float = 10.0, queue: bool = False
+    ) -> Delivery | Match:
+        """Do what `send` does, from a coroutine of any event loop; a cancelled one leaves the connection as
+        it was.
+        """
         if expect is None:
             return self.send(data, queue=queue)
         wire, line = self._encode(data)
         delivery = Delivery(line, self)
         expectation = Expectation(compile_pattern(expect))
-        self._driver.call(lambda: self._connection.send(wire, line, delivery, time.monotonic(), expectation=expectation, queue=queue))
+        self._driver.call(
+            lambda: self._connection.send(
+                wire, line, delivery, time.monotonic(), expectation=expectation, queue=queue
+            )
+        )
         return await self._async_outcome(expectation, _seconds(timeout))
 
     async def aexpect(self, pattern: Pattern, timeout: float = 10.0) -> Match:
-        """Do what `expect` does, from a coroutine of any event loop; a cancelled one leaves the connection as it was."""
+        """Do what `expect` does, from a coroutine of any event loop; a cancelled one leaves the connection as
+        it was.
+        """
         expectation = Expectation(compile_pattern(pattern))
         self._driver.call(lambda: self._connection.expect(expectation, time.monotonic()))
         return await self._async_outcome(expectation, _seconds(timeout))
@@ -305,11 +380,19 @@ class Client(traitlets.HasTraits):
             raise outcome
         pattern = expectation.pattern.pattern
         end = self.transcript.end
-        last = [line for line in self.transcript.lines(max(expectation.origin, end - 10 * LAST_LINES), end) if line.direction == "<"][-LAST_LINES:]
+        last = [
+            line
+            for line in self.transcript.lines(max(expectation.origin, end - 10 * LAST_LINES), end)
+            if line.direction == "<"
+        ][-LAST_LINES:]
         shown = "".join(f"\n  < {line.text[:200]!r}" for line in last)
         raise ExpectTimeout(
             f"no line from {self.address.display} matched {pattern!r} within {timeout:g} s; "
-            + (f"the last {'line' if len(last) == 1 else 'lines'}:{shown}" if last else "nothing was received since the last send")
+            + (
+                f"the last {'line' if len(last) == 1 else 'lines'}:{shown}"
+                if last
+                else "nothing was received since the last send"
+            )
         )
 
     async def _until(self, done: Callable[[], bool], timeout: float | None) -> bool:
@@ -349,36 +432,46 @@ class Client(traitlets.HasTraits):
         if isinstance(data, bytes):
             return data, data.removesuffix(b"\n").removesuffix(b"\r")
         if not isinstance(data, str):
-            raise SettingsError(f"send takes text (one line) or bytes (as they are), not {type(data).__name__}")
+            raise SettingsError(
+                f"send takes text (one line) or bytes (as they are), not {type(data).__name__}"
+            )
         if "\n" in data or "\r" in data:
-            raise SettingsError("a line break in a line would send more than one command: send each line by itself, or bytes as they are")
+            raise SettingsError(
+                "a line break in a line would send more than one command: "
+                "send each line by itself, or bytes as they are"
+            )
         try:
             line = data.encode(self.encoding or "utf-8")
         except UnicodeEncodeError as error:
             raise SettingsError(
-                f"{data[error.start : error.end]!r} cannot be sent as {self.encoding or 'utf-8'}: choose another encoding, or send bytes"
+                f"{data[error.start : error.end]!r} cannot be sent as {self.encoding or 'utf-8'}: "
+                f"choose another encoding, or send bytes"
             ) from None
         return line + self.eol, line
 
-    # -- following -------------------------------------------------------------------------------------------------------------
+    # -- following -------------------------------------------------------------------------------------------
+    # ------------------
 
     @overload
     def follow(self, *, as_bytes: None = None, start: int | None = None) -> Follow[Line]: ...
     @overload
     def follow(self, *, as_bytes: bool, start: int | None = None) -> Follow[bytes]: ...
     def follow(self, *, as_bytes: bool | None = None, start: int | None = None) -> Follow[Any]:
-        """Iterate over the received lines, also of later connections, until the client is stopped; with `for` and `async for`.
+        """Iterate over the received lines, also of later connections, until the client is stopped; with `for`
+        and `async for`.
 
-        start: the line number to begin with; by default, like `expect`, from the last send or match on, so nothing is missed. as_bytes: yield bytes instead of
-        `Line`s, which is several times quicker.
+        start: the line number to begin with; by default, like `expect`, from the last send or match on, so
+        nothing is missed. as_bytes: yield bytes instead of `Line`s, which is several times quicker.
 
-        A reader who is far behind holds up the receiving, by TCP's own flow control, but never for more than two seconds without reading; then the oldest
-        lines are forgotten and it raises Overrun.
+        A reader who is far behind holds up the receiving, by TCP's own flow control, but never for more than
+        two seconds without reading; then the oldest lines are forgotten and it raises Overrun.
         """
         return Follow(self, bool(as_bytes), self._connection.mark if start is None else start)
 
     def on_line(self, listener: Callable[[Line], object]) -> Callable[[Line], object]:
-        """Call `listener(line)` for each line received from now on, on the observers' thread. Returns it, so it can decorate."""
+        """Call `listener(line)` for each line received from now on, on the observers' thread. Returns it, so
+        it can decorate.
+        """
         if listener not in self._listeners:
             made = _Listener(self, listener)
             self._listeners[listener] = made
@@ -392,10 +485,12 @@ class Client(traitlets.HasTraits):
             made.gone = True
             self.remove_watcher(made.poke)
 
-    # -- settings --------------------------------------------------------------------------------------------------------------
+    # -- settings --------------------------------------------------------------------------------------------
+    # ------------------
 
     def set_keepalive(self, keepalive: KeepAlive | str) -> KeepAlive | None:
-        """Change the keepalive, also of the live socket; return what is in force, as the kernel gives it back (None: no socket).
+        """Change the keepalive, also of the live socket; return what is in force, as the kernel gives it back
+        (None: no socket).
 
         Raises SettingsError, also when the kernel refuses it; then nothing is changed.
         """
@@ -406,7 +501,7 @@ class Client(traitlets.HasTraits):
             raise SettingsError(f"the system refuses the keepalive {wanted}: {error.strerror}") from None
 
     def add_reply(self, pattern: str | bytes, line: str | bytes) -> None:
-        """Answer each received line in which `pattern` is found with `line`, in which \\1 stands for the first group."""
+        """Answer each received line in which `pattern` is found with `line`; it may refer to groups."""
         rule = _reply(pattern, line, self.encoding)
         self._driver.call(lambda: setattr(self._connection, "replies", (*self._connection.replies, rule)))
 
@@ -420,17 +515,23 @@ class Client(traitlets.HasTraits):
         self._driver.call(lambda: setattr(self._connection, "retry", wanted))
         self._notify([("retry", before, wanted)])
 
-    # -- for the skins -----------------------------------------------------------------------------------------------------------
+    # -- for the skins ---------------------------------------------------------------------------------------
+    # --------------------
 
     def add_watcher(self, poke: Callable[[], None]) -> None:
-        """Call `poke()` after anything changed. With the turn, on whatever thread: it may only set a flag or wake a thread."""
+        """Call `poke()` after anything changed. With the turn, on whatever thread: it may only set a flag or
+        wake a thread.
+        """
         self._driver.call(lambda: setattr(self, "_watchers", (*self._watchers, poke)))
 
     def remove_watcher(self, poke: Callable[[], None]) -> None:
         """Call `poke` no more; harmless when it is unknown."""
-        self._driver.call(lambda: setattr(self, "_watchers", tuple(each for each in self._watchers if each != poke)))
+        self._driver.call(
+            lambda: setattr(self, "_watchers", tuple(each for each in self._watchers if each != poke))
+        )
 
-    # -- called by the driver, with the turn -----------------------------------------------------------------------------
+    # -- called by the driver, with the turn
+    # -----------------------------------------------------------------------------
 
     def poke(self) -> None:
         """Tell the watchers."""
@@ -476,7 +577,9 @@ def _differences(before: Status, after: Status) -> Iterator[tuple[str, Any, Any]
 
 
 class Follow(Generic[T]):
-    """The received lines, as they come; made by `Client.follow`, iterated with `for`, `next`, or `async for`."""
+    """The received lines, as they come; made by `Client.follow`, iterated with `for`, `next`, or `async
+    for`.
+    """
 
     def __init__(self, client: Client, as_bytes: bool, start: int) -> None:
         self._client = client
@@ -550,7 +653,9 @@ class Follow(Generic[T]):
                 # Says what is lost, as an exception.
                 next(transcript.received(start, end), None)
             self._next = min(end, start + FOLLOW_STEP)
-            yield cast("list[T]", [line for line in transcript.lines(start, self._next) if line.direction == "<"])
+            yield cast(
+                "list[T]", [line for line in transcript.lines(start, self._next) if line.direction == "<"]
+            )
 
 
 class _Listener:
@@ -619,9 +724,14 @@ def _encoding(encoding: str | None) -> str | None:
     try:
         codec = codecs.lookup(encoding)
     except (LookupError, TypeError):
-        raise SettingsError(f"unknown encoding {encoding!r}: use a name that Python knows, such as utf-8, iso-8859-1 or shift_jis") from None
+        raise SettingsError(
+            f"unknown encoding {encoding!r}: use a name that Python knows, such as "
+            "utf-8, iso-8859-1 or shift_jis"
+        ) from None
     if not codec._is_text_encoding:
-        raise SettingsError(f"{encoding!r} is no encoding of text: use one such as utf-8, iso-8859-1 or shift_jis")
+        raise SettingsError(
+            f"{encoding!r} is no encoding of text: use one such as utf-8, iso-8859-1 or shift_jis"
+        )
     return encoding
 
 
@@ -648,22 +758,33 @@ def _is_function(on_connect: str | Callable[..., object] | None) -> bool:
     if on_connect is None or isinstance(on_connect, str):
         return False
     if not callable(on_connect):
-        raise SettingsError(f"on_connect must be a script (text) or a function that takes a session, not {type(on_connect).__name__}")
+        raise SettingsError(
+            f"on_connect must be a script (text) or a function that takes a session, "
+            f"not {type(on_connect).__name__}"
+        )
     return True
 
 
 def _seconds(timeout: float) -> float:
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 <= timeout <= threading.TIMEOUT_MAX:
+    if (
+        isinstance(timeout, bool)
+        or not isinstance(timeout, int | float)
+        or not 0 <= timeout <= threading.TIMEOUT_MAX
+    ):
         raise SettingsError(f"a timeout is a number of seconds from 0 up, not {timeout!r}")
     return float(timeout)
 
 
-def _replies(replies: Replies | None, profile: Profile, encoding: str | None) -> tuple[tuple[re.Pattern[bytes], bytes], ...]:
+def _replies(
+    replies: Replies | None, profile: Profile, encoding: str | None
+) -> tuple[tuple[re.Pattern[bytes], bytes], ...]:
     """Return the user's rules before the protocol's own; an empty mapping means none at all."""
     own = tuple((re.compile(pattern), line) for pattern, line in profile.replies)
     if replies is None:
         return own
-    pairs: list[tuple[str | bytes, str | bytes]] = list(replies.items() if isinstance(replies, Mapping) else replies)
+    pairs: list[tuple[str | bytes, str | bytes]] = list(
+        replies.items() if isinstance(replies, Mapping) else replies
+    )
     return (*(_reply(pattern, line, encoding) for pattern, line in pairs), *(own if pairs else ()))
 
 
@@ -674,7 +795,10 @@ def _reply(pattern: str | bytes, line: str | bytes, encoding: str | None) -> tup
         template = line.encode(code) if isinstance(line, str) else line
         compiled = re.compile(raw)
     except (re.error, UnicodeEncodeError, AttributeError) as error:
-        raise SettingsError(f"a reply is a regular expression and the line that answers it, not {pattern!r} and {line!r} ({error})") from None
+        raise SettingsError(
+            f"a reply is a regular expression and the line that answers it, "
+            f"not {pattern!r} and {line!r} ({error})"
+        ) from None
     if b"\n" in template or b"\r" in template:
         raise SettingsError(f"a reply is one line, without a line break: {line!r}")
     try:

@@ -1,6 +1,8 @@
-"""Runs the user's callbacks (trait observers, on_line listeners) on a thread of their own, one after the other; never on the I/O thread.
+"""Runs the user's callbacks (trait observers, on_line listeners) on a thread of their own, one after the
+other; never on the I/O thread.
 
-What a callback raises is logged and goes no further. The thread ends when nothing is left to call, and is started again when something is.
+What a callback raises is logged and goes no further. The thread ends when nothing is left to call, and is
+started again when something is.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ __all__ = ["on_notifier_thread", "post"]
 
 THREAD_NAME = "ipyreconnect-observers"
 LINGER = 0.05
-"""Seconds that the thread waits for more before it ends: a busy connection shall not start it over and over."""
+"""Seconds that the thread waits for more before it ends: a busy connection shall not start it over and
+over."""
 
 log = logging.getLogger("ipyreconnect")
 

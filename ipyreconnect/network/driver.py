@@ -1,20 +1,25 @@
-"""Runs one connection: does what its protocol asks for on the operating system, and lets one thread at a time do it. Decides nothing.
+"""Runs one connection: does what its protocol asks for on the operating system, and lets one thread at a time
+do it. Decides nothing.
 
-**The turn.** All that happens to a connection is a piece of work that runs with the connection's *turn*. Whoever brings work (the I/O thread
-with a readable socket, a user's thread with a line to send, a timer) takes the turn if it is free and does it at once; otherwise the
-work goes to the inbox, and whoever has the turn does it before letting go. So nobody waits for a busy connection, a line leaves without a second hop
+**The turn.** All that happens to a connection is a piece of work that runs with the connection's *turn*.
+Whoever brings work (the I/O thread with a readable socket, a user's thread with a line to send, a timer)
+takes the turn if it is free and does it at once; otherwise the work goes to the inbox, and whoever has the
+turn does it before letting go. So nobody waits for a busy connection, a line leaves without a second hop
 between threads, and a flood cannot starve a send.
 
-**The leader.** A thread that waits for an answer reads the socket itself meanwhile, with the turn, and the I/O thread looks away from that socket: an answer
-needs no hand-over between threads then (1.1 times a blocking socket instead of 1.9, measured). Everybody else who waits is woken by a lock.
+**The leader.** A thread that waits for an answer reads the socket itself meanwhile, with the turn, and the
+I/O thread looks away from that socket: an answer needs no hand-over between threads then (1.1 times a
+blocking socket instead of 1.9, measured). Everybody else who waits is woken by a lock.
 
-**Interrupts.** Ctrl-C comes to the main thread between any two bytecodes. While that thread has a turn, the interrupt is noted and raised
+**Interrupts.** Ctrl-C comes to the main thread between any two bytecodes. While that thread has a turn, the
+interrupt is noted and raised
 afterwards: no step of a connection is ever torn in two.
 """
 
 from __future__ import annotations
 
 import _thread
+import importlib
 import logging
 import random
 import select
@@ -26,7 +31,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import FrameType
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..address import Address
 from ..errors import AttemptFailed, ConnectionLost
@@ -46,24 +51,78 @@ SCRATCH = 1024 * 1024
 FOLLOW_SHARE = 4
 """A follower may be behind by this part of what the transcript keeps before the receiving waits for it."""
 FOLLOW_PATIENCE = 2.0
-"""Seconds without reading after which nobody waits for a follower: a forgotten iterator must not hold up a connection."""
+"""Seconds without reading after which nobody waits for a follower: a forgotten iterator must not hold up a
+connection."""
 TURN_PATIENCE = 0.001
-"""Seconds that the I/O thread waits for a turn before it leaves its work in the inbox: without it the selector would spin."""
+"""Seconds that the I/O thread waits for a turn before it leaves its work in the inbox: without it the
+selector would spin."""
 BYTES_ACKED = struct.Struct("=Q")
 BYTES_ACKED_OFFSET = 120
 
 log = logging.getLogger("ipyreconnect")
 T = TypeVar("T")
 _scratch = threading.local()
+_get_ident = _thread.get_ident
+_monotonic = time.monotonic
+_SIGINT = int(signal.SIGINT)
+# The functions beneath signal's own: without turning each number into an enum and back, which costs 8 µs a
+# send.
+_raw_signal: Any = importlib.import_module("_signal")
 _AF_UNIX = getattr(socket, "AF_UNIX", None)
 
 
 class Sink(Protocol):
-    """Who is told. Called with the turn, so on any thread: each only sets a flag, posts, or wakes somebody."""
+    """Who is told. Called with the turn, so on any thread: each only sets a flag, posts, or wakes
+    somebody.
+    """
 
-    def changed(self, statuses: list[Status]) -> None: ...
-    def poke(self) -> None: ...
-    def run_function(self, connection: int) -> None: ...
+    def changed(self, statuses: list[Status]) -> None:
+        """Tell that the status changed, to each of these in turn."""
+
+    def poke(self) -> None:
+        """Tell that something may have changed."""
+
+    def run_function(self, connection: int) -> None:
+        """Have the on-connect function run."""
+
+
+class _Shield:
+    """Keeps Ctrl-C from tearing a step of the main thread in two: it is noted, and raised when the shield is
+    lifted or opened.
+
+    Made by the main thread only.
+    """
+
+    __slots__ = ("_before", "_noted", "open")
+
+    def __init__(self) -> None:
+        self.open = False  # while it is, an interrupt goes through at once: nothing but waiting is under way
+        self._noted = False
+        before = _raw_signal.getsignal(_SIGINT)
+        # No handler of Python's own: there is nothing that could raise.
+        self._before = before if callable(before) else None
+        if self._before is not None:
+            _raw_signal.signal(_SIGINT, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.open and self._before is not None:
+            self._before(number, frame)
+        else:
+            self._noted = True
+
+    def lift(self) -> None:
+        """Let interrupts through again, the one that was noted first."""
+        before = self._before
+        if before is not None:
+            _raw_signal.signal(_SIGINT, before)
+            if self._noted:
+                before(_SIGINT, None)
+
+    def pass_on(self) -> None:
+        """Raise the interrupt that was noted, if there was one."""
+        if self._noted and self._before is not None:
+            self._noted = False
+            self._before(_SIGINT, None)
 
 
 class Waiter:
@@ -77,13 +136,15 @@ class Waiter:
 
 
 class Follower:
-    """How far a reader of the received lines has come: the number of the line that it reads next, and when it last read (monotonic, s)."""
+    """How far a reader of the received lines has come: the number of the line that it reads next, and when it
+    last read (monotonic, s).
+    """
 
     __slots__ = ("next", "read_at")
 
     def __init__(self, start: int) -> None:
         self.next = start
-        self.read_at = time.monotonic()
+        self.read_at = _monotonic()
 
 
 class Driver:
@@ -116,24 +177,25 @@ class Driver:
         self._paused = False
         self._leader = 0
         self._leader_done: Callable[[], bool] | None = None
+        self._woken = False
         self._poller: select.poll | None = None
         self._wake_pair: tuple[socket.socket, socket.socket] | None = None
         self._condemned: list[tuple[socket.socket, bool]] = []
 
-    # -- the turn ------------------------------------------------------------------------------------------------------------
+    # -- the turn --------------------------------------------------------------------------------------------
+    # ----------------
 
     def call(self, work: Callable[[], T]) -> T:
-        """Do `work` with the turn and return what it returns, or raise what it raises. Any thread; waits for a step at most."""
-        if threading.get_ident() != threading.main_thread().ident or not callable(old := signal.getsignal(signal.SIGINT)):
+        """Do `work` with the turn and return what it returns, or raise what it raises. Any thread; waits for
+        a step at most.
+        """
+        if _get_ident() != threading.main_thread().ident:
             return self._call(work)
-        interrupted: list[FrameType | None] = []
-        signal.signal(signal.SIGINT, lambda number, frame: interrupted.append(frame))
+        shield = _Shield()
         try:
             return self._call(work)
         finally:
-            signal.signal(signal.SIGINT, old)
-            if interrupted:
-                old(signal.SIGINT, interrupted[0])
+            shield.lift()
 
     def _call(self, work: Callable[[], T]) -> T:
         if self._turn.acquire(False):
@@ -148,15 +210,15 @@ class Driver:
                 self._turn.release()
                 if self._inbox:
                     self._pump()
-        result: list[T] = []
+        results: list[T] = []
         errors: list[BaseException] = []
         finished = _thread.allocate_lock()
         finished.acquire()
 
         def run() -> None:
             try:
-                result.append(work())
-            except BaseException as error:
+                results.append(work())
+            except BaseException as error:  # noqa: BLE001 - raised again where it was asked for
                 errors.append(error)
             finally:
                 finished.release()
@@ -166,10 +228,12 @@ class Driver:
         finished.acquire()
         if errors:
             raise errors[0]
-        return result[0]
+        return results[0]
 
     def post(self, work: Callable[[], object]) -> None:
-        """Have `work` done with the turn, soon; waits for nothing. Any thread, finalizers and signal handlers too."""
+        """Have `work` done with the turn, soon; waits for nothing. Any thread, finalizers and signal handlers
+        too.
+        """
         self._inbox.append(work)
         self._pump()
 
@@ -191,15 +255,17 @@ class Driver:
                 return
             try:
                 work()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - see _went_wrong
                 self._went_wrong(error)
 
     def _went_wrong(self, error: Exception) -> None:
-        """A fault of ours must neither hang the user nor go unseen: the connection is dropped, and says so."""
-        log.exception("unexpected error in the connection to %s", self._address)
+        """A fault of ours must neither hang the user nor go unseen: the connection is dropped, and says
+        so.
+        """
+        log.error("unexpected error in the connection to %s", self._address, exc_info=error)
         self.connection.fail(
             ConnectionLost(f"internal error, please report it: {type(error).__name__}: {error}"),
-            time.monotonic(),
+            _monotonic(),
         )
 
     def _settle(self) -> None:
@@ -207,12 +273,20 @@ class Driver:
         connection = self.connection
         if connection.effects:
             self._perform()
-        if connection.has_outgoing and self._sock is not None:
-            self._flush()
-            if connection.effects:
-                self._perform()
         if self._sock is not None:
-            self._update_interest()
+            # Before the line leaves, or the I/O thread would be woken by the answer that a leader is about to
+            # read.
+            wanted = 0 if self._leader or self._paused else EVENT_READ
+            if connection.has_outgoing:
+                if self._interest & ~wanted & EVENT_READ:
+                    self._attend(wanted)
+                self._flush()
+                if connection.effects:
+                    self._perform()
+                if connection.has_outgoing:
+                    wanted |= EVENT_WRITE
+            if wanted != self._interest and self._sock is not None:
+                self._attend(wanted)
         deadline = connection.deadline
         if deadline is not None and deadline < self._armed:
             self._arm(deadline)
@@ -229,20 +303,21 @@ class Driver:
                     waiter.wake()
         if (
             self._leader
-            and self._leader != threading.get_ident()
+            and self._leader != _get_ident()
             and (self._leader_done is None or self._leader_done())
         ):
             self._wake_leader()
         self._sink.poke()
 
-    # -- what the protocol asks for ----------------------------------------------------------------------------------------
+    # -- what the protocol asks for
+    # ----------------------------------------------------------------------------------------
 
     def _perform(self) -> None:
         connection = self.connection
         while connection.effects:
             effects, connection.effects = connection.effects, []
             for effect in effects:
-                now = time.monotonic()
+                now = _monotonic()
                 if effect is Effect.DROP:
                     acknowledged = self._acknowledged()
                     self._release_socket(orderly=False)
@@ -269,14 +344,16 @@ class Driver:
             self._loop = acquire_loop(self)
         self._dials += 1
         dial = self._dials
-        self._dial = Dial(self._loop, self._address, lambda outcome: self._dialed(dial, outcome), self._progress)
+        self._dial = Dial(
+            self._loop, self._address, lambda outcome: self._dialed(dial, outcome), self._progress
+        )
 
     def _progress(self, phase: str) -> None:
-        self.post(lambda: self.connection.progress(Phase(phase), time.monotonic()))
+        self.post(lambda: self.connection.progress(Phase(phase), _monotonic()))
 
     def _dialed(self, dial: int, outcome: socket.socket | AttemptFailed) -> None:
         def take_over() -> None:
-            now = time.monotonic()
+            now = _monotonic()
             if self._dial is None or self._dials != dial:
                 if isinstance(outcome, socket.socket):
                     sockets.abort(outcome)
@@ -311,31 +388,22 @@ class Driver:
             self._loop = None
             release_loop(self)
 
-    # -- the socket ------------------------------------------------------------------------------------------------------------
+    # -- the socket ------------------------------------------------------------------------------------------
+    # ------------------
 
     @property
     def _where(self) -> str:
         return self.connection.settings.where
 
-    def _update_interest(self) -> None:
+    def _attend(self, wanted: int) -> None:
+        """Have the I/O thread wait for `wanted`; while a leader reads, it looks away."""
         sock, loop = self._sock, self._loop
         if sock is None or loop is None:
-            return
-        # While a leader reads, the I/O thread looks away.
-        wanted = 0 if self._leader or self._paused else EVENT_READ
-        if self.connection.has_outgoing:
-            wanted |= EVENT_WRITE
-        if wanted == self._interest:
             return
         if not loop.shared and not loop.is_io_thread():
             loop.call_soon(lambda: self.post(_nothing))  # there, `_settle` comes here again
             return
-        if not self._interest:
-            loop.register(sock, wanted, self._ready)
-        elif not wanted:
-            loop.unregister(sock)
-        else:
-            loop.modify(sock, wanted, self._ready)
+        loop.attend(sock, wanted, self._ready)
         self._interest = wanted
 
     def _ready(self, mask: int) -> None:
@@ -346,7 +414,7 @@ class Driver:
                     self._empty_inbox()
                 try:
                     self._step(mask)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - see _went_wrong
                     self._went_wrong(error)
                 self._settle()
             finally:
@@ -358,14 +426,17 @@ class Driver:
         sock = self._sock
         if sock is None:
             return
-        if mask & EVENT_READ and not self._paused:
+        if mask & EVENT_READ:
+            # While nothing was asked for, only the end of the connection is told; then there is nothing to
+            # hold back any more.
+            self._paused = False
             self._read(sock)
             if self._followers:
                 self._reconsider_pause()
 
     def _read(self, sock: socket.socket) -> None:
         connection = self.connection
-        now = time.monotonic()
+        now = _monotonic()
         connection.wall_offset = time.time() - now
         try:
             if connection.receives_in_place:
@@ -397,7 +468,8 @@ class Driver:
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:
-            # What the peer said before it closed may still be there to read, and says more than the failure to write.
+            # What the peer said before it closed may still be there to read, and says more than the failure
+            # to write.
             self._read_last(error)
 
     def _read_last(self, error: OSError) -> None:
@@ -408,7 +480,7 @@ class Driver:
             if connection.received_bytes == before:
                 break
             before = connection.received_bytes
-        connection.fail(ConnectionLost(sockets.reason_for(error, self._where)), time.monotonic())
+        connection.fail(ConnectionLost(sockets.reason_for(error, self._where)), _monotonic())
 
     def _acknowledged(self) -> int | None:
         """Return how much of the outgoing stream the peer has acknowledged, where the system tells."""
@@ -429,18 +501,20 @@ class Driver:
         sock, self._sock = self._sock, None
         if sock is None:
             return
-        if self._interest and self._loop is not None:
+        if self._loop is not None:
             self._loop.unregister(sock)
         self._interest = 0
         self._poller = None
-        if self._leader and self._leader != threading.get_ident():
-            # It may be waiting on this very descriptor, whose number must not be used again before it has left.
+        if self._leader and self._leader != _get_ident():
+            # It may be waiting on this very descriptor, whose number must not be used again before it has
+            # left.
             self._condemned.append((sock, orderly))
             self._wake_leader()
         else:
             _close(sock, orderly)
 
-    # -- the timer -----------------------------------------------------------------------------------------------------------
+    # -- the timer -------------------------------------------------------------------------------------------
+    # ----------------
 
     def _arm(self, deadline: float) -> None:
         if self._loop is None:
@@ -457,37 +531,46 @@ class Driver:
         self._timer = None
         self._armed = float("inf")
         connection = self.connection
-        now = time.monotonic()
+        now = _monotonic()
         connection.wall_offset = time.time() - now
         connection.due(now)
         look = connection.wants_look
         if look is not None and now >= look:
             connection.looked(self._acknowledged(), now)
 
-    # -- waiting ---------------------------------------------------------------------------------------------------------------
+    # -- waiting ---------------------------------------------------------------------------------------------
+    # ------------------
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until `done()`, at most `timeout` seconds (None: for ever); return whether it is.
 
-        `done` is called with the turn and must be quick. Any thread but the I/O thread; Ctrl-C ends it at once and leaves the connection as it was.
+        `done` is called with the turn and must be quick. Any thread but the I/O thread; Ctrl-C ends it at
+        once and leaves the connection as it was.
         """
-        return done() or self._sleep_until(done, None if timeout is None else time.monotonic() + timeout)
+        return done() or self._sleep_until(done, None if timeout is None else _monotonic() + timeout)
 
     def call_and_wait(self, work: Callable[[], None], done: Callable[[], bool], timeout: float) -> bool:
-        """Do `work` with the turn, then wait until `done()` as `wait` does, reading the socket meanwhile for a quick answer."""
-        ends = time.monotonic() + timeout
+        """Do `work` with the turn, then wait until `done()` as `wait` does, reading the socket meanwhile for
+        a quick answer.
+        """
+        ends = _monotonic() + timeout
 
         def begin() -> bool:
             work()
             return self._take_lead(done)
 
-        if self.call(begin):
-            try:
-                if self._lead(done, ends):
-                    return True
-            finally:
-                self.call(self._leave_lead)
-        return done() or (time.monotonic() < ends and self._sleep_until(done, ends))
+        shield = _Shield() if _get_ident() == threading.main_thread().ident else None
+        try:
+            if self._call(begin):
+                try:
+                    self._lead(done, ends, shield)
+                finally:
+                    if self._leader == _get_ident():
+                        self._call(self._leave_lead)
+        finally:
+            if shield is not None:
+                shield.lift()
+        return done() or (_monotonic() < ends and self._sleep_until(done, ends))
 
     def _sleep_until(self, done: Callable[[], bool], ends: float | None) -> bool:
         lock = _thread.allocate_lock()
@@ -495,13 +578,14 @@ class Driver:
         waiter = Waiter(done, lock.release)
         self.call(lambda: self._waiters.append(waiter))
         try:
-            left = -1.0 if ends is None else max(0.0, ends - time.monotonic())
+            left = -1.0 if ends is None else max(0.0, ends - _monotonic())
             lock.acquire(True, min(left, threading.TIMEOUT_MAX))
         finally:
             self.call(lambda: self.unwatch(waiter))
         return done()
 
-    # -- followers -------------------------------------------------------------------------------------------------------------
+    # -- followers -------------------------------------------------------------------------------------------
+    # ------------------
 
     def begin_following(self, start: int) -> Follower:
         """Note a reader that the receiving waits for while it is far behind. Any thread."""
@@ -510,8 +594,10 @@ class Driver:
         return place
 
     def followed(self, place: Follower, number: int) -> None:
-        """Note that a reader has read up to line `number`. Any thread; cheap unless the receiving waits for it."""
-        place.read_at = time.monotonic()
+        """Note that a reader has read up to line `number`. Any thread; cheap unless the receiving waits for
+        it.
+        """
+        place.read_at = _monotonic()
         place.next = number
         if self._paused:
             self.post(self._reconsider_pause)
@@ -526,15 +612,23 @@ class Driver:
         self.post(forget)
 
     def _reconsider_pause(self) -> None:
-        now = time.monotonic()
+        now = _monotonic()
         recent = self.connection.transcript.recent(FOLLOW_SHARE)
-        waited = [place.read_at + FOLLOW_PATIENCE for place in self._followers if place.next < recent and now < place.read_at + FOLLOW_PATIENCE]
+        waited = [
+            place.read_at + FOLLOW_PATIENCE
+            for place in self._followers
+            if place.next < recent and now < place.read_at + FOLLOW_PATIENCE
+        ]
         was, self._paused = self._paused, bool(waited)
         if waited and not was and self._loop is not None:
             self._loop.call_at(min(waited), self._pause_over)
 
     def _pause_over(self) -> None:
-        self.post(lambda: (setattr(self, "_paused", False), self._reconsider_pause()))
+        def reconsider() -> None:
+            self._paused = False
+            self._reconsider_pause()
+
+        self.post(reconsider)
 
     def watch(self, waiter: Waiter) -> None:
         """Wake `waiter` when it is done, at once if it is already. Any thread."""
@@ -565,30 +659,40 @@ class Driver:
             self._poller = select.poll()
             self._poller.register(self._sock, select.POLLIN)
             self._poller.register(self._wake_pair[0], select.POLLIN)
-        self._leader = threading.get_ident()
+        self._leader = _get_ident()
         self._leader_done = done
         return True
 
-    def _lead(self, done: Callable[[], bool], ends: float | None) -> bool:
+    def _lead(self, done: Callable[[], bool], ends: float, shield: _Shield | None) -> None:
+        """Read until `done()`, until time is over, or until the socket is gone."""
         poller = self._poller
         while poller is not None and self._poller is poller:
-            left = None if ends is None else (ends - time.monotonic()) * 1000
-            if left is not None and left <= 0:
-                return False
-            if poller.poll(left):
-                self.call(self._lead_step)
-            if done():
-                return True
-        return False
+            left = (ends - _monotonic()) * 1000
+            if left <= 0:
+                return
+            if shield is not None:
+                shield.open = True
+                shield.pass_on()
+            ready = poller.poll(left)
+            if shield is not None:
+                shield.open = False
+            if ready and self._call(self._lead_step):
+                return
 
-    def _lead_step(self) -> None:
+    def _lead_step(self) -> bool:
+        """With the turn: read; give up the lead when that brought what is waited for, and say so."""
         if self._sock is not None:
             self._read(self._sock)
-        if self._wake_pair is not None:
+        if self._woken and self._wake_pair is not None:
+            self._woken = False
             try:
                 self._wake_pair[0].recv(64)
             except BlockingIOError:
                 pass
+        if self._leader_done is not None and self._leader_done():
+            self._leave_lead()
+            return True
+        return False
 
     def _leave_lead(self) -> None:
         self._leader = 0
@@ -601,6 +705,7 @@ class Driver:
 
     def _wake_leader(self) -> None:
         if self._wake_pair is not None:
+            self._woken = True
             try:
                 self._wake_pair[1].send(b"\0")
             except BlockingIOError:
@@ -613,10 +718,12 @@ class Driver:
             self._wake_pair = None
         self._poller = None
 
-    # -- settings that change on the live socket ---------------------------------------------------------------------------
+    # -- settings that change on the live socket
+    # ---------------------------------------------------------------------------
 
     def set_keepalive(self, keepalive: KeepAlive) -> KeepAlive | None:
-        """Change the keepalive, also of the live socket; return what is in force as the kernel gives it back. With the turn.
+        """Change the keepalive, also of the live socket; return what is in force as the kernel gives it back.
+        With the turn.
 
         Raises OSError when the kernel refuses it; then what was in force stays.
         """
@@ -634,7 +741,8 @@ class Driver:
             self.connection.keepalive_changed(in_force)
         return in_force
 
-    # -- the process ---------------------------------------------------------------------------------------------------------
+    # -- the process -----------------------------------------------------------------------------------------
+    # ----------------
 
     def ends(self, thread: threading.Thread) -> bool:
         """Say whether the I/O thread `thread` serves nobody any more."""
@@ -647,7 +755,7 @@ class Driver:
 
     def at_exit(self) -> None:
         """Stop, and wait for as long as an orderly end takes."""
-        self.call(lambda: self.connection.stop(time.monotonic()))
+        self.call(lambda: self.connection.stop(_monotonic()))
 
     def after_fork(self) -> None:
         """In the child: let go of the parent's connection without a byte on the wire."""

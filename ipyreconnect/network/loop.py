@@ -1,8 +1,9 @@
-"""The one I/O thread of the process: waits for sockets, timers and calls from other threads; knows nothing of connections.
+"""The one I/O thread of the process: waits for sockets, timers and calls from other threads; knows nothing of
+connections.
 
-Why no asyncio: with the main thread busy computing, each hand-over of the interpreter lock costs up to 5 ms, and asyncio's
-call_soon_threadsafe, its future and its transport need three a round trip where this loop needs one. While nothing happens the
-thread sleeps in the selector and wakes for nothing.
+Why no asyncio: with the main thread busy computing, each hand-over of the interpreter lock costs up to 5 ms,
+and asyncio's call_soon_threadsafe, its future and its transport need three a round trip where this loop needs
+one. While nothing happens the thread sleeps in the selector and wakes for nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import heapq
 import itertools
 import logging
 import os
+import select
 import selectors
 import socket
 import threading
@@ -27,7 +29,8 @@ EVENT_WRITE = selectors.EVENT_WRITE
 
 THREAD_NAME = "ipyreconnect-io"
 EXIT_PATIENCE = 1.0
-"""Seconds that the interpreter's exit waits for the I/O thread: its last work is closing sockets, which takes milliseconds."""
+"""Seconds that the interpreter's exit waits for the I/O thread: its last work is closing sockets, which takes
+milliseconds."""
 
 log = logging.getLogger("ipyreconnect")
 
@@ -73,13 +76,21 @@ class Loop:
         self._awake = False
         self._ending = False
         self._ident = 0
-        # epoll and kqueue may be changed while another thread waits in them; select and poll would not see it.
+        # epoll and kqueue may be changed while another thread waits in them; select and poll would not see
+        # it.
         self.shared = type(self._selector).__name__ in ("EpollSelector", "KqueueSelector")
-        # A daemon thread, so that a forgotten connection never keeps the interpreter alive; atexit below closes in good order.
+        self._epoll = (
+            getattr(self._selector, "_selector", None)
+            if type(self._selector).__name__ == "EpollSelector"
+            else None
+        )
+        # A daemon thread, so that a forgotten connection never keeps the interpreter alive; atexit below
+        # closes in good order.
         self.thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
         self.thread.start()
 
-    # -- from any thread -----------------------------------------------------------------------------------------------
+    # -- from any thread
+    # -----------------------------------------------------------------------------------------------
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Run `callback` on the I/O thread, as soon as it is free. Any thread."""
@@ -100,21 +111,49 @@ class Loop:
         return threading.get_ident() == self._ident
 
     def register(self, sock: socket.socket, events: int, callback: Callback) -> None:
-        """Call `callback(mask)` on the I/O thread whenever `sock` is ready for `events`. The I/O thread, or any if `shared`."""
+        """Call `callback(mask)` on the I/O thread whenever `sock` is ready for `events`. The I/O thread, or
+        any if `shared`.
+        """
         self._selector.register(sock, events, callback)
 
     def modify(self, sock: socket.socket, events: int, callback: Callback) -> None:
         """Change what is waited for. The I/O thread, or any if `shared`."""
         self._selector.modify(sock, events, callback)
 
+    def attend(self, sock: socket.socket, events: int, callback: Callback) -> None:
+        """Wait for `events` of `sock`, 0 for none for now; registers it the first time. The I/O thread, or
+        any if `shared`.
+        """
+        try:
+            key = self._selector.get_key(sock)
+        except KeyError:
+            if events:
+                self._selector.register(sock, events, callback)
+            return
+        if self._epoll is not None:
+            # A quarter of the cost of selectors' own modify, which knows no pause and would forget the socket
+            # and learn it anew.
+            self._epoll.modify(
+                key.fd,
+                (select.EPOLLIN if events & EVENT_READ else 0)
+                | (select.EPOLLOUT if events & EVENT_WRITE else 0),
+            )
+        elif events:
+            self._selector.modify(sock, events, callback)
+        else:
+            self._selector.unregister(sock)
+
     def unregister(self, sock: socket.socket) -> None:
-        """Stop waiting for `sock`, to be called before it is closed; harmless when unknown. The I/O thread, or any if `shared`."""
+        """Stop waiting for `sock`, to be called before it is closed; harmless when unknown. The I/O thread,
+        or any if `shared`.
+        """
         try:
             self._selector.unregister(sock)
         except (KeyError, ValueError):
             pass
 
-    # -- the thread ----------------------------------------------------------------------------------------------------
+    # -- the thread
+    # ----------------------------------------------------------------------------------------------------
 
     def _push(self, timer: Timer) -> None:
         if timer.callback is not None:
@@ -194,7 +233,9 @@ _users: set[LoopUser] = set()
 
 
 def acquire_loop(user: LoopUser) -> Loop:
-    """Return the process's loop, started when there is none; it runs until each user has released it. Any thread."""
+    """Return the process's loop, started when there is none; it runs until each user has released it. Any
+    thread.
+    """
     global _loop
     with _lock:
         if _loop is None:
@@ -229,7 +270,9 @@ def _at_exit() -> None:
 
 
 def _after_fork_in_child() -> None:
-    """Leave the parent's loop alone: its threads don't exist here, and its epoll set is shared with the parent."""
+    """Leave the parent's loop alone: its threads don't exist here, and its epoll set is shared with the
+    parent.
+    """
     global _lock, _loop
     _lock = threading.Lock()
     loop, _loop = _loop, None

@@ -1,1 +1,3 @@
-"""The protocol storey: bytes and the time come in, bytes and events go out; no sockets, threads, clocks or randomness."""
+"""The protocol storey: bytes and the time come in, bytes and events go out; no sockets, threads, clocks or
+randomness.
+"""

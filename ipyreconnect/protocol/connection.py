@@ -1,10 +1,13 @@
-"""One client's connection as a value machine: what was received and the time come in, what to send and what to do come out.
+"""One client's connection as a value machine: what was received and the time come in, what to send and what
+to do come out.
 
-It lives as long as its client, over all reconnections. It owns the state, the TLS pipe, the transcript's writing end, the ledger of deliveries, the
-expectations and the queue; it opens no socket and reads no clock. The driver calls one method for each thing that happens (always with the turn, see
-network/driver.py), then does what stands in `effects`, sends what `outgoing` gives and calls `due` at `deadline`.
+It lives as long as its client, over all reconnections. It owns the state, the TLS pipe, the transcript's
+writing end, the ledger of deliveries, the expectations and the queue; it opens no socket and reads no clock.
+The driver calls one method for each thing that happens (always with the turn, see network/driver.py), then
+does what stands in `effects`, sends what `outgoing` gives and calls `due` at `deadline`.
 
-`now` is the monotonic clock in seconds; `wall_offset` (kept up by the driver) makes of it the Unix time that the transcript shows.
+`now` is the monotonic clock in seconds; `wall_offset` (kept up by the driver) makes of it the Unix time that
+the transcript shows.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from .script import ScriptRun, Step
 from .starttls import StartTLS
 from .state import Effect, Input, Phase, State, transition
 from .tls import TLSPipe
-from .transcript import Transcript, decode
+from .transcript import Line, Transcript, decode
 
 __all__ = ["Connection", "Settings"]
 
@@ -36,14 +39,17 @@ HANDSHAKE_PATIENCE = 10.0
 SCRIPT_PATIENCE = 30.0
 """Seconds that each awaited line of an on-connect script has."""
 FAREWELL_PATIENCE = 0.2
-"""Seconds that a stop waits for the peer to acknowledge what was sent last; what it has not by then is reported and never arrives later."""
+"""Seconds that a stop waits for the peer to acknowledge what was sent last; what it has not by then is
+reported and never arrives later."""
 QUEUE_LIMIT = 4 * 1024 * 1024
 QUEUE_LINES = 10_000
 QUEUE_PATIENCE = 60.0
-"""Seconds that a line waits for a connection: an answer to something that was asked a minute ago surprises."""
+"""Seconds that a line waits for a connection: an answer to something that was asked a minute ago
+surprises."""
 FIRST_LOOK = 0.02
 LONGEST_LOOK = 0.5
-"""Seconds between looks at the acknowledgements, while some are awaited: doubling from the first to the longest."""
+"""Seconds between looks at the acknowledgements, while some are awaited: doubling from the first to the
+longest."""
 PLAIN_STEP = 16 * 1024
 """The plaintext of one TLS record."""
 JOIN_BELOW = 16 * 1024
@@ -57,10 +63,11 @@ SHOWN = 60
 class Settings:
     """What does not change while a client lives.
 
-    where: how messages call the peer. profile: the protocol's. tls: none, implicit or STARTTLS. context: for TLS. server_name: to verify. eol: bytes that end
-    a sent line. encoding: None for UTF-8 with ISO-8859-1 where it does not fit. framing: as `make_framer` takes it. replies: (compiled bytes pattern, template).
-    heartbeat: line with eol, and seconds. script: parsed steps. has_function: whether a function runs after each connection. unsafe: what a note says about
-    an unverified certificate.
+    where: how messages call the peer. profile: the protocol's. tls: none, implicit or STARTTLS. context: for
+    TLS. server_name: to verify. eol: bytes that end a sent line. encoding: None for UTF-8 with ISO-8859-1
+    where it does not fit. framing: as `make_framer` takes it. replies: (compiled bytes pattern, template).
+    heartbeat: line with eol, and seconds. script: parsed steps. has_function: whether a function runs after
+    each connection. unsafe: what a note says about an unverified certificate.
     """
 
     where: str
@@ -95,7 +102,9 @@ class _Queued:
 class Connection:
     """See the module's first lines. Everything here is called with the turn only."""
 
-    def __init__(self, settings: Settings, retry: Retry, transcript: Transcript, chance: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: Settings, retry: Retry, transcript: Transcript, chance: Callable[[], float]
+    ) -> None:
         self.settings = settings
         self.retry = retry
         self.transcript = transcript
@@ -135,7 +144,8 @@ class Connection:
         self._unanswered_loss: str | None = None
         self._lost_at = 0
 
-    # -- what the driver asks ---------------------------------------------------------------------------------------------
+    # -- what the driver asks
+    # ---------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> State:
@@ -162,7 +172,9 @@ class Connection:
 
     @property
     def receives_in_place(self) -> bool:
-        """Whether the bytes from the socket are the transcript's bytes, so that they can be received right into it."""
+        """Whether the bytes from the socket are the transcript's bytes, so that they can be received right
+        into it.
+        """
         return self._pipe is None and self._framer is None
 
     @property
@@ -172,7 +184,9 @@ class Connection:
 
     @property
     def outgoing(self) -> memoryview | bytes:
-        """The next bytes for the kernel; small pieces are joined, as each call of the kernel costs more than they do."""
+        """The next bytes for the kernel; small pieces are joined, as each call of the kernel costs more than
+        they do.
+        """
         out = self._out
         if len(out) > 1 and len(out[0]) < JOIN_BELOW:
             pieces, size = [], 0
@@ -191,7 +205,8 @@ class Connection:
         """Whether the peer has all that was written, when it has acknowledged the stream up to there."""
         return acknowledged >= self._written
 
-    # -- the user's wishes ---------------------------------------------------------------------------------------------------
+    # -- the user's wishes
+    # ---------------------------------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
         """Begin connecting, from stopped or, without waiting longer, from waiting."""
@@ -240,17 +255,25 @@ class Connection:
         """
         if self._state is State.CONNECTED or (in_script and self.status.phase is Phase.SCRIPT):
             lines, size = self._ledger.lines_queued, self._ledger.size_unsent
-            self._check_room(lines, size, len(data), "the peer reads nothing, or too slowly: wait, or stop the connection")
+            self._check_room(
+                lines, size, len(data), "the peer reads nothing, or too slowly: wait, or stop the connection"
+            )
             self._write_line(data, line, delivery, now, expectation, in_script)
-        elif queue and not in_script and self._state is not State.STOPPED and self._state is not State.STOPPING:
-            self._check_room(len(self._queue), self._queue_size, len(data), "no connection yet: wait until it is back")
+        elif (
+            queue and not in_script and self._state is not State.STOPPED and self._state is not State.STOPPING
+        ):
+            self._check_room(
+                len(self._queue), self._queue_size, len(data), "no connection yet: wait until it is back"
+            )
             self._queue.append(_Queued(data, line, delivery, expectation, now))
             self._queue_size += len(data)
         else:
             raise NotConnected(self._not_connected(now))
 
     def expect(self, expectation: Expectation, now: float) -> None:
-        """Look for `expectation` from the last send or match on; its outcome is set now, or when a line comes."""
+        """Look for `expectation` from the last send or match on; its outcome is set now, or when a line
+        comes.
+        """
         expectation.arm(self.mark)
         expectation.origin = self.last_send
         stop = self.transcript.end if self._unanswered_loss is None else self._lost_at
@@ -275,12 +298,14 @@ class Connection:
         self._set(keepalive=in_force)
 
     def forked(self) -> None:
-        """This is a copy in a child process: the connection is the parent's."""
+        """Let go, as a copy in a child process: the connection is the parent's."""
         self._state = State.STOPPED
         self._pipe = self._framer = self._starttls = self._script = None
         self._out.clear()
         self._phase_ends = self._retry_at = self._farewell_at = self._look_at = self._beat_at = None
-        self._fail_expectations(ConnectionLost(reason := "the process was forked: the connection stays with its parent"))
+        self._fail_expectations(
+            ConnectionLost(reason := "the process was forked: the connection stays with its parent")
+        )
         self.status = Status(reason=reason, connection=self.status.connection)
 
     def hurry(self, now: float) -> None:
@@ -289,7 +314,8 @@ class Connection:
             self._look_pause = 0.001
             self._look_at = now
 
-    # -- what the network brings ---------------------------------------------------------------------------------------------
+    # -- what the network brings
+    # ---------------------------------------------------------------------------------------------
 
     def progress(self, phase: Phase, now: float) -> None:
         """Note how far connecting has come."""
@@ -345,7 +371,9 @@ class Connection:
             except (AttemptFailed, ConnectionLost) as error:
                 self.fail(error, now)
                 return
-        truncated = self._pipe is not None and not self._pipe.closed_by_peer and self._state is State.CONNECTED
+        truncated = (
+            self._pipe is not None and not self._pipe.closed_by_peer and self._state is State.CONNECTED
+        )
         how = " without close_notify: the end may be cut off" if truncated else ""
         self.fail(ConnectionLost(f"closed by {self.settings.where}{how}"), now)
 
@@ -364,7 +392,12 @@ class Connection:
             self.status = replace(self.status, attempt=0)
         self._failures += 1
         tries = self.retry.attempts
-        if not final and tries is not None and self._state is State.CONNECTING and self.status.attempt >= tries:
+        if (
+            not final
+            and tries is not None
+            and self._state is State.CONNECTING
+            and self.status.attempt >= tries
+        ):
             final = True
             reason = f"{reason}; gave up after {tries} {'try' if tries == 1 else 'tries'}"
         self.status = replace(self.status, reason=reason)
@@ -389,10 +422,14 @@ class Connection:
             self._out[0] = memoryview(head)[size:]
 
     def looked(self, acknowledged: int | None, now: float) -> bool:
-        """Take over how far the peer has acknowledged the stream (None: the system can't tell); return whether that moved a line."""
+        """Take over how far the peer has acknowledged the stream (None: the system can't tell); return
+        whether that moved a line.
+        """
         self._look_at = None
         moved = acknowledged is not None and self._ledger.acknowledge(acknowledged)
-        if self._state is State.STOPPING and (acknowledged is None or (acknowledged >= self._written and not self._out)):
+        if self._state is State.STOPPING and (
+            acknowledged is None or (acknowledged >= self._written and not self._out)
+        ):
             self._enter(Input.CLOSED, now)
         elif acknowledged is not None and (self._ledger.awaiting or self._state is State.STOPPING):
             self._look_pause = FIRST_LOOK if moved else min(2 * self._look_pause, LONGEST_LOOK)
@@ -454,7 +491,8 @@ class Connection:
         if self._beat_at is not None and now >= self._beat_at:
             self._beat(now)
 
-    # -- inside ----------------------------------------------------------------------------------------------------------------
+    # -- inside ----------------------------------------------------------------------------------------------
+    # ------------------
 
     def _enter(self, happened: Input, now: float) -> None:
         before = self._state
@@ -464,7 +502,9 @@ class Connection:
         self.effects.extend(effects)
         self._retry_at = None
         if Effect.DIAL in effects:
-            self._set(state=State.CONNECTING, phase=Phase.RESOLVING, attempt=self.status.attempt + 1, retry_at=None)
+            self._set(
+                state=State.CONNECTING, phase=Phase.RESOLVING, attempt=self.status.attempt + 1, retry_at=None
+            )
         elif Effect.WAIT in effects:
             wait = self.retry.wait(max(1, self._failures), self._chance())
             self._retry_at = now + wait
@@ -482,19 +522,20 @@ class Connection:
         return "; stopped" if self._state is State.STOPPED and self._said != "stopped" else ""
 
     def _not_connected(self, now: float) -> str:
-        where = self.settings.where
+        text = f"not connected to {self.settings.where}"
         if self._state is State.WAITING and self._retry_at is not None:
-            return f"not connected to {where}: {self.status.reason}; try {self.status.attempt + 1} in {max(0.0, self._retry_at - now):.1f} s"
+            wait = max(0.0, self._retry_at - now)
+            return f"{text}: {self.status.reason}; try {self.status.attempt + 1} in {wait:.1f} s"
         if self._state is State.CONNECTING:
             phase = self.status.phase.value if self.status.phase else "dialing"
-            return f"not connected to {where} yet: {phase}, try {self.status.attempt}"
-        if self._state is State.STOPPING:
-            return f"not connected to {where}: stopping"
-        return f"not connected to {where}: stopped; connect first"
+            return f"{text} yet: {phase}, try {self.status.attempt}"
+        return f"{text}: {'stopping' if self._state is State.STOPPING else 'stopped; connect first'}"
 
     def _check_room(self, lines: int, size: int, more: int, advice: str) -> None:
         if lines >= self.settings.queue_lines or (lines and size + more > self.settings.queue_bytes):
-            raise OutboxFull(f"{lines} lines ({size} bytes) wait to be sent to {self.settings.where}; {advice}")
+            raise OutboxFull(
+                f"{lines} lines ({size} bytes) wait to be sent to {self.settings.where}; {advice}"
+            )
 
     # -- connecting
 
@@ -503,7 +544,9 @@ class Connection:
         self._phase_ends = now + HANDSHAKE_PATIENCE
         self._set(phase=Phase.TLS)
         try:
-            self._pipe = TLSPipe(self.settings.context, self.settings.server_name, self._session, where=self.settings.where)
+            self._pipe = TLSPipe(
+                self.settings.context, self.settings.server_name, self._session, where=self.settings.where
+            )
             self._pipe.handshake()
         except (AttemptFailed, ConnectionLost) as error:
             self.fail(error, now)
@@ -537,9 +580,12 @@ class Connection:
         self.last_received = now
         how = ""
         if status.tls is not None:
-            how = f" ({status.tls.version}, {status.tls.cipher}{'' if status.tls.verified else ', CERTIFICATE NOT VERIFIED'})"
+            doubt = "" if status.tls.verified else ", CERTIFICATE NOT VERIFIED"
+            how = f" ({status.tls.version}, {status.tls.cipher}{doubt})"
         self._set(state=self._state, phase=None, connected_since=wall, connection=status.connection + 1)
-        peer = status.peer if status.peer == self.settings.where else f"{self.settings.where} at {status.peer}"
+        peer = (
+            status.peer if status.peer == self.settings.where else f"{self.settings.where} at {status.peer}"
+        )
         self.transcript.append_note(f"connected to {peer}{how}", wall)
         if self.settings.heartbeat is not None:
             self._beat_at = now + self.settings.heartbeat.every
@@ -552,9 +598,17 @@ class Connection:
         if self._script is not None:
             self._drive_script(self._script.due(now), now)
         elif self.status.phase is Phase.TLS:
-            self.fail(AttemptFailed(f"{where} did not finish the TLS handshake within {HANDSHAKE_PATIENCE:.0f} s; does it speak TLS?"), now)
+            self.fail(
+                AttemptFailed(
+                    f"{where} did not finish the TLS handshake within "
+                    f"{HANDSHAKE_PATIENCE:.0f} s; does it speak TLS?"
+                ),
+                now,
+            )
         else:
-            self.fail(AttemptFailed(f"{where} did not answer STARTTLS within {HANDSHAKE_PATIENCE:.0f} s"), now)
+            self.fail(
+                AttemptFailed(f"{where} did not answer STARTTLS within {HANDSHAKE_PATIENCE:.0f} s"), now
+            )
 
     def _drive_starttls(self, lines: list[bytes], now: float) -> None:
         dialogue = self._starttls
@@ -564,7 +618,10 @@ class Connection:
                 self._write_quietly(answer, now)
             if dialogue.done:
                 if index + 1 < len(lines) or self.transcript.unfinished:
-                    raise AttemptFailed(f"{self.settings.where} sent data behind its consent to STARTTLS: somebody may have injected it")
+                    raise AttemptFailed(
+                        f"{self.settings.where} sent data behind its consent to STARTTLS: "
+                        "somebody may have injected it"
+                    )
                 self._starttls = None
                 self._begin_tls(now)
                 return
@@ -640,11 +697,23 @@ class Connection:
                 found = expectation.look(number, lines, self.settings.encoding)
                 if found:
                     self._expectations.remove(expectation)
-                    self._met(expectation, *found)
+                    number_found, match = found
+                    data = lines[number_found - number]
+                    # Made here: looking it up in the transcript would cost more than all the rest of a round
+                    # trip.
+                    shown = Line(
+                        data,
+                        now + self.wall_offset,
+                        "<",
+                        number_found,
+                        isinstance(data, Fragment),
+                        self.settings.encoding,
+                    )
+                    self._met(expectation, shown, match)
             for pattern, template in self.replies:
                 for line in lines:
-                    if match := pattern.search(line):
-                        self._write_quietly(match.expand(template) + self.settings.eol, now)
+                    if found_reply := pattern.search(line):
+                        self._write_quietly(found_reply.expand(template) + self.settings.eol, now)
             if self._script is not None:
                 for line in lines:
                     if self._script is None:
@@ -656,14 +725,14 @@ class Connection:
         if start < stop:
             for number, lines in self.transcript.received(start, stop):
                 if found := expectation.look(number, lines, self.settings.encoding):
-                    self._met(expectation, *found)
+                    self._met(expectation, self.transcript[found[0]], found[1])
                     return True
         expectation.cursor = max(expectation.cursor, self.transcript.end)
         return False
 
-    def _met(self, expectation: Expectation, number: int, match: re.Match[Any]) -> None:
-        expectation.outcome = Match(self.transcript[number], match, self.transcript, expectation.origin)
-        self.mark = max(self.mark, number + 1)
+    def _met(self, expectation: Expectation, line: Line, match: re.Match[Any]) -> None:
+        expectation.outcome = Match(line, match, self.transcript, expectation.origin)
+        self.mark = max(self.mark, line.number + 1)
         self._unanswered_loss = None
 
     def _fail_expectations(self, error: Exception) -> None:
@@ -699,7 +768,9 @@ class Connection:
             self._beat_at = now + self.settings.heartbeat.every
 
     def _write_quietly(self, data: bytes, now: float) -> None:
-        """Send a line of our own accord: it is logged and accounted for, and moves nobody's place to look from."""
+        """Send a line of our own accord: it is logged and accounted for, and moves nobody's place to look
+        from.
+        """
         line = data.removesuffix(b"\n").removesuffix(b"\r")
         lines, size = self._ledger.lines_queued, self._ledger.size_unsent
         try:
@@ -726,7 +797,11 @@ class Connection:
         beat = self.settings.heartbeat
         assert beat is not None
         self._beat_at = now + beat.every
-        line = beat.line if isinstance(beat.line, bytes) else beat.line.encode(self.settings.encoding or "utf-8") + self.settings.eol
+        line = (
+            beat.line
+            if isinstance(beat.line, bytes)
+            else beat.line.encode(self.settings.encoding or "utf-8") + self.settings.eol
+        )
         self._write_quietly(line, now)
 
     # -- the queue
@@ -743,4 +818,3 @@ class Connection:
         while self._queue:
             self._expire(self._queue.popleft(), why, now)
         self._fail_expectations(ConnectionLost(why))
-

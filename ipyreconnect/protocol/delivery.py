@@ -1,8 +1,9 @@
 """What became of each line that was sent, and the ledger that moves it along; touches no socket.
 
-The ledger counts the bytes of the outgoing stream (the ciphertext where there is TLS): a line is *sent* when its last byte was handed to
-the kernel and *acknowledged* when the peer's TCP has acknowledged it: its end offset is at most `bytes_acked - 1` of Linux's TCP_INFO,
-which counts the SYN. Acknowledged means that the peer's kernel has it, not that its program has read it.
+The ledger counts the bytes of the outgoing stream (the ciphertext where there is TLS): a line is *sent* when
+its last byte was handed to the kernel and *acknowledged* when the peer's TCP has acknowledged it: its end
+offset is at most `bytes_acked - 1` of Linux's TCP_INFO, which counts the SYN. Acknowledged means that the
+peer's kernel has it, not that its program has read it.
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ STATUSES = (QUEUED, SENT, ACKNOWLEDGED, UNCONFIRMED)
 class Waiting(Protocol):
     """Somebody who can wait for a delivery: the client."""
 
-    def wait_for_delivery(self, delivery: Delivery, status: str, timeout: float) -> bool: ...
+    def wait_for_delivery(self, delivery: Delivery, status: str, timeout: float) -> bool:
+        """Wait until the delivery has come as far as `status`; say whether it has."""
+        ...
 
 
 class Delivery:
     """The fate of one sent line.
 
-    status: "queued" (not handed to the kernel yet), "sent", "acknowledged" (the peer's TCP has it) or "unconfirmed" (its connection ended, or
-    it expired in the queue, before that). data: the bytes without the line end. number: of its line in the transcript, None while it waits
-    offline. Reading is safe in any thread.
+    status: "queued" (not handed to the kernel yet), "sent", "acknowledged" (the peer's TCP has it) or
+    "unconfirmed" (its connection ended, or it expired in the queue, before that). data: the bytes without the
+    line end. number: of its line in the transcript, None while it waits offline. Reading is safe in any
+    thread.
     """
 
     __slots__ = ("_waiting", "data", "number", "status")
@@ -39,10 +43,11 @@ class Delivery:
         self._waiting = waiting
 
     def wait(self, status: str = ACKNOWLEDGED, timeout: float = 10.0) -> bool:
-        """Wait until the line has come as far as `status` ("sent" or "acknowledged"), at most `timeout` seconds.
+        """Wait until the line has come as far as `status` ("sent" or "acknowledged"), at most `timeout`
+        seconds.
 
-        Returns whether it has: False after the time-out, and at once when it is "unconfirmed", as that is final. Any thread but the I/O
-        thread; can be interrupted. Raises ValueError for another status.
+        Returns whether it has: False after the time-out, and at once when it is "unconfirmed", as that is
+        final. Any thread but the I/O thread; can be interrupted. Raises ValueError for another status.
         """
         if status not in STATUSES:
             raise ValueError(f"a delivery is one of {', '.join(STATUSES)}, not {status!r}")
@@ -113,7 +118,9 @@ class Ledger:
         return not self._unacknowledged and not self._unsent
 
     def close(self) -> tuple[Delivery, ...]:
-        """End the ledger with its connection: what is not acknowledged now is unconfirmed, and returned in order."""
+        """End the ledger with its connection: what is not acknowledged now is unconfirmed, and returned in
+        order.
+        """
         lost = tuple(delivery for _, delivery in (*self._unacknowledged, *self._unsent))
         for delivery in lost:
             delivery.status = UNCONFIRMED

@@ -1,4 +1,6 @@
-"""What the protocol storey tells the floors above: the client's status as one frozen value. Holds no behaviour."""
+"""What the protocol storey tells the floors above: the client's status as one frozen value. Holds no
+behaviour.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,13 @@ __all__ = ["Status"]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All that is known about a connection's state at one moment; swapped as a whole, so it is never half old.
+    """All that is known about a connection's state at one moment; swapped as a whole, so it is never half
+    old.
 
-    state, phase: see `State` and `Phase`. reason: of the last failure or loss ("" when there was none). attempt: tries begun since the last
-    connection. retry_at: when the next one is (Unix epoch, s). connected_since: Unix epoch, s. keepalive: in force, as the kernel gave it
-    back. tls: what the handshake agreed upon, None for plain text. peer, local: "address:port". connection: how many there have been.
+    state, phase: see `State` and `Phase`. reason: of the last failure or loss ("" when there was none).
+    attempt: tries begun since the last connection. retry_at: when the next one is (Unix epoch, s).
+    connected_since: Unix epoch, s. keepalive: in force, as the kernel gave it back. tls: what the handshake
+    agreed upon, None for plain text. peer, local: "address:port". connection: how many there have been.
     """
 
     state: State = State.STOPPED

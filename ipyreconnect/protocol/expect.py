@@ -1,6 +1,7 @@
 """Expectations: a pattern that waits for a line, and the match that it finds. Waits for nothing itself.
 
-An expectation looks at each received line once, in order, from a line number on: first at those that are there, then as they come.
+An expectation looks at each received line once, in order, from a line number on: first at those that are
+there, then as they come.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ def compile_pattern(pattern: Pattern) -> re.Pattern[Any]:
     if isinstance(pattern, re.Pattern):
         return pattern
     if not isinstance(pattern, str | bytes):
-        raise SettingsError(f"a pattern is str, bytes or a compiled regular expression, not {type(pattern).__name__}")
+        raise SettingsError(
+            f"a pattern is str, bytes or a compiled regular expression, not {type(pattern).__name__}"
+        )
     try:
         return re.compile(pattern)
     except re.error as error:
@@ -49,7 +52,9 @@ class Match:
 
     @property
     def lines(self) -> list[Line]:
-        """The received lines since the last send, up to and with the one that matches; without those forgotten meanwhile."""
+        """The received lines since the last send, up to and with the one that matches; without those
+        forgotten meanwhile.
+        """
         if self._lines is None:
             lines = self._transcript.lines(self._origin, self.line.number + 1)
             self._lines = [line for line in lines if line.direction == "<"]
@@ -107,8 +112,8 @@ class Match:
 class Expectation:
     """A pattern that waits for a line.
 
-    pattern: compiled. origin: the number of the line from which on it looks (and from which `Match.lines` counts). outcome: None while it
-    waits; then the `Match`, or the exception to raise.
+    pattern: compiled. origin: the number of the line from which on it looks (and from which `Match.lines`
+    counts). outcome: None while it waits; then the `Match`, or the exception to raise.
     """
 
     __slots__ = ("_search", "bytes", "cursor", "origin", "outcome", "pattern")
@@ -126,7 +131,9 @@ class Expectation:
         self.origin = self.cursor = number
 
     def look(self, number: int, lines: list[bytes], encoding: str | None) -> tuple[int, re.Match[Any]] | None:
-        """Look at `lines`, whose first has `number`; return the number of the first that matches, with the match, or None."""
+        """Look at `lines`, whose first has `number`; return the number of the first that matches, with the
+        match, or None.
+        """
         skip = self.cursor - number
         if skip > 0:
             lines = lines[skip:]

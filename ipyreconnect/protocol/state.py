@@ -1,7 +1,7 @@
 """The states of a client and the one table of all transitions between them; decides nothing about bytes.
 
-The table is total: each input is legal in each state, because a stop, a late echo of a cancelled dial and a timer can come at any time.
-What has no meaning in a state leaves it as it is, without effects.
+The table is total: each input is legal in each state, because a stop, a late echo of a cancelled dial and a
+timer can come at any time. What has no meaning in a state leaves it as it is, without effects.
 """
 
 from __future__ import annotations
@@ -91,5 +91,7 @@ TABLE: dict[tuple[State, Input], Transition] = {
 
 
 def transition(state: State, happened: Input) -> Transition:
-    """Return where `happened` leads from `state`, and the effects; the same state without effects when it has no meaning there."""
+    """Return where `happened` leads from `state`, and the effects; the same state without effects when it has
+    no meaning there.
+    """
     return TABLE.get((state, happened)) or Transition(state)

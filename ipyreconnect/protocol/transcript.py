@@ -1,14 +1,17 @@
-"""The bounded record of what was received, sent and what happened; keeps raw chunks and splits them when somebody looks.
+"""The bounded record of what was received, sent and what happened; keeps raw chunks and splits them when
+somebody looks.
 
-Why raw chunks: splitting a line and making an object of it costs more than receiving it (27–66 ns for the split alone, against
-25 ns for the bytes), and a list of lines needs 121–137 bytes for a line of 80. So received bytes land in blocks of up to 1 MiB and only their
-line ends are counted; every line has its number at once, and its bytes are looked up when a panel, an expectation or a slice asks.
+Why raw chunks: splitting a line and making an object of it costs more than receiving it (27–66 ns for the
+split alone, against 25 ns for the bytes), and a list of lines needs 121–137 bytes for a line of 80. So
+received bytes land in blocks of up to 1 MiB and only their line ends are counted; every line has its number
+at once, and its bytes are looked up when a panel, an expectation or a slice asks.
 
-One writer, any number of readers, no lock: the writer appends to a block and then publishes the count. A full transcript gives up its
-oldest block and uses its memory again; a reader copies what it wants and then checks that the block was not given up meanwhile.
+One writer, any number of readers, no lock: the writer appends to a block and then publishes the count. A full
+transcript gives up its oldest block and uses its memory again; a reader copies what it wants and then checks
+that the block was not given up meanwhile.
 
-Within a block stand *marks*, each a run of whole lines of one kind; a line that is not complete yet (the carry) stands behind the
-last mark. No line straddles two blocks or two marks.
+Within a block stand *marks*, each a run of whole lines of one kind; a line that is not complete yet (the
+carry) stands behind the last mark. No line straddles two blocks or two marks.
 """
 
 from __future__ import annotations
@@ -39,7 +42,8 @@ LEAST_BYTES = 4096
 FIRST_BLOCK = 1024
 """An idle connection costs little: blocks double from here."""
 LARGEST_BLOCK = 1024 * 1024
-"""One read fills at most this much: bigger steps gain nothing (measured), smaller ones cost hand-overs of the interpreter lock."""
+"""One read fills at most this much: bigger steps gain nothing (measured), smaller ones cost hand-overs of the
+interpreter lock."""
 BLOCKS_AT_LEAST = 16
 """What is forgotten at a time is at most this part of the whole."""
 LONGEST_LINE = 64 * 1024
@@ -48,9 +52,11 @@ LEAST_ROOM = 256
 """A read into less room than this is not worth its call: a new block is begun."""
 MARK_COST = 13
 DELIVERY_COST = 320
-"""Bytes that a mark, and a sent line's delivery record, take beside the line itself (measured with tracemalloc)."""
+"""Bytes that a mark, and a sent line's delivery record, take beside the line itself (measured with
+tracemalloc)."""
 MARKS_WEIGHT = 2
-"""A block is closed early when its marks weigh more than this many times its bytes (a feed of very short lines)."""
+"""A block is closed early when its marks weigh more than this many times its bytes (a feed of very short
+lines)."""
 TICKS = 1_000_000
 """Times are kept as whole microseconds since the block's beginning, 4 bytes each."""
 LONGEST_SPAN = 0xFFFFFFFF // TICKS
@@ -62,7 +68,9 @@ _DIRECTIONS = ("<", "<", "<", ">", "*")
 
 
 def decode(data: bytes, encoding: str | None) -> str:
-    """Return `data` as text: by `encoding` (UTF-8 when None) and, where it does not fit, as ISO-8859-1, which takes every byte."""
+    """Return `data` as text: by `encoding` (UTF-8 when None) and, where it does not fit, as ISO-8859-1, which
+    takes every byte.
+    """
     try:
         return data.decode(encoding or "utf-8")
     except UnicodeDecodeError:
@@ -72,9 +80,10 @@ def decode(data: bytes, encoding: str | None) -> str:
 class Line:
     """One line of a transcript. Immutable; any thread.
 
-    data: the bytes without the line end. time: seconds since the Unix epoch. direction: "<" received, ">" sent, "*" something that
-    happened. number: counted from 0 over the whole life of the transcript, never used twice. truncated: a fragment of an over-long or
-    unfinished line. delivery: the fate of a sent line, else None.
+    data: the bytes without the line end. time: seconds since the Unix epoch. direction: "<" received, ">"
+    sent, "*" something that happened. number: counted from 0 over the whole life of the transcript, never
+    used twice. truncated: a fragment of an over-long or unfinished line. delivery: the fate of a sent line,
+    else None.
     """
 
     __slots__ = ("_encoding", "data", "delivery", "direction", "number", "time", "truncated")
@@ -124,7 +133,21 @@ class Line:
 class _Block:
     """Up to 1 MiB of lines; see the module's first lines."""
 
-    __slots__ = ("base", "counts", "data", "deliveries", "ends", "first", "given_up", "kinds", "settled", "times", "used", "view", "weight")
+    __slots__ = (
+        "base",
+        "counts",
+        "data",
+        "deliveries",
+        "ends",
+        "first",
+        "given_up",
+        "kinds",
+        "settled",
+        "times",
+        "used",
+        "view",
+        "weight",
+    )
 
     def __init__(self, data: bytearray, first: int, base: float) -> None:
         self.data = data
@@ -151,19 +174,29 @@ class _Block:
 
 
 class Transcript(Sequence[Line]):
-    """The lines of a connection: those received, those sent, and what happened; the oldest are forgotten first.
+    """The lines of a connection: those received, those sent, and what happened; the oldest are forgotten
+    first.
 
-    lines: how many it keeps at most. bytes: how much memory it takes at most. encoding: how a line's `text` is decoded (None: UTF-8, else
-    ISO-8859-1). Indexed by line number: `t[n].number == n` for as long as the line is kept (`t.first <= n < t.end`); negative indices count
-    from the end; slices give what is kept of the range. Reading is safe in any thread at any time and holds nobody up.
+    lines: how many it keeps at most. bytes: how much memory it takes at most. encoding: how a line's `text`
+    is decoded (None: UTF-8, else ISO-8859-1). Indexed by line number: `t[n].number == n` for as long as the
+    line is kept (`t.first <= n < t.end`); negative indices count from the end; slices give what is kept of
+    the range. Reading is safe in any thread at any time and holds nobody up.
 
     Raises SettingsError for limits that are no positive whole numbers.
     """
 
-    def __init__(self, lines: int = DEFAULT_LINES, bytes: int = DEFAULT_BYTES, *, encoding: str | None = None) -> None:
+    def __init__(
+        self,
+        lines: int = DEFAULT_LINES,
+        bytes: int = DEFAULT_BYTES,  # noqa: A002 - the word users know
+        *,
+        encoding: str | None = None,
+    ) -> None:
         for name, value, least in (("lines", lines, 1), ("bytes", bytes, LEAST_BYTES)):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise SettingsError(f"a transcript's {name} must be a whole number from {least} up, not {value!r}")
+                raise SettingsError(
+                    f"a transcript's {name} must be a whole number from {least} up, not {value!r}"
+                )
         self.encoding = encoding
         self._line_limit = lines
         self._byte_limit = bytes
@@ -177,7 +210,8 @@ class Transcript(Sequence[Line]):
         self._spare: bytearray | None = None
         self._indexes: OrderedDict[tuple[int, int], array[int]] = OrderedDict()
 
-    # -- reading: any thread ----------------------------------------------------------------------------------------
+    # -- reading: any thread
+    # ----------------------------------------------------------------------------------------
 
     @property
     def first(self) -> int:
@@ -224,7 +258,9 @@ class Transcript(Sequence[Line]):
             raise IndexError(f"there is no line {index}: the transcript has had {end} lines")
         for line in self.lines(number, number + 1):
             return line
-        raise IndexError(f"line {number} is forgotten: the transcript keeps lines {self._first} to {self._end - 1}")
+        raise IndexError(
+            f"line {number} is forgotten: the transcript keeps lines {self._first} to {self._end - 1}"
+        )
 
     def __iter__(self) -> Iterator[Line]:
         return self.lines(self._first, self._end)
@@ -249,14 +285,16 @@ class Transcript(Sequence[Line]):
                 yield Line(data, time, _DIRECTIONS[kind], number, kind == FRAGMENT, encoding, delivery)
 
     def received(self, start: int, stop: int) -> Iterator[tuple[int, list[bytes]]]:
-        """Yield the received lines from `start` up to `stop` as (number of the first, their bytes), a run at a time.
+        """Yield the received lines from `start` up to `stop` as (number of the first, their bytes), a run at
+        a time.
 
-        The fast way to read many lines: no object a line. Raises Overrun when `start` is forgotten already. Any thread.
+        The fast way to read many lines: no object a line. Raises Overrun when `start` is forgotten already.
+        Any thread.
         """
         if start < self._first:
             raise _overrun(start, self._first)
         expected = start
-        for block, mark, number, data, ends in self._runs(start, stop, indexed=False):
+        for block, mark, number, data, _ in self._runs(start, stop, indexed=False):
             if number > expected:
                 raise _overrun(expected, number)
             kind = block.kinds[mark]
@@ -271,8 +309,12 @@ class Transcript(Sequence[Line]):
         if expected < min(stop, self._first):
             raise _overrun(expected, self._first)
 
-    def _runs(self, start: int, stop: int, indexed: bool = True) -> Iterator[tuple[_Block, int, int, bytes, Sequence[int]]]:
-        """Yield (block, mark, first number, a copy of the bytes, line ends in it) for each mark that meets the range."""
+    def _runs(
+        self, start: int, stop: int, indexed: bool = True
+    ) -> Iterator[tuple[_Block, int, int, bytes, Sequence[int]]]:
+        """Yield (block, mark, first number, a copy of the bytes, line ends in it) for each mark that meets
+        the range.
+        """
         start = max(start, self._first)
         stop = min(stop, self._end)
         blocks = self._blocks
@@ -281,8 +323,8 @@ class Transcript(Sequence[Line]):
             if block.first >= stop:
                 return
             counts = block.counts
-            mark = bisect_right(counts, start - block.first) if start > block.first else 0
-            for mark in range(mark, len(counts)):
+            skipped = bisect_right(counts, start - block.first) if start > block.first else 0
+            for mark in range(skipped, len(counts)):
                 number = block.first + (counts[mark - 1] if mark else 0)
                 if number >= stop:
                     return
@@ -307,7 +349,9 @@ class Transcript(Sequence[Line]):
                 yield block, mark, number, data, ends
 
     def _index(self, block: _Block, mark: int, low: int, high: int) -> array[int] | None:
-        """Return where each line of a run ends, relative to the run; None when the block was given up meanwhile."""
+        """Return where each line of a run ends, relative to the run; None when the block was given up
+        meanwhile.
+        """
         key = (block.first, mark)
         index = self._indexes.get(key)
         if index is None:
@@ -324,7 +368,9 @@ class Transcript(Sequence[Line]):
         return index
 
     def recent(self, share: int) -> int:
-        """Return a line number from which on the lines take about one `share`-th of what the transcript may keep. Any thread."""
+        """Return a line number from which on the lines take about one `share`-th of what the transcript may
+        keep. Any thread.
+        """
         wanted = self._byte_limit // share
         for block in reversed(self._blocks):
             wanted -= block.cost
@@ -332,10 +378,13 @@ class Transcript(Sequence[Line]):
                 return max(block.first, self._end - self._line_limit // share)
         return max(self._first, self._end - self._line_limit // share)
 
-    def search(self, pattern: str | re.Pattern[str], *, start: int | None = None, stop: int | None = None) -> Iterator[Line]:
+    def search(
+        self, pattern: str | re.Pattern[str], *, start: int | None = None, stop: int | None = None
+    ) -> Iterator[Line]:
         """Yield the kept lines in which the regular expression `pattern` is found, oldest first. Any thread.
 
-        start, stop: line numbers to look from and up to. Raises SettingsError for a pattern that is no regular expression.
+        start, stop: line numbers to look from and up to. Raises SettingsError for a pattern that is no
+        regular expression.
         """
         if isinstance(pattern, str):
             try:
@@ -353,7 +402,8 @@ class Transcript(Sequence[Line]):
         return "".join(f"{line.direction} {line.text}\n" for line in lines)
 
     def to_dataframe(self) -> Any:
-        """Return the kept lines as a pandas DataFrame: number (index), time (UTC), direction, text, data, truncated. Any thread.
+        """Return the kept lines as a pandas DataFrame: number (index), time (UTC), direction, text, data,
+        truncated. Any thread.
 
         Raises ImportError, with the extra to install, when pandas is missing.
         """
@@ -374,19 +424,20 @@ class Transcript(Sequence[Line]):
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the kept lines to the file `path`: as text for .txt and .log, else as JSON lines, which `load` reads. Any thread."""
+        """Write the kept lines to the file `path`: as text for .txt and .log, else as JSON lines, which
+        `load` reads. Any thread.
+        """
         if os.fspath(path).endswith((".txt", ".log")):
             with open(path, "w", encoding="utf-8", newline="\n") as file:
-                for line in self:
-                    file.write(f"{line.direction} {line.text}\n")
+                file.writelines(f"{line.direction} {line.text}\n" for line in self)
             return
         with open(path, "w", encoding="ascii", newline="\n") as file:
-            for line in self:
-                file.write(to_json(line) + "\n")
+            file.writelines(to_json(line) + "\n" for line in self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, encoding: str | None = None) -> Transcript:
-        """Return the transcript that `save` wrote, or a record's, from the JSON-lines file `path`, with numbers and times.
+        """Return the transcript that `save` wrote, or a record's, from the JSON-lines file `path`, with
+        numbers and times.
 
         Raises OSError when it can't be read, SettingsError when a line of it is none of a record.
         """
@@ -403,7 +454,9 @@ class Transcript(Sequence[Line]):
         if lines:
             transcript._first = transcript._end = lines[0].number
         for line in lines:
-            kind = {"<": FRAGMENT if line.truncated else FRAMED, ">": SENT, "*": NOTE}.get(line.direction, FRAMED)
+            kind = {"<": FRAGMENT if line.truncated else FRAMED, ">": SENT, "*": NOTE}.get(
+                line.direction, FRAMED
+            )
             transcript._append(line.data, kind, line.time)
         return transcript
 
@@ -411,17 +464,26 @@ class Transcript(Sequence[Line]):
         forgot = f", {self._first} forgotten" if self._first else ""
         return f"<Transcript of {len(self)} lines{forgot}>"
 
-    # -- writing: only the one that has the connection's turn ---------------------------------------------------------
+    # -- writing: only the one that has the connection's turn
+    # ---------------------------------------------------------
 
     def room(self, now: float) -> memoryview:
-        """Return memory to receive into; what was written there is taken over by `commit`. The writer only."""
+        """Return memory to receive into; what was written there is taken over by `commit`. The writer
+        only.
+        """
         block = self._blocks[-1] if self._blocks else None
-        if block is None or len(block.data) - block.used < LEAST_ROOM or block.weight > MARKS_WEIGHT * len(block.data):
+        if (
+            block is None
+            or len(block.data) - block.used < LEAST_ROOM
+            or block.weight > MARKS_WEIGHT * len(block.data)
+        ):
             block = self._new_block(LEAST_ROOM, now)
         return block.view[block.used :]
 
     def commit(self, size: int, now: float) -> int:
-        """Take over `size` bytes that were received into `room` at `now` (Unix epoch, s); return how many lines they completed."""
+        """Take over `size` bytes that were received into `room` at `now` (Unix epoch, s); return how many
+        lines they completed.
+        """
         block = self._blocks[-1]
         data = block.data
         start = block.used
@@ -452,16 +514,17 @@ class Transcript(Sequence[Line]):
             position = last
         return uncounted
 
-    def latest(self, start: int) -> Iterator[tuple[int, list[bytes]]]:
-        """Yield what `received` does from `start` to the end, quickly where `start` begins the last mark. The writer only."""
+    def latest(self, start: int) -> Iterable[tuple[int, list[bytes]]]:
+        """Return what `received` gives from `start` to the end, quickly where `start` begins the last mark.
+        The writer only.
+        """
         block = self._blocks[-1]
-        marks = len(block.counts)
-        before = block.counts[-2] if marks > 1 else 0
-        if marks and start == block.first + before and block.kinds[-1] == RECEIVED:
+        counts = block.counts
+        marks = len(counts)
+        if marks and start == block.first + (counts[-2] if marks > 1 else 0) and block.kinds[-1] == RECEIVED:
             low = block.ends[-2] if marks > 1 else 0
-            yield start, split_lines(bytes(block.view[low : block.settled]))
-        else:
-            yield from self.received(max(start, self._first), self._end)
+            return ((start, split_lines(bytes(block.view[low : block.settled]))),)
+        return self.received(max(start, self._first), self._end)
 
     def append_received(self, lines: Iterable[bytes], now: float, truncated: type[bytes]) -> None:
         """Append lines that a framer made; instances of `truncated` are marked so. The writer only."""
@@ -492,7 +555,11 @@ class Transcript(Sequence[Line]):
     def _append(self, line: bytes, kind: int, now: float, delivery: Delivery | None = None) -> int:
         block = self._blocks[-1] if self._blocks else None
         size = len(line)
-        if block is None or len(block.data) - block.used < size or block.weight > MARKS_WEIGHT * len(block.data):
+        if (
+            block is None
+            or len(block.data) - block.used < size
+            or block.weight > MARKS_WEIGHT * len(block.data)
+        ):
             block = self._new_block(size, now)
         start = block.settled
         carry = block.used - start
@@ -511,7 +578,8 @@ class Transcript(Sequence[Line]):
 
     def _mark(self, block: _Block, end: int, lines: int, kind: int, now: float) -> None:
         ticks = int((now - block.base) * TICKS)
-        # A clock that was set back, or a block that is open for longer than the ticks reach: the nearest that can be kept. The
+        # A clock that was set back, or a block that is open for longer than the ticks reach: the nearest that
+        # can be kept. The
         # next block starts afresh.
         if not 0 <= ticks <= LONGEST_SPAN * TICKS:
             ticks = 0 if ticks < 0 else LONGEST_SPAN * TICKS
@@ -529,7 +597,9 @@ class Transcript(Sequence[Line]):
             self._forget_to(self._end - self._line_limit)
 
     def _new_block(self, need: int, now: float) -> _Block:
-        """Close the last block and begin one with room for `need` bytes behind the carry, which moves over."""
+        """Close the last block and begin one with room for `need` bytes behind the carry, which moves
+        over.
+        """
         blocks = self._blocks
         carry = b""
         if blocks:
@@ -537,7 +607,8 @@ class Transcript(Sequence[Line]):
             carry = bytes(last.data[last.settled : last.used])
             last.used = last.settled
             if last.used < len(last.data) // 2:
-                # Closed early: keep no more than what is in it. Readers see either, and both hold the same bytes.
+                # Closed early: keep no more than what is in it. Readers see either, and both hold the same
+                # bytes.
                 last.data = last.data[: last.used]
                 last.view = memoryview(last.data)
             self._cost += last.cost
@@ -551,7 +622,11 @@ class Transcript(Sequence[Line]):
             if len(gone.data) == self._largest:
                 # Its pages are mapped already: fresh ones cost a page fault each.
                 self._spare = gone.data
-        data, self._spare = (self._spare, None) if self._spare is not None and len(self._spare) == size else (bytearray(size), self._spare)
+        data, self._spare = (
+            (self._spare, None)
+            if self._spare is not None and len(self._spare) == size
+            else (bytearray(size), self._spare)
+        )
         block = _Block(data, self._end, now)
         block.view[: len(carry)] = carry
         block.used = len(carry)
@@ -570,7 +645,8 @@ class Transcript(Sequence[Line]):
 
 def _overrun(wanted: int, first: int) -> Overrun:
     return Overrun(
-        f"lines {wanted} to {first - 1} were forgotten before they were read: read faster, or let the transcript keep more"
+        f"lines {wanted} to {first - 1} were forgotten before they were read: "
+        "read faster, or let the transcript keep more"
     )
 
 
@@ -580,7 +656,9 @@ def _stripped(line: bytes) -> bytes:
 
 
 def to_json(line: Line) -> str:
-    """Return `line` as one JSON object in ASCII; bytes that are not UTF-8 stand as ISO-8859-1 under "latin1"."""
+    """Return `line` as one JSON object in ASCII; bytes that are not UTF-8 stand as ISO-8859-1 under
+    "latin1".
+    """
     row: dict[str, object] = {"number": line.number, "time": line.time, "direction": line.direction}
     try:
         row["text"] = line.data.decode()
@@ -597,4 +675,11 @@ def from_json(text: str, encoding: str | None = None) -> Line:
     """Return the line that `to_json` wrote. Raises ValueError, KeyError or TypeError when it did not."""
     row = json.loads(text)
     data = row["text"].encode() if "text" in row else row["latin1"].encode("iso-8859-1")
-    return Line(data, float(row["time"]), row["direction"], int(row["number"]), bool(row.get("truncated", False)), encoding)
+    return Line(
+        data,
+        float(row["time"]),
+        row["direction"],
+        int(row["number"]),
+        bool(row.get("truncated", False)),
+        encoding,
+    )
