@@ -1,6 +1,6 @@
 """A real IMAP server (pymap) for the tour, in its own process, with a cable that can be pulled; Linux only.
 
-    server = ImapServer().start()      # server.address, server.cafile
+    server = ImapServer(port=1993, cafile="tour-ca.pem").start()
     server.pull_cable()                # not one packet gets through any more, in either direction
     server.plug_cable()
     server.deliver("Hello")            # a new message for demouser, password demopass
@@ -16,14 +16,12 @@ import asyncio
 import contextlib
 import imaplib
 import os
-import shutil
 import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import trustme
 
@@ -37,49 +35,50 @@ IP_MINTTL = 21
 
 def cut(port: int, out: bool) -> None:
     """Pull (or plug) the cable of every socket in this process that has `port` at either end."""
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            sock = socket.socket(fileno=os.dup(int(name)))
-        except OSError:
-            continue  # not a socket, or closed meanwhile
-        with sock, contextlib.suppress(OSError):
-            ends = [sock.getsockname()]
-            with contextlib.suppress(OSError):  # a listener has no other end
-                ends.append(sock.getpeername())
-            if any(end[1:2] == (port,) for end in ends if isinstance(end, tuple)):
-                sock.setsockopt(socket.IPPROTO_IP, IP_MINTTL, 255 if out else 0)
+    for entry in os.scandir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # closed meanwhile
+            if not os.readlink(entry).startswith("socket:"):
+                continue
+            with socket.socket(fileno=os.dup(int(entry.name))) as sock:
+                ends = [sock.getsockname()]
+                with contextlib.suppress(OSError):  # a listener has no other end
+                    ends.append(sock.getpeername())
+                if sock.family == socket.AF_INET and port in (end[1] for end in ends):
+                    sock.setsockopt(socket.IPPROTO_IP, IP_MINTTL, 255 if out else 0)
 
 
 class ImapServer:
-    """The server's process, as the notebook sees it."""
+    """The server's process, as the notebook sees it; `port` 0 takes a free one, `start` writes `cafile`."""
+
+    _running: ClassVar[dict[int, ImapServer]] = {}
+
+    def __init__(self, port: int, cafile: str | Path) -> None:
+        self.port, self.cafile = port, Path(cafile)
 
     def start(self) -> Self:
         """Start the server with a fresh certificate for localhost; return once it listens."""
-        self._folder = Path(tempfile.mkdtemp(prefix="tour-"))
+        if self.port in self._running:  # the cell was run again
+            self._running[self.port].stop()
         authority = trustme.CA()
-        self.cafile = self._folder / "ca.pem"
         authority.cert_pem.write_to_path(str(self.cafile))
-        pem = self._folder / "server.pem"
-        authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(pem))
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, str(pem)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        try:
-            self.host, self.port = "localhost", int(self._answer())
-        except BaseException:
-            self.stop()
-            raise
+        with authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.tempfile() as pem:
+            command = [sys.executable, __file__, pem, str(self.port)]
+            # A session of its own: interrupting the kernel is no reason for the server to end.
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+            )
+            try:
+                self.port = int(self._answer())
+            except BaseException:
+                self.stop()
+                raise
+        self._running[self.port] = self
         return self
 
     @property
     def address(self) -> str:
         """What to give to %connect."""
-        return f"imaps://{self.host}:{self.port}"
-
-    @property
-    def pid(self) -> int:
-        """The server's process."""
-        return self._process.pid
+        return f"imaps://localhost:{self.port}"
 
     def pull_cable(self) -> None:
         """Cut both ends at once: from now on this machine and "the server" do not hear each other."""
@@ -94,7 +93,7 @@ class ImapServer:
     def deliver(self, subject: str) -> None:
         """Put a new message into the demonstration account's inbox, as another client would."""
         trust = ssl.create_default_context(cafile=self.cafile)
-        with imaplib.IMAP4_SSL(self.host, self.port, ssl_context=trust) as mail:
+        with imaplib.IMAP4_SSL("localhost", self.port, ssl_context=trust) as mail:
             mail.login(USER, PASSWORD)
             mail.append("INBOX", "", "", f"Subject: {subject}\r\n\r\n{subject}!\r\n".encode())
 
@@ -102,7 +101,8 @@ class ImapServer:
         """End the process and remove its certificate."""
         self._process.kill()
         self._process.communicate()
-        shutil.rmtree(self._folder)
+        self.cafile.unlink(missing_ok=True)
+        self._running.pop(self.port, None)
 
     def _tell(self, word: str) -> None:
         assert self._process.stdin is not None
@@ -114,12 +114,12 @@ class ImapServer:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("the IMAP server ended; is pymap installed?")
+            raise RuntimeError("the IMAP server has ended; what it said is above (or in the log of Jupyter)")
         return line
 
 
-async def serve(pem: str) -> None:
-    """Be the server: pymap over TLS on a free port, told by standard input when its cable is out."""
+async def serve(pem: str, port: int) -> None:
+    """Be the server: pymap over TLS, told by standard input when its cable is out."""
     from pymap.backend.dict import DictBackend
     from pymap.imap import IMAPServer, IMAPService
     from proxyprotocol.noop import ProxyProtocolNoop
@@ -139,7 +139,7 @@ async def serve(pem: str) -> None:
     tls.load_cert_chain(pem)
     imap = IMAPServer(backend.login, config)
     connected: Any = ProxyProtocolReader(ProxyProtocolNoop()).get_callback(imap)
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(connected, "127.0.0.1", port, ssl=tls)
     port = server.sockets[0].getsockname()[1]
     print(port, flush=True)
 
@@ -150,4 +150,4 @@ async def serve(pem: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1]))
+    asyncio.run(serve(sys.argv[1], int(sys.argv[2])))

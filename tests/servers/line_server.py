@@ -104,6 +104,7 @@ class Peer:
         self._lines: list[bytes] = []
         self._closed = threading.Event()
         self._gone = asyncio.Event()
+        self._in_handshake = False
 
     # -- for behaviours --
 
@@ -123,7 +124,9 @@ class Peer:
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
         """Go on in TLS, as the server."""
+        self._in_handshake = True
         await self._writer.start_tls(context)
+        self._in_handshake = False
 
     async def until_closed(self) -> None:
         """Read lines, and do nothing about them, until the client has closed."""
@@ -479,8 +482,10 @@ class LineServer:
         finally:
             writer.close()
             try:
-                with contextlib.suppress(OSError):  # it had been reset
-                    await writer.wait_closed()
+                # After a failed start_tls nobody would tell that it is closed; asyncio has closed it then.
+                if not peer._in_handshake:
+                    with contextlib.suppress(OSError):  # it had been reset
+                        await writer.wait_closed()
             finally:
                 peer._ended()
 

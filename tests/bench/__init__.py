@@ -1,0 +1,1 @@
+"""Benchmarks: ours against what a user would write instead, in one run; they print and never assert."""

@@ -1,0 +1,128 @@
+"""How the benchmarks measure: tasks, samples, a stopwatch, and a contender's turn in a process of its own."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+Figure = Literal["flood", "trip"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to measure: a flood of `count` lines, or `count` round trips, in the clear or in TLS."""
+
+    figure: Figure
+    tls: bool
+    count: int
+    port: int
+    server_core: int
+    cafile: str
+
+    @property
+    def pin(self) -> bytes:
+        """The command that ties the server's end to its core, without its line end."""
+        return b"!pin %d" % self.server_core
+
+    @property
+    def command(self) -> bytes:
+        """The command that starts the flood, without its line end."""
+        return b"!flood %d" % self.count
+
+
+TRIP_LINE = b"0123456789 " * 3 + b"a round trip's line\r\n"
+"""What a round trip sends and gets back: 54 bytes."""
+
+TURN_TIMEOUT = 120.0
+"""Seconds after which a turn that hangs is given up."""
+
+WARM_UP_TRIPS = 200
+"""Round trips that are made before the ones that count."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Seconds and client CPU seconds per line of a flood, or of a round trip (median, and mean CPU)."""
+
+    seconds: float
+    cpu: float
+
+
+class Stopwatch:
+    """Wall and CPU time since it was made, with the garbage settled first."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        gc.freeze()
+        self._cpu = cpu_seconds()
+        self._start = time.perf_counter()
+
+    def flood(self, lines: int) -> Sample:
+        """Return the sample of a flood that just ended."""
+        seconds = time.perf_counter() - self._start
+        return Sample(seconds / lines, (cpu_seconds() - self._cpu) / lines)
+
+    def trips(self, times: list[float]) -> Sample:
+        """Return the sample of round trips that took `times` seconds each and just ended."""
+        return Sample(statistics.median(times), (cpu_seconds() - self._cpu) / len(times))
+
+
+def cpu_seconds() -> float:
+    """Return this process's user and system time so far, all threads."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def rss() -> int:
+    """Return this process's resident memory in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+Contender: TypeAlias = Callable[[list[Task]], list[Sample]]
+"""Does tasks one after the other, each on a connection of its own."""
+
+
+def run_contender(module: str, name: str, tasks: list[Task], core: int) -> list[Sample]:
+    """Have `name`, one of `module`'s contenders, do `tasks` in a fresh process that is tied to `core`."""
+    found = _run(module, name, [asdict(task) for task in tasks], core)
+    return [Sample(**sample) for sample in found]
+
+
+def run_figure(module: str, name: str, task: Task, *more: float, core: int) -> Any:
+    """Have `name`, one of `module`'s other figures, made in a fresh process that is tied to `core`."""
+    return _run(module, name, [asdict(task), *more], core)
+
+
+def serve(contenders: Mapping[str, Contender], figures: Mapping[str, Callable[..., Any]]) -> None:
+    """Be that process: the name is its argument, the task its input, the result its last line of output."""
+    name, given = sys.argv[1], json.load(sys.stdin)
+    if name in contenders:
+        result: Any = [asdict(sample) for sample in contenders[name]([Task(**task) for task in given])]
+    else:
+        result = figures[name](Task(**given[0]), *given[1:])
+    print(json.dumps(result))
+
+
+def _run(module: str, name: str, given: object, core: int) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-m", module, name],
+        input=json.dumps(given),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        # pwntools would take the terminal over
+        env=os.environ | {"PWNLIB_NOTERM": "1"},
+        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        timeout=TURN_TIMEOUT,
+    )
+    return json.loads(done.stdout.splitlines()[-1])

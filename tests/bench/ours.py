@@ -1,0 +1,206 @@
+"""Ours: floods into the transcript and through `follow`, round trips, idling, memory, reconnects."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import random
+import resource
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+from ipyreconnect import TLS, Client
+from tests.bench.measure import TRIP_LINE, WARM_UP_TRIPS, Contender, Sample, Stopwatch, Task, rss, serve
+from tests.bench.server import flood_line
+
+CONNECT_WAIT = 20.0
+"""Seconds for one connection to come up; a thousand of them at once are a crowd."""
+
+POLL = 0.001
+"""Seconds between two looks at the transcript's end while a flood comes in: nobody reads, one waits."""
+
+LOOKED_UP = 1000
+"""Lines that are looked up at random in a transcript, and compared with what was sent."""
+
+
+@contextlib.contextmanager
+def connected(task: Task, **options: Any) -> Iterator[Client]:
+    """Connect with the default options and tie the server's end to its core."""
+    tls = TLS(cafile=task.cafile) if task.tls else False
+    with Client(f"127.0.0.1:{task.port}", tls=tls, **options) as client:
+        if client.state != "connected":
+            raise RuntimeError(f"not connected: {client.reason}")
+        client.send(task.pin.decode(), expect="^pinned$")
+        yield client
+
+
+def transcript(tasks: list[Task]) -> list[Sample]:
+    """Flood into the transcript: all lines counted, those that it keeps readable at random afterwards."""
+    return [_transcript(task) for task in tasks]
+
+
+def _transcript(task: Task) -> Sample:
+    with connected(task) as client:
+        watch = Stopwatch()
+        _flood(client, task.count)
+        sample = watch.flood(task.count)
+        _look_up(client, task.count)
+        return sample
+
+
+def _flood(client: Client, count: int) -> None:
+    """Have `count` lines sent, wait until they are counted."""
+    end = client.transcript.end + 1 + count  # what was sent has a number, too
+    client.send(f"!flood {count}")
+    while client.transcript.end < end:
+        time.sleep(POLL)
+        if client.state != "connected":
+            raise RuntimeError(f"lost: {client.reason}")
+
+
+def _look_up(client: Client, count: int) -> float:
+    """Look up lines of the last flood at random; return the seconds for one. RuntimeError: a wrong line."""
+    record = client.transcript
+    first = record.end - count
+    numbers = random.choices(range(max(first, record.first), record.end), k=LOOKED_UP)
+    start = time.perf_counter()
+    lines = [record[number] for number in numbers]
+    seconds = (time.perf_counter() - start) / LOOKED_UP
+    for number, line in zip(numbers, lines, strict=True):
+        if line.data != flood_line(number - first) or line.number != number:
+            raise RuntimeError(f"line {number} is {line!r}")
+    return seconds
+
+
+def follow(tasks: list[Task]) -> list[Sample]:
+    """Flood through ``for line in client.follow(as_bytes=True)``."""
+    return [_follow(task) for task in tasks]
+
+
+def _follow(task: Task) -> Sample:
+    with connected(task) as client:
+        lines = iter(client.follow(as_bytes=True))
+        watch = Stopwatch()
+        client.send(task.command.decode())
+        last = b""
+        for line in islice(lines, task.count):
+            last = line
+        sample = watch.flood(task.count)
+        if last != flood_line(task.count - 1):
+            raise RuntimeError(f"the last line read was {last!r}")
+        return sample
+
+
+def trips(tasks: list[Task]) -> list[Sample]:
+    """Round trips through ``client.send(line, expect=regex)``."""
+    return [_trips(task) for task in tasks]
+
+
+def _trips(task: Task) -> Sample:
+    line, answer = TRIP_LINE.decode().rstrip(), "^0123456789 "
+    with connected(task) as client:
+        for _ in range(WARM_UP_TRIPS):
+            client.send(line, expect=answer)
+        times = []
+        watch = Stopwatch()
+        for _ in range(task.count):
+            start = time.perf_counter()
+            client.send(line, expect=answer)
+            times.append(time.perf_counter() - start)
+        return watch.trips(times)
+
+
+CONTENDERS: dict[str, Contender] = {"transcript": transcript, "follow": follow, "trips": trips}
+
+
+def reconnects(task: Task) -> float:
+    """Have the server close `task.count` times; return the median seconds from asking to being back.
+
+    A `Retry` waits 10 ms at least, so that it is never a busy loop; `reconnect_now` cuts that short here.
+    """
+    times = []
+    with connected(task) as client:
+        changed = threading.Event()
+        client.add_watcher(changed.set)
+
+        def wait(state: str) -> None:
+            while client.state != state:
+                if not changed.wait(CONNECT_WAIT):
+                    raise RuntimeError(f"not {state}: {client.status}")
+                changed.clear()
+
+        for _ in range(task.count):
+            start = time.perf_counter()
+            client.send("!bye")
+            wait("waiting")
+            client.reconnect_now()
+            wait("connected")
+            times.append(time.perf_counter() - start)
+        client.remove_watcher(changed.set)
+    return statistics.median(times)
+
+
+def memory(task: Task) -> dict[str, float]:
+    """Receive `task.count` lines, fewer than the transcript keeps; return bytes a line, seconds a look."""
+    with connected(task) as client:
+        before = _settled()
+        _flood(client, task.count)
+        stored = _settled()
+        seconds = _look_up(client, task.count)
+        if client.transcript.forgotten:
+            raise RuntimeError("the transcript forgot: its memory says nothing about a line")
+        return {
+            "stored": (stored - before) / task.count,
+            "looked up": (_settled() - before) / task.count,
+            "seconds": seconds,
+        }
+
+
+def idle(task: Task, seconds: float) -> dict[str, float]:
+    """Hold `task.count` connections for `seconds`; return RSS of each, and context switches a second."""
+    soft_limit = (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2
+    resource.setrlimit(resource.RLIMIT_NOFILE, soft_limit)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(connected(task))  # what one connection needs only once
+        before = _settled()
+        tls = TLS(cafile=task.cafile) if task.tls else False
+        clients = [Client(f"127.0.0.1:{task.port}", tls=tls) for _ in range(task.count)]
+        for client in clients:
+            stack.callback(client.stop)
+            client.connect(wait=0)
+        end = time.monotonic() + CONNECT_WAIT
+        while not all(client.state == "connected" for client in clients):
+            time.sleep(0.1)
+            if time.monotonic() > end:
+                raise RuntimeError(
+                    f"{sum(client.state != 'connected' for client in clients)} did not connect"
+                )
+        used = _settled() - before
+        switches = _switches()
+        time.sleep(seconds)
+        switches = _switches() - switches
+        still = sum(client.state == "connected" for client in clients)
+        if still < task.count:
+            raise RuntimeError(f"only {still} stayed connected")
+        return {"bytes": used / task.count, "switches": switches / seconds}
+
+
+def _settled() -> int:
+    gc.collect()
+    return rss()
+
+
+def _switches() -> int:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_nvcsw + usage.ru_nivcsw
+
+
+FIGURES: dict[str, Callable[..., Any]] = {"reconnects": reconnects, "memory": memory, "idle": idle}
+
+
+if __name__ == "__main__":
+    serve(CONTENDERS, FIGURES)

@@ -1,0 +1,231 @@
+"""The others: the bare blocking loop (the floor), asyncio streams, Twisted, pwntools, as users write them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import statistics
+import time
+from collections.abc import Callable
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tests.bench.measure import TRIP_LINE, WARM_UP_TRIPS, Contender, Sample, Stopwatch, Task, serve
+
+
+def _context(task: Task) -> ssl.SSLContext | None:
+    return ssl.create_default_context(cafile=task.cafile) if task.tls else None
+
+
+def dial(task: Task) -> socket.socket:
+    """Connect as a bare script does."""
+    sock = socket.create_connection(("127.0.0.1", task.port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    context = _context(task)
+    return sock if context is None else context.wrap_socket(sock, server_hostname="127.0.0.1")
+
+
+def floor(tasks: list[Task]) -> list[Sample]:
+    """``for line in sock.makefile("rb")``; ``sendall`` and ``readline``: keeps nothing, never reconnects."""
+    return [_floor(task) for task in tasks]
+
+
+def _floor(task: Task) -> Sample:
+    with dial(task) as sock, sock.makefile("rb") as file:
+        sock.sendall(task.pin + b"\r\n")
+        file.readline()
+        if task.figure == "flood":
+            watch = Stopwatch()
+            sock.sendall(task.command + b"\r\n")
+            for _line in islice(file, task.count):
+                pass
+            return watch.flood(task.count)
+        for _ in range(WARM_UP_TRIPS):
+            sock.sendall(TRIP_LINE)
+            file.readline()
+        times = []
+        watch = Stopwatch()
+        for _ in range(task.count):
+            start = time.perf_counter()
+            sock.sendall(TRIP_LINE)
+            file.readline()
+            times.append(time.perf_counter() - start)
+        return watch.trips(times)
+
+
+def floor_reconnects(task: Task) -> float:
+    """Have the server close `task.count` times and connect again; return the median seconds for both."""
+    times = []
+    sock = dial(task)
+    for _ in range(task.count):
+        start = time.perf_counter()
+        sock.sendall(b"!bye\r\n")
+        while sock.recv(1 << 16):
+            pass
+        sock.close()
+        sock = dial(task)
+        times.append(time.perf_counter() - start)
+    sock.close()
+    return statistics.median(times)
+
+
+def asyncio_streams(tasks: list[Task]) -> list[Sample]:
+    """``await reader.readline()``."""
+    return [asyncio.run(_asyncio_streams(task)) for task in tasks]
+
+
+async def _asyncio_streams(task: Task) -> Sample:
+    reader, writer = await asyncio.open_connection("127.0.0.1", task.port, ssl=_context(task))
+    try:
+        writer.write(task.pin + b"\r\n")
+        await reader.readline()
+        if task.figure == "flood":
+            watch = Stopwatch()
+            writer.write(task.command + b"\r\n")
+            for _ in range(task.count):
+                await reader.readline()
+            return watch.flood(task.count)
+        for _ in range(WARM_UP_TRIPS):
+            writer.write(TRIP_LINE)
+            await reader.readline()
+        times = []
+        watch = Stopwatch()
+        for _ in range(task.count):
+            start = time.perf_counter()
+            writer.write(TRIP_LINE)
+            await reader.readline()
+            times.append(time.perf_counter() - start)
+        return watch.trips(times)
+    finally:
+        writer.transport.abort()
+
+
+def twisted(tasks: list[Task]) -> list[Sample]:
+    """``LineReceiver.lineReceived``; all in one thread, the reactor's."""
+    loop: Any = import_module("twisted.internet.reactor")
+    samples: list[Sample] = []
+    left = iter(tasks)
+
+    def go_on() -> None:
+        task = next(left, None)
+        if task is None:
+            loop.stop()
+        else:
+            _twisted_connect(loop, task, samples.append, go_on)
+
+    loop.callWhenRunning(go_on)
+    loop.run()
+    if len(samples) != len(tasks):
+        raise RuntimeError("Twisted did not finish")
+    return samples
+
+
+def _twisted_connect(
+    loop: Any, task: Task, done: Callable[[Sample], None], go_on: Callable[[], None]
+) -> None:
+    # Imported as Any: whether Twisted is there, and typed, must not matter to whoever checks these files.
+    endpoints: Any = import_module("twisted.internet.endpoints")
+    protocol: Any = import_module("twisted.internet.protocol")
+    basic: Any = import_module("twisted.protocols.basic")
+
+    class Client(basic.LineReceiver):
+        def connectionMade(self) -> None:  # noqa: N802  # Twisted's name
+            self.transport.setTcpNoDelay(True)
+            self.lineReceived = self.pinned
+            self.sendLine(task.pin)
+
+        def connectionLost(self, reason: object = None) -> None:  # noqa: N802  # Twisted's name
+            go_on()
+
+        def pinned(self, line: bytes) -> None:
+            self.watch = Stopwatch()
+            if task.figure == "flood":
+                self.left = task.count
+                self.lineReceived = self.counted
+                self.sendLine(task.command)
+            else:
+                self.times: list[float] = []
+                self.left = task.count + WARM_UP_TRIPS
+                self.lineReceived = self.answered
+                self.start = time.perf_counter()
+                self.transport.write(TRIP_LINE)
+
+        def counted(self, line: bytes) -> None:
+            self.left -= 1
+            if not self.left:
+                done(self.watch.flood(task.count))
+                self.transport.abortConnection()
+
+        def answered(self, line: bytes) -> None:
+            self.times.append(time.perf_counter() - self.start)
+            self.left -= 1
+            if self.left == task.count:
+                self.times.clear()
+                self.watch = Stopwatch()
+            if self.left:
+                self.start = time.perf_counter()
+                self.transport.write(TRIP_LINE)
+            else:
+                done(self.watch.trips(self.times))
+                self.transport.abortConnection()
+
+    endpoint: Any = endpoints.TCP4ClientEndpoint(loop, "127.0.0.1", task.port)
+    if task.tls:
+        twisted_ssl: Any = import_module("twisted.internet.ssl")
+        authority = twisted_ssl.Certificate.loadPEM(Path(task.cafile).read_text())
+        trust = twisted_ssl.trustRootFromCertificates([authority])
+        endpoint = endpoints.wrapClientTLS(twisted_ssl.optionsForClientTLS("localhost", trust), endpoint)
+    factory = protocol.Factory.forProtocol(Client)
+    endpoint.connect(factory).addErrback(lambda failure: (failure.printTraceback(), loop.stop()))
+
+
+def pwntools(tasks: list[Task]) -> list[Sample]:
+    """``recvline`` of a ``remote``."""
+    from pwn import context
+
+    context.log_level = "error"
+    return [_pwntools(task) for task in tasks]
+
+
+def _pwntools(task: Task) -> Sample:
+    from pwn import remote
+
+    # Its ssl=True alone verifies nothing: it is given the context that the others use.
+    tube = remote("127.0.0.1", task.port, ssl=task.tls, ssl_context=_context(task))
+    tube.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        tube.send(task.pin + b"\r\n")
+        tube.recvline()
+        if task.figure == "flood":
+            watch = Stopwatch()
+            tube.send(task.command + b"\r\n")
+            for _ in range(task.count):
+                tube.recvline()
+            return watch.flood(task.count)
+        for _ in range(WARM_UP_TRIPS):
+            tube.send(TRIP_LINE)
+            tube.recvline()
+        times = []
+        watch = Stopwatch()
+        for _ in range(task.count):
+            start = time.perf_counter()
+            tube.send(TRIP_LINE)
+            tube.recvline()
+            times.append(time.perf_counter() - start)
+        return watch.trips(times)
+    finally:
+        tube.close()
+
+
+CONTENDERS: dict[str, Contender] = {
+    "floor": floor,
+    "asyncio": asyncio_streams,
+    "twisted": twisted,
+    "pwntools": pwntools,
+}
+
+if __name__ == "__main__":
+    serve(CONTENDERS, {"reconnects": floor_reconnects})

@@ -1,0 +1,112 @@
+"""The benchmarks' server, in its own process: echoes lines, floods, holds idle connections; no real protocol.
+
+What a client sends comes back, except for a line that is a command: ``!flood N`` sends N numbered lines of 80
+bytes, ``!pin CORE`` ties the connection's thread to one core and answers ``pinned``, ``!bye`` closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+
+BLOCK_LINES = 4096
+"""After so many lines the flood's numbers start again at 0."""
+
+LINE_BYTES = 80
+"""Line end included."""
+
+
+def flood_line(number: int) -> bytes:
+    """Return the line that the flood sends as its `number`-th, without its line end."""
+    return b"%06d " % (number % BLOCK_LINES) + b"x" * (LINE_BYTES - 9)
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a running benchmark server listens, and the authority that its certificate is signed by."""
+
+    port: int
+    tls_port: int
+    cafile: Path
+    pid: int
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Server]:
+    """Run the server, with a certificate for 127.0.0.1 that is kept in `folder`; kill it at the end."""
+    authority = trustme.CA()
+    cafile, pem = folder / "ca.pem", folder / "server.pem"
+    authority.cert_pem.write_to_path(str(cafile))
+    authority.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
+    command = [sys.executable, "-m", "tests.bench.server", str(pem)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            port, tls_port = map(int, process.stdout.readline().split())
+            yield Server(port, tls_port, cafile, process.pid)
+        finally:
+            process.kill()
+
+
+def _serve(sock: socket.socket, context: ssl.SSLContext | None, block: bytes) -> None:
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is not None:
+            sock = context.wrap_socket(sock, server_side=True)
+        with sock:
+            while data := sock.recv(1 << 16):
+                if not data.startswith(b"!"):
+                    sock.sendall(data)
+                    continue
+                while not data.endswith(b"\n"):
+                    data += sock.recv(1 << 16)
+                command, *values = data.decode().split()
+                if command == "!bye":
+                    return
+                if command == "!pin":
+                    os.sched_setaffinity(0, {int(values[0])})
+                    sock.sendall(b"pinned\r\n")
+                if command == "!flood":
+                    whole, rest = divmod(int(values[0]), BLOCK_LINES)
+                    for _ in range(whole):
+                        sock.sendall(block)
+                    sock.sendall(block[: rest * LINE_BYTES])
+    sock.close()
+
+
+def _accept(listener: socket.socket, context: ssl.SSLContext | None, block: bytes) -> None:
+    while True:
+        sock, _ = listener.accept()
+        threading.Thread(target=_serve, args=(sock, context, block), daemon=True).start()
+
+
+def main() -> None:
+    """Listen in the clear and with TLS 1.3, print the two ports, and end with standard input."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    threading.stack_size(256 << 10)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(sys.argv[1])
+    block = b"".join(flood_line(number) + b"\r\n" for number in range(BLOCK_LINES))
+    ports = []
+    for tls in (None, context):
+        listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        ports.append(listener.getsockname()[1])
+        threading.Thread(target=_accept, args=(listener, tls, block), daemon=True).start()
+    print(*ports, flush=True)
+    sys.stdin.buffer.read()
+
+
+if __name__ == "__main__":
+    main()
