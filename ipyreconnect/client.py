@@ -23,7 +23,7 @@ from traitlets.utils.bunch import Bunch
 
 from . import notifier
 from .address import Address, Profile, TLSMode, parse_address
-from .errors import ExpectTimeout, SettingsError
+from .errors import ExpectTimeout, ReconnectError, ScriptFailed, SettingsError
 from .network.driver import Driver, Waiter
 from .protocol.connection import QUEUE_LIMIT, Settings
 from .protocol.delivery import UNCONFIRMED, Delivery
@@ -33,6 +33,7 @@ from .protocol.framing import make_framer
 from .protocol.script import parse_script
 from .protocol.state import State
 from .protocol.transcript import Line, Transcript
+from .session import Session
 from .settings import TLS, Heartbeat, KeepAlive, Retry
 
 __all__ = ["Client", "Follow"]
@@ -179,7 +180,7 @@ class Client(traitlets.HasTraits):
             encoding=self.encoding,
             framing=framing,
             heartbeat=self.heartbeat,
-            script=parse_script(on_connect) if isinstance(on_connect, str) else (),
+            script=parse_script(on_connect, encoding=self.encoding) if isinstance(on_connect, str) else (),
             has_function=_is_function(on_connect),
             queue_bytes=_limit(queue_limit),
         )
@@ -302,7 +303,7 @@ class Client(traitlets.HasTraits):
         NotConnected, which says when the next try is; OutboxFull; with `expect` also ExpectTimeout and
         ConnectionLost. When it raises one of the first four, nothing was sent.
         """
-        wire, line = self._encode(data)
+        wire, line = self.encode(data)
         delivery = Delivery(line, self)
         if expect is None:
             self._driver.call(
@@ -338,7 +339,7 @@ class Client(traitlets.HasTraits):
         """
         if expect is None:
             return self.send(data, queue=queue)
-        wire, line = self._encode(data)
+        wire, line = self.encode(data)
         delivery = Delivery(line, self)
         expectation = Expectation(compile_pattern(expect))
         self._driver.call(
@@ -427,7 +428,7 @@ class Client(traitlets.HasTraits):
         self._driver.wait(lambda: delivery.reached(status) or delivery.status == UNCONFIRMED, timeout)
         return delivery.reached(status)
 
-    def _encode(self, data: str | bytes) -> tuple[bytes, bytes]:
+    def encode(self, data: str | bytes) -> tuple[bytes, bytes]:
         """Return what goes out, and the line that the log shows."""
         if isinstance(data, bytes):
             return data, data.removesuffix(b"\n").removesuffix(b"\r")
@@ -555,9 +556,23 @@ class Client(traitlets.HasTraits):
         for name, old, new in differences:
             self.notify_change(Bunch(name=name, old=old, new=new, owner=self, type="change"))
 
-    def run_function(self, connection: int) -> None:
-        """Run the on-connect function on a thread of its own."""
-        raise NotImplementedError
+    def run_function(self, session: int) -> None:
+        """Run the on-connect function on a thread of its own; what it raises is why the attempt failed."""
+        function = self.on_connect
+
+        def run() -> None:
+            error: Exception | None = None
+            try:
+                if callable(function):
+                    function(Session(self, self._driver, session))
+            except ReconnectError as raised:
+                error = raised
+            except Exception as raised:  # noqa: BLE001 - whatever the user's function raises is the reason
+                error = ScriptFailed(f"on-connect function: {type(raised).__name__}: {raised}")
+            now = time.monotonic()
+            self._driver.post(lambda: self._connection.script_ended(session, error, now))
+
+        threading.Thread(target=run, name=f"ipyreconnect-script-{self.name}", daemon=True).start()
 
 
 def _differences(before: Status, after: Status) -> Iterator[tuple[str, Any, Any]]:

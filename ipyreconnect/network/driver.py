@@ -19,6 +19,7 @@ afterwards: no step of a connection is ever torn in two.
 from __future__ import annotations
 
 import _thread
+import contextlib
 import importlib
 import logging
 import random
@@ -82,8 +83,8 @@ class Sink(Protocol):
     def poke(self) -> None:
         """Tell that something may have changed."""
 
-    def run_function(self, connection: int) -> None:
-        """Have the on-connect function run."""
+    def run_function(self, session: int) -> None:
+        """Have the on-connect function run, as the session of that number."""
 
 
 class _Shield:
@@ -295,7 +296,7 @@ class Driver:
             self._sink.changed(changes)
         if connection.session_wanted:
             connection.session_wanted = False
-            self._sink.run_function(connection.status.connection)
+            self._sink.run_function(connection.session)
         if self._waiters:
             for waiter in tuple(self._waiters):
                 if waiter.done():
@@ -327,7 +328,8 @@ class Driver:
                 elif effect is Effect.FINISH:
                     self._flush()
                     if self._sock is not None and not connection.has_outgoing:
-                        sockets.shut(self._sock)
+                        with contextlib.suppress(OSError):  # the peer was quicker
+                            self._sock.shutdown(socket.SHUT_WR)
                 elif effect is Effect.CLOSE:
                     acknowledged = self._acknowledged()
                     # What is not acknowledged by now is reported as unconfirmed, so it must not arrive later.
@@ -676,11 +678,13 @@ class Driver:
             ready = poller.poll(left)
             if shield is not None:
                 shield.open = False
-            if ready and self._call(self._lead_step):
-                return
+            if ready:
+                self._call(self._lead_step)
+                if self._leader != _get_ident():
+                    return
 
-    def _lead_step(self) -> bool:
-        """With the turn: read; give up the lead when that brought what is waited for, and say so."""
+    def _lead_step(self) -> None:
+        """With the turn: read, and give up the lead when that brought what is waited for."""
         if self._sock is not None:
             self._read(self._sock)
         if self._woken and self._wake_pair is not None:
@@ -691,8 +695,6 @@ class Driver:
                 pass
         if self._leader_done is not None and self._leader_done():
             self._leave_lead()
-            return True
-        return False
 
     def _leave_lead(self) -> None:
         self._leader = 0
@@ -778,7 +780,7 @@ class Driver:
 
 def _close(sock: socket.socket, orderly: bool) -> None:
     if orderly:
-        sock.close()
+        sockets.shut(sock)
     else:
         sockets.abort(sock)
 

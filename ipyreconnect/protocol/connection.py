@@ -26,7 +26,7 @@ from .delivery import UNCONFIRMED, Delivery, Ledger
 from .events import Status
 from .expect import Expectation, Match
 from .framing import Fragment, Framer, make_framer
-from .script import ScriptRun, Step
+from .script import ScriptRun, Send, Step
 from .starttls import StartTLS
 from .state import Effect, Input, Phase, State, transition
 from .tls import TLSPipe
@@ -116,7 +116,9 @@ class Connection:
         self.wall_offset = 0.0
         self.received_bytes = 0
         self.last_received: float | None = None
+        self.session = 0
         self.session_wanted = False
+        self.session_start = (0, 0)
         self.mark = 0
         self.last_send = 0
         self._chance = chance
@@ -247,21 +249,22 @@ class Connection:
         *,
         expectation: Expectation | None = None,
         queue: bool = False,
-        in_script: bool = False,
+        session: int = 0,
     ) -> None:
         """Send `data`, which the transcript shows as `line`; `expectation` is in place before it leaves.
 
+        session: the number of the on-connect function's session that sends it; 0: the user does.
         Raises NotConnected (unless `queue`) and OutboxFull, and then nothing was sent.
         """
-        if self._state is State.CONNECTED or (in_script and self.status.phase is Phase.SCRIPT):
+        if session:
+            self.check_session(session)
+        if session or self._state is State.CONNECTED:
             lines, size = self._ledger.lines_queued, self._ledger.size_unsent
             self._check_room(
                 lines, size, len(data), "the peer reads nothing, or too slowly: wait, or stop the connection"
             )
-            self._write_line(data, line, delivery, now, expectation, in_script)
-        elif (
-            queue and not in_script and self._state is not State.STOPPED and self._state is not State.STOPPING
-        ):
+            self._write_line(data, line, delivery, now, expectation, in_script=bool(session))
+        elif queue and self._state is not State.STOPPED and self._state is not State.STOPPING:
             self._check_room(
                 len(self._queue), self._queue_size, len(data), "no connection yet: wait until it is back"
             )
@@ -269,6 +272,15 @@ class Connection:
             self._queue_size += len(data)
         else:
             raise NotConnected(self._not_connected(now))
+
+    def check_session(self, session: int) -> None:
+        """Raise ConnectionLost when the on-connect function's session of that number is over."""
+        if (
+            session != self.session
+            or self.status.phase is not Phase.SCRIPT
+            or self._state is not State.CONNECTING
+        ):
+            raise ConnectionLost(self.status.reason or f"the session with {self.settings.where} is over")
 
     def expect(self, expectation: Expectation, now: float) -> None:
         """Look for `expectation` from the last send or match on; its outcome is set now, or when a line
@@ -385,6 +397,8 @@ class Connection:
         if self._state not in (State.CONNECTING, State.CONNECTED):
             return
         reason = str(error)
+        if self._script is not None and self._script.awaiting is not None:
+            reason = str(self._script.fail(reason))
         final = isinstance(error, AttemptFailed) and error.final and self.status.connection == 0
         if self._state is State.CONNECTED:
             if now - self._up_at >= self.retry.stable:
@@ -404,9 +418,9 @@ class Connection:
         self._said = reason
         self._enter(Input.GIVE_UP if final else Input.FAIL, now)
 
-    def script_ended(self, error: Exception | None, now: float) -> None:
+    def script_ended(self, session: int, error: Exception | None, now: float) -> None:
         """The on-connect function has returned, or raised `error`."""
-        if self._state is State.CONNECTING and self.status.phase is Phase.SCRIPT:
+        if session == self.session and self.status.phase is Phase.SCRIPT and self._state is State.CONNECTING:
             if error is None:
                 self._up(now)
             else:
@@ -556,16 +570,19 @@ class Connection:
 
     def _secured(self, now: float) -> None:
         """The bytes flow, encrypted or not: frame them from here on, and run the script."""
-        self._framer = make_framer(self.settings.framing, self.settings.profile)
         self._phase_ends = None
         if self._pipe is not None:
             self.status = replace(self.status, tls=self._pipe.info())
         if self.settings.script:
+            self._framer = make_framer(self.settings.framing, self.settings.profile)
             self._set(phase=Phase.SCRIPT)
             self._script = ScriptRun(self.settings.script, SCRIPT_PATIENCE)
             self._drive_script(self._script.start(now), now)
         elif self.settings.has_function:
+            # It may read raw bytes, so framing begins only when it is done.
+            self.session += 1
             self.session_wanted = True
+            self.session_start = (self.transcript.end, len(self.transcript.unfinished))
             self._set(phase=Phase.SCRIPT)
         else:
             self._up(now)
@@ -578,6 +595,8 @@ class Connection:
         status = self.status
         wall = now + self.wall_offset
         self.last_received = now
+        if self._framer is None:
+            self._framer = make_framer(self.settings.framing, self.settings.profile)
         how = ""
         if status.tls is not None:
             doubt = "" if status.tls.verified else ", CERTIFICATE NOT VERIFIED"
@@ -589,6 +608,8 @@ class Connection:
         self.transcript.append_note(f"connected to {peer}{how}", wall)
         if self.settings.heartbeat is not None:
             self._beat_at = now + self.settings.heartbeat.every
+        if self._framer is not None and (begun := self.transcript.take_unfinished()):
+            self._plain(begun, now)
         queue, self._queue, self._queue_size = self._queue, deque(), 0
         for entry in queue:
             self._write_line(entry.data, entry.line, entry.delivery, now, entry.expectation)
@@ -626,12 +647,12 @@ class Connection:
                 self._begin_tls(now)
                 return
 
-    def _drive_script(self, lines: list[bytes], now: float) -> None:
+    def _drive_script(self, steps: list[Send], now: float) -> None:
         script = self._script
         if script is None:
             return
-        for line in lines:
-            self._write_quietly(line, now)
+        for step in steps:
+            self._write_quietly(step.data + self.settings.eol, now, step.shown)
         if script.error is not None:
             self.fail(script.error, now)
         elif script.done:
@@ -767,11 +788,9 @@ class Connection:
         if self._beat_at is not None and self.settings.heartbeat is not None:
             self._beat_at = now + self.settings.heartbeat.every
 
-    def _write_quietly(self, data: bytes, now: float) -> None:
-        """Send a line of our own accord: it is logged and accounted for, and moves nobody's place to look
-        from.
-        """
-        line = data.removesuffix(b"\n").removesuffix(b"\r")
+    def _write_quietly(self, data: bytes, now: float, shown: bytes | None = None) -> None:
+        """Send a line of our own accord: logged (as `shown`), accounted for, and moving nobody's mark."""
+        line = data.removesuffix(b"\n").removesuffix(b"\r") if shown is None else shown
         lines, size = self._ledger.lines_queued, self._ledger.size_unsent
         try:
             self._check_room(lines, size, len(data), "it is not sent")

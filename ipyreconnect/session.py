@@ -1,0 +1,136 @@
+"""What an on-connect function is given: send, expect and read, on the connection being made; ends with it.
+
+The function runs on a thread of its own after every (re)connection, before it counts as connected.
+It reads what the server says in order, from the first byte on: what an expectation has passed over or found
+is read, and `readexactly` goes on behind it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .errors import ExpectTimeout
+from .network.driver import Driver
+from .protocol.connection import SCRIPT_PATIENCE
+from .protocol.delivery import Delivery
+from .protocol.expect import Match, Pattern, compile_pattern
+from .protocol.transcript import decode
+
+if TYPE_CHECKING:
+    from .client import Client
+
+__all__ = ["Session"]
+
+LAST_LINES = 3
+"""How many lines a time-out quotes."""
+
+
+class Session:
+    """One run of an on-connect function; made by the client.
+
+    Each method raises ConnectionLost once the connection, or its turn at being made, is over.
+    """
+
+    def __init__(self, client: Client, driver: Driver, number: int) -> None:
+        self._client = client
+        self._driver = driver
+        self._connection = driver.connection
+        self._number = number
+        # Where reading goes on: a line's number in the transcript, and how many bytes of it are read already.
+        self._line, self._offset = driver.call(lambda: self._connection.session_start)
+        self._since_send = self._line
+
+    def send(self, data: str | bytes) -> Delivery:
+        """Send one line of text (the line end is added), or bytes as they are; see `Client.send`."""
+        wire, line = self._client.encode(data)
+        delivery = Delivery(line, self._client)
+        self._driver.call(
+            lambda: self._connection.send(wire, line, delivery, time.monotonic(), session=self._number)
+        )
+        self._since_send = self._line
+        return delivery
+
+    def expect(self, pattern: Pattern, timeout: float = SCRIPT_PATIENCE) -> Match:
+        """Read lines until one matches, at most `timeout` seconds long; return the `Match`.
+
+        Raises ExpectTimeout, ConnectionLost, and SettingsError for a pattern that is no regular expression.
+        """
+        compiled = compile_pattern(pattern)
+        is_bytes = isinstance(compiled.pattern, bytes)
+        found: list[Match] = []
+        last: list[str] = []
+
+        def look() -> bool:
+            self._connection.check_session(self._number)
+            transcript = self._connection.transcript
+            for number, raw in transcript.raw(self._line):
+                if number == transcript.end:
+                    return False  # not complete yet
+                data = raw[self._offset :].removesuffix(b"\n").removesuffix(b"\r")
+                self._line, self._offset = number + 1, 0
+                text = decode(data, self._client.encoding)
+                if match := compiled.search(data if is_bytes else text):
+                    found.append(Match(transcript[number], match, transcript, self._since_send))
+                    return True
+                last[:] = [*last[1 - LAST_LINES :], text]
+            return False
+
+        self._wait(look, timeout)
+        if found:
+            return found[0]
+        raise ExpectTimeout(
+            f"no line from {self._client.address.display} matched {compiled.pattern!r} within {timeout:g} s; "
+            + ("the last lines were " + ", ".join(map(repr, last)) if last else "no line came at all")
+        )
+
+    def readexactly(self, size: int, timeout: float = SCRIPT_PATIENCE) -> bytes:
+        """Return the next `size` bytes, line ends and all, waiting at most `timeout` seconds for them.
+
+        Raises ExpectTimeout, then nothing is read; ConnectionLost.
+        """
+        taken: list[bytes] = []
+
+        def look() -> bool:
+            self._connection.check_session(self._number)
+            pieces: list[bytes] = []
+            missing, offset = size, self._offset
+            for number, raw in self._connection.transcript.raw(self._line):
+                piece = raw[offset : offset + missing]
+                pieces.append(piece)
+                missing -= len(piece)
+                if not missing:
+                    whole = offset + len(piece) == len(raw) and number < self._connection.transcript.end
+                    self._line, self._offset = (number + 1, 0) if whole else (number, offset + len(piece))
+                    taken[:] = pieces
+                    return True
+                offset = 0
+            return False
+
+        if size <= 0 or self._wait(look, timeout):
+            return b"".join(taken)
+        raise ExpectTimeout(
+            f"{self._client.address.display} did not send {size} more bytes within {timeout:g} s"
+        )
+
+    def _wait(self, look: Callable[[], bool], timeout: float) -> bool:
+        """Wait until `look()` with the turn gives true; what it raises is raised here."""
+        error: list[Exception] = []
+        true: list[bool] = []
+
+        def done() -> bool:
+            if true or error:
+                return True
+            try:
+                if look():
+                    true.append(True)
+            except Exception as raised:  # noqa: BLE001 - raised again where it is waited for
+                error.append(raised)
+            return bool(true or error)
+
+        self._driver.call(done)
+        self._driver.wait(lambda: bool(true or error) or done(), timeout)
+        if error:
+            raise error[0]
+        return bool(true)
