@@ -151,7 +151,8 @@ class Feed:
     ) -> None:
         self._transcript = transcript
         self._next = transcript.first
-        self._quiet_before = quiet_before
+        self._notes_from = quiet_before
+        self._notes_until = sys.maxsize
         self._throttle = throttle or Throttle()
         self._repeats = Repeats()
 
@@ -176,11 +177,17 @@ class Feed:
         match line.direction:
             case "<":
                 return rendered(line)
-            case "*" if line.number >= self._quiet_before and self._repeats.shows(line.text):
+            case "*" if self._notes_from <= line.number < self._notes_until and self._repeats.shows(
+                line.text
+            ):
                 return rendered(line)
             case _:
                 # What was sent stands in the prompt that sent it.
                 return []
+
+    def hush(self) -> None:
+        """Tell nothing of what happens from now on, but go on with what is received."""
+        self._notes_until = self._transcript.end
 
     def due_in(self) -> float | None:
         """Say in how many seconds to look again although nothing new came, or None."""
@@ -232,6 +239,12 @@ class TerminalLog:
                 self._thread = threading.Thread(target=self._run, name="ipyreconnect terminal", daemon=True)
                 self._thread.start()
         self._poke()
+
+    def hush(self, client: Watched) -> None:
+        """Tell no more of what happens to `client`, because the caller does."""
+        with self._lock:
+            if client in self._feeds:
+                self._feeds[client][1].hush()
 
     def detach(self, client: Watched) -> None:
         """Show what is left of `client` and follow it no more; the last one ends the thread."""

@@ -1,0 +1,159 @@
+"""Remember the connections that the magics started, by name, and list them; starts and stops none."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+from IPython.core.error import UsageError
+
+from ipyreconnect.address import Address
+from ipyreconnect.client import Client
+from ipyreconnect.jupyter.options import suggest
+from ipyreconnect.jupyter.terminal import shortened, visible
+from ipyreconnect.protocol.state import State
+from ipyreconnect.protocol.transcript import Line, Transcript
+
+STOPPED_KEPT = 8
+"""Stopped connections that are remembered with their transcripts: enough to look back, bounded in memory."""
+LONGEST_REASON = 160
+"""Characters of a reason in the table."""
+NOTES_WITHIN = 100_000
+"""Lines, from the newest back, that are searched for what happened last."""
+
+
+class Connections:
+    """The connections by name, in the order in which they were started. For the main thread."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str, Client] = {}
+        self._ended: set[str] = set()
+
+    def name_for(self, address: Address) -> str:
+        """Choose a name: the host; where another address has that, host:port or the whole address.
+
+        The same address gets the same name again, so that a second %connect replaces the first.
+        """
+        for name, client in self._clients.items():
+            if client.address == address:
+                return name
+        host = address.host or os.path.basename(address.path) or address.path
+        for name in (host, address.display, str(address)):
+            if name not in self._clients:
+                return name
+        return str(address)
+
+    def put(self, client: Client) -> None:
+        """Remember a client under its name as the latest."""
+        self._clients.pop(client.name, None)
+        self._ended.discard(client.name)
+        self._clients[client.name] = client
+        stopped = [name for name, other in self._clients.items() if other.status.state is State.STOPPED]
+        for name in stopped[:-STOPPED_KEPT]:
+            if name != client.name:
+                del self._clients[name]
+                self._ended.discard(name)
+
+    def end(self, client: Client) -> None:
+        """Note that the user stopped it: it is not the one that is meant without a name any more."""
+        if self._clients.get(client.name) is client:
+            self._ended.add(client.name)
+
+    def get(self, name: str) -> Client | None:
+        """Give the client of that name, or None."""
+        return self._clients.get(name)
+
+    def find(self, name: str | None) -> Client:
+        """Give the client of that name, or the latest; UsageError when there is none."""
+        if name is None:
+            latest = self.latest
+            if latest is None:
+                raise UsageError(
+                    "no connection yet: start one with %connect ADDRESS, such as %connect 127.0.0.1:4000"
+                )
+            return latest
+        client = self._clients.get(name)
+        if client is None:
+            near = suggest(name, self._clients)
+            if near:
+                hint = f"did you mean {near}?"
+            elif self._clients:
+                hint = f"there are {', '.join(self._clients)}"
+            else:
+                hint = "there is none yet; start one with %connect ADDRESS"
+            raise UsageError(f"no connection named {name!r}; {hint}")
+        return client
+
+    @property
+    def latest(self) -> Client | None:
+        """The one started last that the user did not stop; else the last of those."""
+        names = [name for name in self._clients if name not in self._ended] or list(self._clients)
+        return self._clients[names[-1]] if names else None
+
+    def names(self) -> list[str]:
+        """Give all names, the latest first."""
+        return list(reversed(self._clients))
+
+    def all(self) -> list[Client]:
+        """Give all clients in the order in which they were started."""
+        return list(self._clients.values())
+
+    def clear(self) -> None:
+        """Forget them all."""
+        self._clients.clear()
+        self._ended.clear()
+
+
+def table(clients: Sequence[Client], latest: Client | None, now: float) -> str:
+    """List connections in aligned columns; a * marks the one meant without -c. `now`: Unix time (s)."""
+    marks = ("* ", "  ") if len(clients) > 1 else ("", "")
+    rows = [(f"{marks[1]}NAME", "ADDRESS", "STATE", "SINCE", "LAST LOSS")]
+    for client in clients:
+        name = marks[client is not latest] + visible(client.name)
+        reason = shortened(visible(client.status.reason), LONGEST_REASON)
+        rows.append((name, str(client.address), state(client, now), since(client, now), reason))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def state(client: Client, now: float) -> str:
+    """Say what a client does now, in few words. `now`: Unix time, s."""
+    status = client.status
+    match status.state:
+        case State.WAITING if status.retry_at is not None:
+            return f"waiting, try {status.attempt + 1} in {max(0.0, status.retry_at - now):.1f} s"
+        case State.CONNECTING:
+            phase = f", {status.phase.value}" if status.phase is not None else ""
+            return f"connecting{phase}, try {status.attempt}"
+        case _:
+            return str(status.state.value)
+
+
+def since(client: Client, now: float) -> str:
+    """Say since when a client is in its state: the time, and the day where it is not today's."""
+    begin = client.status.connected_since if client.status.state is State.CONNECTED else None
+    if begin is None:
+        note = last_note(client.transcript)
+        if note is None:
+            return ""
+        begin = note.time
+    moment, today = time.localtime(begin), time.localtime(now)
+    same_day = moment[:3] == today[:3]
+    return time.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M:%S", moment)
+
+
+def last_note(transcript: Transcript) -> Line | None:
+    """Give the line of what happened last, or None where it is forgotten or long ago."""
+    end = transcript.end
+    step = 256
+    begin = end
+    while begin > max(transcript.first, end - NOTES_WITHIN):
+        stop, begin = begin, max(transcript.first, begin - step)
+        notes = [line for line in transcript.lines(begin, stop) if line.direction == "*"]
+        if notes:
+            return notes[-1]
+        step *= 4
+    return None

@@ -1,0 +1,89 @@
+"""Hold the magics' defaults as traits, for `%config Reconnect.…` and `c.Reconnect.…`; applies none."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from traitlets import Bool, Float, Int, TraitError, Unicode, validate
+from traitlets.config import Configurable
+
+from ipyreconnect.errors import SettingsError
+from ipyreconnect.jupyter.terminal import RATE
+from ipyreconnect.protocol.transcript import DEFAULT_LINES
+from ipyreconnect.settings import KeepAlive, Retry
+
+if TYPE_CHECKING:
+    from traitlets.utils.bunch import Bunch
+
+
+class Reconnect(Configurable):
+    """Be what ipyreconnect's magics do when an option is not given."""
+
+    keepalive = Unicode("5/3/3", help="%connect --keepalive: IDLE/INTERVAL/COUNT, or off").tag(config=True)
+    retry = Float(2.0, help="%connect --retry: seconds to wait before connecting again").tag(config=True)
+    retry_factor = Float(
+        1.0, help="%connect --retry-factor: what the wait is multiplied with after each failure"
+    )
+    retry_factor.tag(config=True)
+    retry_max = Float(60.0, help="%connect --retry-max: the longest wait in seconds").tag(config=True)
+    attempts = Int(0, help="%connect --attempts: give up after so many failures in a row; 0: never").tag(
+        config=True
+    )
+    encoding = Unicode("", help="%connect --encoding; empty: UTF-8, else ISO-8859-1").tag(config=True)
+    cafile = Unicode("", help="%connect --cafile: certificates to trust; empty: the system's").tag(
+        config=True
+    )
+    wait = Float(10.0, min=0.0, help="%connect --wait: seconds to wait for the first outcome").tag(
+        config=True
+    )
+    timeout = Float(10.0, min=0.0, help="--timeout of %expect and %send --expect, in seconds").tag(
+        config=True
+    )
+    ticks = Bool(False, help="%connect --ticks: print a dot a second (in terminals)").tag(config=True)
+    panel = Bool(True, help="show a panel at %connect (in notebooks)").tag(config=True)
+    lines = Int(DEFAULT_LINES, min=1, help="lines that a connection's transcript keeps").tag(config=True)
+    answers = Int(200, min=1, help="lines of an answer that are shown under the cell (in notebooks)").tag(
+        config=True
+    )
+    rate = Float(RATE, min=1.0, help="lines a second of a lasting flood that are shown (in terminals)")
+    rate.tag(config=True)
+
+    @validate("keepalive")
+    def _check_keepalive(self, proposal: Bunch) -> Any:
+        return _checked(proposal, KeepAlive.parse)
+
+    @validate("retry")
+    def _check_retry(self, proposal: Bunch) -> Any:
+        return _checked(proposal, lambda value: Retry(delay=value))
+
+    @validate("retry_factor")
+    def _check_factor(self, proposal: Bunch) -> Any:
+        return _checked(proposal, lambda value: Retry(factor=value))
+
+    @validate("retry_max")
+    def _check_max(self, proposal: Bunch) -> Any:
+        return _checked(proposal, lambda value: Retry(delay=min(2.0, value), max=value))
+
+    @validate("attempts")
+    def _check_attempts(self, proposal: Bunch) -> Any:
+        return _checked(proposal, lambda value: Retry(attempts=value or None))
+
+    @validate("encoding")
+    def _check_encoding(self, proposal: Bunch) -> Any:
+        if proposal.value:
+            try:
+                codecs.lookup(proposal.value)
+            except LookupError:
+                raise TraitError(f"unknown encoding {proposal.value!r}: use one such as iso-8859-1") from None
+        return proposal.value
+
+
+def _checked(proposal: Bunch, check: Callable[[Any], object]) -> Any:
+    """Refuse what the settings would refuse, with their reason."""
+    try:
+        check(proposal.value)
+    except SettingsError as error:
+        raise TraitError(f"Reconnect.{proposal.trait.name}: {error}") from None
+    return proposal.value

@@ -1,0 +1,633 @@
+"""The magics: each takes its line apart, calls the client once and shows the outcome; none keeps one up.
+
+A user's mistake becomes one line (`UsageError`). What the peer does to an awaited answer keeps its type, so
+that a cell can catch it, and shows as one message without a traceback too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import re
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from IPython.core.error import UsageError
+from IPython.core.magic import (
+    Magics,
+    line_cell_magic,
+    line_magic,
+    magics_class,
+    no_var_expand,
+)
+from traitlets import TraitError
+
+from ipyreconnect.address import Address, TLSMode, parse_address
+from ipyreconnect.client import Client
+from ipyreconnect.errors import CallerError, PeerError
+from ipyreconnect.jupyter.completion import Known, addresses_in_history, make_matcher
+from ipyreconnect.jupyter.connections import Connections, table
+from ipyreconnect.jupyter.defaults import Reconnect
+from ipyreconnect.jupyter.options import (
+    CONNECT,
+    EXPECT,
+    KEEPALIVE,
+    MAGICS,
+    PANEL,
+    SEND,
+    STOP,
+    Parsed,
+    documented,
+    parse,
+    parse_eol,
+    parse_reply,
+    unescape,
+)
+from ipyreconnect.jupyter.terminal import TerminalLog, rendered, shortened, visible
+from ipyreconnect.network.sockets import missing_options
+from ipyreconnect.protocol.delivery import Delivery
+from ipyreconnect.protocol.expect import Match
+from ipyreconnect.protocol.state import State
+from ipyreconnect.settings import TLS, Heartbeat, KeepAlive, Retry
+
+UNCONFIRMED_SHOWN = 20
+"""Lines that %stop shows of those never acknowledged; `client.unconfirmed` has them all."""
+LONGEST_SHOWN = 200
+"""Characters of each of them."""
+
+_TLS_MODES = {"--tls": TLSMode.IMPLICIT, "--no-tls": TLSMode.NONE, "--starttls": TLSMode.STARTTLS}
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Interrupted(KeyboardInterrupt):
+    """Be Ctrl-C during a magic's wait: shown as one line."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+def in_one_line(method: _F) -> _F:
+    """Show what goes wrong in a magic as one message, never as a traceback."""
+
+    @functools.wraps(method)
+    def magic(self: ReconnectMagics, *args: Any) -> Any:
+        try:
+            return method(self, *args)
+        except CallerError as error:
+            raise UsageError(str(error)) from None
+        except PeerError as error:
+            text = f"{type(error).__name__}: {error}"
+            # IPython shows what this gives instead of a traceback; the error's type stays.
+            error._render_traceback_ = lambda: [text]  # type: ignore[attr-defined]
+            raise error from None
+        except Interrupted:
+            raise
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; the connection is as it was") from None
+
+    return magic  # type: ignore[return-value]
+
+
+@magics_class
+class ReconnectMagics(Magics):
+    """The magics of one IPython shell, with the connections that they started."""
+
+    def __init__(self, shell: Any) -> None:
+        # First: it refuses a bad value in a profile before anything is registered.
+        self.defaults = Reconnect(parent=shell)
+        super().__init__(shell)
+        self.connections = Connections()
+        self._log = TerminalLog(shell, rate=self.defaults.rate)
+        self._cell = ""
+        self._used: dict[str, None] = {}
+        self._past: list[str] | None = None
+        self._replaced: dict[tuple[str, str], Any] = {}
+        self._matcher = make_matcher(shell, self._known)
+
+    # -- the magics ----------------------------------------------------------------------------------------
+
+    @no_var_expand
+    @documented(CONNECT)
+    @line_cell_magic
+    @in_one_line
+    def connect(self, line: str, cell: str | None = None) -> Client | None:
+        """Start a connection that stays up: after any loss it is made again, until %stop.
+
+        It waits for the first outcome (connected, or the first failure), then goes on in the background, and
+        returns the Client. As %%connect, the cell's body is run after every connection before it counts as
+        connected: each line is sent, "< REGEX" waits for a matching line, "> TEXT" sends TEXT verbatim, "#"
+        comments. Without an address it lists the connections.
+        """
+        parsed = parse(CONNECT, line)
+        if parsed.rest:
+            return self._connect(parsed, cell)
+        if cell is not None or set(parsed.values) - {"-c"}:
+            raise UsageError(
+                "no address: write %connect host:port, or a URL such as %connect imaps://imap.example.org"
+            )
+        named = parsed.get("-c")
+        clients = self.connections.all() if named is None else [self.connections.find(named)]
+        if clients:
+            _say(table(clients, self.connections.latest, time.time()))
+        else:
+            _say("no connections; start one with %connect ADDRESS, such as %connect imaps://imap.example.org")
+        return None
+
+    @no_var_expand
+    @documented(SEND)
+    @line_cell_magic
+    @in_one_line
+    def send(self, line: str, cell: str | None = None) -> Delivery | Match | list[Delivery]:
+        """Send one line, byte for byte as typed, or with %%send each line of the cell.
+
+        The answer appears above the prompt in a terminal, and under the cell in a notebook. Returns the
+        Delivery (of %%send, a list of them); with --expect it waits and returns the Match.
+        """
+        parsed = parse(SEND, line)
+        client = self.connections.find(parsed.get("-c"))
+        pattern = parsed.get("--expect")
+        if pattern is None and parsed.flag("--timeout"):
+            raise UsageError("--timeout goes with --expect REGEX: without it nothing is waited for")
+        lines = self._lines(parsed, cell, client)
+        queue = parsed.flag("--queue")
+        *firsts, last = lines
+        deliveries = [client.send(each, queue=queue) for each in firsts]
+        if pattern is not None:
+            timeout = self._timeout(parsed)
+            return client.send(last, expect=pattern, timeout=timeout, queue=queue)
+        deliveries.append(client.send(last, queue=queue))
+        result = deliveries[0] if cell is None else deliveries
+        self._hide(result)
+        return result
+
+    @no_var_expand
+    @documented(EXPECT)
+    @line_magic
+    @in_one_line
+    def expect(self, line: str) -> Match:
+        """Wait for a line that matches, and return the Match.
+
+        It looks from the last send on, or from the last match on where that is later, so an answer that came
+        before the call is found. A time-out names what was awaited and shows the last lines.
+        """
+        parsed = parse(EXPECT, line)
+        if not parsed.rest:
+            raise UsageError("no pattern: write %expect REGEX, such as %expect ^1 (OK|NO|BAD)")
+        return self.connections.find(parsed.get("-c")).expect(parsed.rest, timeout=self._timeout(parsed))
+
+    @no_var_expand
+    @documented(KEEPALIVE)
+    @line_magic
+    @in_one_line
+    def keepalive(self, line: str) -> None:
+        """Show the keepalive in force, as the system gives it back, or change it on the live socket."""
+        parsed = parse(KEEPALIVE, line)
+        client = self.connections.find(parsed.get("-c"))
+        if parsed.rest:
+            client.set_keepalive(KeepAlive.parse(parsed.rest))
+        _say("\n".join(keepalive_words(client)))
+
+    @no_var_expand
+    @documented(PANEL)
+    @line_magic
+    @in_one_line
+    def panel(self, line: str) -> None:
+        """Show a connection's panel (in a notebook): its log, its state, and controls."""
+        client = self._named(parse(PANEL, line))
+        if not self._in_kernel:
+            raise UsageError("a panel needs a notebook; in a terminal %connect lists the connections")
+        from ipyreconnect.jupyter.panel import panel_for
+
+        panel_for(client).show()
+
+    @no_var_expand
+    @documented(STOP)
+    @line_magic
+    @in_one_line
+    def stop(self, line: str) -> None:
+        """Close a connection, end its reading, and say which lines its peer never acknowledged."""
+        parsed = parse(STOP, line)
+        if parsed.flag("--all"):
+            if parsed.rest or parsed.flag("-c"):
+                raise UsageError("%stop --all stops every connection: leave the name out")
+            running = [
+                client for client in self.connections.all() if client.status.state is not State.STOPPED
+            ]
+            if not running:
+                _say("no connection is running")
+            for client in running:
+                self._stop(client)
+            return
+        client = self._named(parsed)
+        if client.status.state is State.STOPPED:
+            self._let_go(client)
+            running = [other for other in self.connections.all() if other.status.state is not State.STOPPED]
+            names = ", ".join(visible(other.name) for other in running)
+            more = f"; still running: {names} (%stop NAME, or %stop --all)" if running else ""
+            _say(f"{visible(client.name)} is stopped already{more}")
+            return
+        self._stop(client)
+
+    # -- their parts ---------------------------------------------------------------------------------------
+
+    @property
+    def _in_kernel(self) -> bool:
+        return getattr(self.shell, "kernel", None) is not None
+
+    def _named(self, parsed: Parsed) -> Client:
+        """Find the connection that a NAME or -c NAME means."""
+        name = parsed.get("-c")
+        if name is not None and parsed.rest and name != parsed.rest:
+            raise UsageError(f"two names, {parsed.rest!r} and -c {name!r}: give one")
+        return self.connections.find(parsed.rest or name)
+
+    def _timeout(self, parsed: Parsed) -> float:
+        timeout = parsed.seconds("--timeout")
+        return self.defaults.timeout if timeout is None else timeout
+
+    def _connect(self, parsed: Parsed, script: str | None) -> Client:
+        address = parse_address(parsed.rest)
+        wait = parsed.seconds("--wait")
+        client = self._client(address, parsed, script)
+        # Only now, when nothing of the new one can be wrong any more, the old one has to go.
+        old = self.connections.get(client.name)
+        if old is not None:
+            self._stop(old)
+        self.connections.put(client)
+        self._used.pop(parsed.rest, None)
+        self._used[parsed.rest] = None
+        if self._in_kernel and self.defaults.panel and not parsed.flag("--no-panel"):
+            from ipyreconnect.jupyter.panel import panel_for
+
+            panel_for(client).show()
+        begin = time.monotonic()
+        try:
+            client.connect(wait=self.defaults.wait if wait is None else wait)
+            _say(outcome(client, time.monotonic() - begin, time.time()))
+        except KeyboardInterrupt:
+            name = visible(client.name)
+            raise Interrupted(f"interrupted; {name} goes on in the background, %stop ends it") from None
+        finally:
+            if not self._in_kernel:
+                ticks = self.defaults.ticks or parsed.flag("--ticks")
+                self._log.attach(client, client.name, quiet_before=client.transcript.end, ticks=ticks)
+        self._hide(client)
+        return client
+
+    def _client(self, address: Address, parsed: Parsed, script: str | None) -> Client:
+        """Make the client; SettingsError or UsageError when anything about it is wrong."""
+        defaults = self.defaults
+        keepalive = parsed.get("--keepalive")
+        encoding = parsed.get("--encoding") or defaults.encoding or None
+        eol = parsed.get("--eol")
+        replies = [parse_reply(reply) for reply in parsed.all("--reply")]
+        address, tls = self._tls(address, parsed)
+        return Client(
+            address,
+            name=self._name(address, parsed),
+            tls=tls,
+            keepalive=KeepAlive.parse(defaults.keepalive if keepalive is None else keepalive),
+            retry=self._retry(parsed),
+            encoding=encoding,
+            eol=None if eol is None else parse_eol(eol),
+            framing=parsed.get("--framing"),
+            heartbeat=_heartbeat(address, parsed),
+            replies=replies or None,
+            on_connect=script,
+            transcript=defaults.lines,
+        )
+
+    def _name(self, address: Address, parsed: Parsed) -> str:
+        name, other = parsed.get("--name"), parsed.get("-c")
+        if name is not None and other is not None and name != other:
+            raise UsageError(f"--name {name!r} and -c {other!r}: give one name")
+        name = other if name is None else name
+        if name is None:
+            return self.connections.name_for(address)
+        if not name or name.startswith("-") or not name.isprintable() or " " in name:
+            raise UsageError(f"--name {name!r}: give a name without blanks that does not begin with -")
+        return name
+
+    def _tls(self, address: Address, parsed: Parsed) -> tuple[Address, TLS | None]:
+        """Give the address with the TLS mode that is wanted, and the details of that TLS."""
+        modes = [name for name in _TLS_MODES if parsed.flag(name)]
+        if len(modes) > 1:
+            raise UsageError(f"{' and '.join(modes)} exclude each other: give one")
+        if modes:
+            address = address.with_tls(_TLS_MODES[modes[0]])
+        if address.tls is TLSMode.NONE:
+            for name in ("--no-verify", "--cafile", "--cert", "--key", "--server-name"):
+                if parsed.flag(name):
+                    advice = (
+                        "leave --no-tls out" if modes else "give --tls or --starttls too, or a URL with TLS"
+                    )
+                    raise UsageError(f"{name} is about TLS, and {address} uses none: {advice}")
+            return address, None
+        return address, TLS(
+            verify=not parsed.flag("--no-verify"),
+            cafile=parsed.get("--cafile") or self.defaults.cafile or None,
+            cert=parsed.get("--cert"),
+            key=parsed.get("--key"),
+            server_name=parsed.get("--server-name"),
+            starttls=address.tls is TLSMode.STARTTLS,
+        )
+
+    def _retry(self, parsed: Parsed) -> Retry:
+        defaults = self.defaults
+        delay, factor = parsed.seconds("--retry"), parsed.number("--retry-factor")
+        longest, attempts = parsed.seconds("--retry-max"), parsed.count("--attempts")
+        delay = defaults.retry if delay is None else delay
+        # A long --retry alone must not clash with a default that nobody sees.
+        longest = max(defaults.retry_max, delay) if longest is None else longest
+        return Retry(
+            delay=delay,
+            factor=defaults.retry_factor if factor is None else factor,
+            max=longest,
+            attempts=(defaults.attempts or None) if attempts is None else attempts,
+        )
+
+    def _lines(self, parsed: Parsed, cell: str | None, client: Client) -> list[str | bytes]:
+        """Give what is to be sent, all of it checked before the first line leaves."""
+        if cell is None:
+            texts = [parsed.rest]
+        else:
+            if parsed.rest.strip():
+                raise UsageError(
+                    f"%%send takes its lines from the cell: move {parsed.rest.strip()!r} below, or use %send"
+                )
+            texts = lines_of(as_written(self._cell, "send", cell))
+        if parsed.flag("--bytes"):
+            return [unescape(text, client.encoding or "utf-8") for text in texts]
+        for text in texts:
+            if "\r" in text or "\n" in text:
+                raise UsageError(
+                    f"a line break in {text!r} would send more than one command; write it as \\r with --bytes"
+                )
+        return list(texts)
+
+    def _stop(self, client: Client) -> None:
+        """Stop a client and say what its peer did not acknowledge; of one stopped before, say nothing."""
+        running = client.status.state is not State.STOPPED
+        self._log.hush(client)
+        client.stop()
+        self._let_go(client)
+        unconfirmed = client.unconfirmed
+        if not running:
+            return
+        if not unconfirmed:
+            _say(f"stopped {visible(client.name)}")
+            return
+        count = f"{len(unconfirmed)} line{'s were' if len(unconfirmed) > 1 else ' was'} never acknowledged"
+        rows = [row for line in unconfirmed[:UNCONFIRMED_SHOWN] for row in rendered(line)]
+        more = len(unconfirmed) - UNCONFIRMED_SHOWN
+        if more > 0:
+            rows.append(f"… {more} more (client.unconfirmed)")
+        shown = "\n".join(f"  {shortened(row, LONGEST_SHOWN)}" for row in rows)
+        peer = client.address.display
+        _say(f"stopped {visible(client.name)}; {count} by {peer} (it may have them, or not):\n{shown}")
+
+    def _let_go(self, client: Client) -> None:
+        """Leave nothing of a stopped client but its transcript."""
+        self._log.detach(client)
+        self.connections.end(client)
+        close_panel(client)
+
+    def _hide(self, result: object) -> None:
+        """Keep IPython from showing `result`, of which enough was said, as the cell's last expression.
+
+        It still becomes `_` and the cell's result, and shows where the user asks for it.
+        """
+        hook = sys.displayhook
+        if hook is getattr(self.shell, "displayhook", None) and ends_with_magic(self._cell):
+            sys.displayhook = _HideOnce(hook, result)
+
+    def _known(self) -> Known:
+        if self._past is None:
+            self._past = addresses_in_history(self.shell)
+        return Known(self.connections.names(), (*reversed(self._used), *self._past))
+
+    def _begin_cell(self, info: Any) -> None:
+        self._cell = info.raw_cell or ""
+
+    # -- coming and going ----------------------------------------------------------------------------------
+
+    def register(self) -> None:
+        """Put the magics, their settings and their completion into the shell."""
+        shell: Any = self.shell
+        for kind, table_ in shell.magics_manager.magics.items():
+            for name in self.magics[kind]:
+                if name in table_:
+                    self._replaced[kind, name] = table_[name]
+        shell.register_magics(self)
+        shell.configurables.append(self.defaults)
+        shell.events.register("pre_run_cell", self._begin_cell)
+        if getattr(shell, "Completer", None) is not None:
+            shell.Completer.custom_matchers.append(self._matcher)
+        self.defaults.observe(self._set_rate, "rate")
+        # The engine stops the connections at exit; printing has to end before the streams are closed.
+        atexit.register(self._log.close)
+
+    def unregister(self) -> None:
+        """Take everything out of the shell again, but what others took over; stop the connections."""
+        shell: Any = self.shell
+        self.close()
+        atexit.unregister(self._log.close)
+        manager = shell.magics_manager
+        for kind, own in self.magics.items():
+            for name, magic in own.items():
+                if manager.magics[kind].get(name) is magic:
+                    del manager.magics[kind][name]
+                    before = self._replaced.get((kind, name))
+                    if before is not None and type(before).__name__ != "LazyMagic":
+                        manager.magics[kind][name] = before
+        if manager.registry.get(type(self).__name__) is self:
+            del manager.registry[type(self).__name__]
+        _remove(shell.configurables, self)
+        _remove(shell.configurables, self.defaults)
+        _remove(shell.events.callbacks["pre_run_cell"], self._begin_cell)
+        if getattr(shell, "Completer", None) is not None:
+            _remove(shell.Completer.custom_matchers, self._matcher)
+        if isinstance(sys.displayhook, _HideOnce):
+            sys.displayhook = sys.displayhook.hook
+
+    def close(self) -> None:
+        """Stop the connections, and end what shows them."""
+        for client in self.connections.all():
+            client.stop()
+        self._log.close()
+        for client in self.connections.all():
+            close_panel(client)
+        self.connections.clear()
+
+    def _set_rate(self, change: Any) -> None:
+        self._log.rate = change.new
+
+
+class _HideOnce:
+    """A display hook that lets one result pass in silence and then steps aside."""
+
+    def __init__(self, hook: Any, result: object) -> None:
+        self.hook = hook
+        self.result = result
+
+    def __call__(self, value: object = None) -> None:
+        sys.displayhook = self.hook
+        if value is not self.result:
+            self.hook(value)
+            return
+        self.hook.check_for_underscore()
+        self.hook.update_user_ns(value)
+        self.hook.fill_exec_result(value)
+
+
+def load(shell: Any) -> None:
+    """Register the magics in an IPython shell; a second time changes nothing.
+
+    UsageError when the profile sets `c.Reconnect.…` to something impossible.
+    """
+    for other in _registered(shell):
+        if type(other) is ReconnectMagics:
+            return
+        other.unregister()  # left by a module that was reloaded
+    try:
+        ReconnectMagics(shell).register()
+    except TraitError as error:
+        raise UsageError(
+            f"ipyreconnect is not loaded, because of a setting in the profile: {error}"
+        ) from None
+
+
+def unload(shell: Any) -> None:
+    """Leave the shell as it was before `load`: no magic, no connection, no thread, no panel."""
+    for magics in _registered(shell):
+        magics.unregister()
+
+
+def _registered(shell: Any) -> list[Any]:
+    # By name: after a reload of this module the class of an older instance is another one.
+    return [
+        one
+        for one in shell.configurables
+        if type(one).__name__ == ReconnectMagics.__name__
+        and type(one).__module__ == ReconnectMagics.__module__
+    ]
+
+
+def _remove(entries: list[Any], entry: object) -> None:
+    entries[:] = [other for other in entries if other is not entry and other != entry]
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def close_panel(client: Client) -> None:
+    """Close the client's panel where it has one."""
+    module = sys.modules.get("ipyreconnect.jupyter.panel")
+    if module is not None:
+        panel = module._panels.get(client)
+        if panel is not None:
+            panel.close()
+
+
+def outcome(client: Client, took: float, now: float) -> str:
+    """Say in one line how the first attempt ended. took: seconds that it took; now: Unix time, s."""
+    status = client.status
+    where = client.address.display
+    match status.state:
+        case State.CONNECTED:
+            details = []
+            if status.tls is not None:
+                details += [status.tls.version, status.tls.cipher]
+                if not status.tls.verified:
+                    details.append(
+                        "CERTIFICATE NOT VERIFIED: anybody in between can read and change everything"
+                    )
+            shown = f" ({', '.join(details)})" if details else ""
+            return f"connected to {where}{shown} in {took:.2f} s"
+        case State.WAITING if status.retry_at is not None:
+            wait = max(0.0, status.retry_at - now)
+            return f"{visible(status.reason)}; try {status.attempt + 1} in {wait:.1f} s"
+        case State.CONNECTING:
+            phase = status.phase.value if status.phase is not None else "dialing"
+            return (
+                f"still connecting to {where} ({phase}, try {status.attempt}); it goes on in the background"
+            )
+        case _:
+            return f"{visible(status.reason) or f'not connected to {where}'}; stopped"
+
+
+def keepalive_words(client: Client) -> list[str]:
+    """Say which keepalive is in force, what it means, and what this system lacks for it."""
+    wanted, force = client.keepalive, client.keepalive_in_force
+    name = visible(client.name)
+    if client.address.path:
+        return [f"{name}: a Unix socket has no keepalive; the end of its peer shows at once"]
+    if force is None:
+        return [
+            f"{name}: keepalive {wanted} is set, and will be in force once connected ({client.state} now)"
+        ]
+    rows = [f"{name}: keepalive {force} is in force: {bound_words(force)}"]
+    if force != wanted:
+        rows.append(f"  (the system gave this instead of {wanted})")
+    rows += [f"  this system lacks {option}" for option in missing_options()]
+    return rows
+
+
+def bound_words(keepalive: KeepAlive) -> str:
+    """Say what a keepalive promises."""
+    if not keepalive.enabled:
+        return "no probes: a peer that vanishes while nothing is sent goes unnoticed"
+    idle, interval, count = keepalive.idle, keepalive.interval, keepalive.count
+    return (
+        f"a probe after {idle} s of silence, then every {interval} s, {count} in all; "
+        f"a dead peer is noticed within {keepalive.bound} s (+ 1 s)"
+    )
+
+
+def _heartbeat(address: Address, parsed: Parsed) -> Heartbeat | None:
+    line, every = parsed.get("--heartbeat"), parsed.seconds("--heartbeat-every")
+    if line is None and every is None:
+        return None
+    if line is not None and line.lower() == "off":
+        if every is not None:
+            raise UsageError("--heartbeat off sends none: leave --heartbeat-every out")
+        return None
+    if line is None:
+        line = address.profile.heartbeat
+        if line is None:
+            raise UsageError(f"{address.scheme} has no heartbeat of its own: give --heartbeat LINE too")
+    return Heartbeat(line) if every is None else Heartbeat(line, every)
+
+
+def lines_of(body: str) -> list[str]:
+    r"""Split a cell's body into the lines to send: at \n and nowhere else; the last line end ends no line."""
+    lines = body.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines or [""]
+
+
+def as_written(raw_cell: str, name: str, body: str) -> str:
+    """Give the body of a `%%name` cell as it was written; `body` is what IPython made of it.
+
+    IPython takes leading `>>> ` and `... ` off pasted lines, and indentation that all lines share.
+    """
+    first, newline, written = raw_cell.lstrip().partition("\n")
+    if newline and re.match(rf"%%{name}(?:\s|\Z)", first):
+        return written
+    return body
+
+
+_LAST_MAGIC = re.compile(rf"\s*%?(?:{'|'.join(MAGICS)})(?:[ \t]+(?![=(.,]).*)?\Z")
+
+
+def ends_with_magic(cell: str) -> bool:
+    """Say whether the last expression of a cell is one of our magics, not assigned to anything."""
+    stripped = cell.strip()
+    if stripped.startswith("%%"):
+        name = re.match(r"%%(\w+)", stripped)
+        return name is not None and name[1] in MAGICS
+    return _LAST_MAGIC.match(stripped.rpartition("\n")[2]) is not None

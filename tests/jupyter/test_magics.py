@@ -1,0 +1,632 @@
+"""The magics in a real IPython against a real server on loopback."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from IPython.core.completer import provisionalcompleter
+
+import ipyreconnect
+from ipyreconnect import Client, Delivery, Match
+from ipyreconnect.jupyter.magics import as_written, ends_with_magic, lines_of
+from ipyreconnect.jupyter.options import MAGICS
+from tests.jupyter.shells import new_shell, run
+from tests.servers.line_server import LineServer, answering, echo, free_port, greet, mute
+
+IMAP = answering({rb"^(\S+) (\S+)": rb"\1 OK \2 done", rb"^$": rb"blank"}, b"* OK ready\r\n")
+
+
+@pytest.fixture
+def shell() -> Iterator[Any]:
+    with new_shell() as shell:
+        ipyreconnect.load_ipython_extension(shell)
+        yield shell
+        ipyreconnect.unload_ipython_extension(shell)
+
+
+@pytest.fixture
+def server() -> Iterator[LineServer]:
+    with LineServer(IMAP) as server:
+        yield server
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.out + captured.err
+    return captured.out + captured.err
+
+
+def refused(shell: Any, cell: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a cell that must fail with one line, and give that line."""
+    capsys.readouterr()
+    result = run(shell, cell)
+    assert not result.success
+    text = said(capsys)
+    (line,) = [line for line in text.splitlines() if line.startswith("UsageError: ")]
+    return line.removeprefix("UsageError: ")
+
+
+# -- the main job --
+
+
+def test_the_weblogs_session(shell: Any, server: LineServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """Connect, send, see the answer, lose the server and have it back, stop: with nothing left behind."""
+    client = run(shell, f"%connect {server.address} --retry 0.05").result
+    assert isinstance(client, Client)
+    assert client.state == "connected"
+    assert re.search(rf"^connected to {server.address} in \d+\.\d\d s$", said(capsys), re.MULTILINE)
+    match = run(shell, "%send --expect '^1 (OK|NO|BAD)' 1 capability").result
+    assert isinstance(match, Match)
+    assert match[1] == "OK"
+    server.peer(0).reset()
+    server.peer(1)
+    assert run(shell, "%send --queue --expect '^2 OK' 2 noop").success
+    run(shell, "%stop")
+    text = said(capsys)
+    assert "< * OK ready" in text
+    assert "< 1 OK capability done" in text
+    assert re.search(r"^\* reset by .*; try \d in \d\.\d s$", text, re.MULTILINE)
+    assert re.search(r"^\* connected to ", text, re.MULTILINE)
+    assert "stopped 127.0.0.1" in text
+    assert client.state == "stopped"
+
+
+def test_a_refused_connection_is_reported_and_retried(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """A first failure is told with what comes next, and tried again like any other."""
+    port = free_port()
+    client = run(shell, f"%connect 127.0.0.1:{port} --retry 30").result
+    assert re.search(rf"^refused by 127\.0\.0\.1:{port}; try 2 in (2|3)\d\.\d s$", said(capsys), re.MULTILINE)
+    assert client.state == "waiting"
+    assert refused(shell, "%send x", capsys).startswith(f"not connected to 127.0.0.1:{port}: refused by")
+    assert run(shell, "d = %send --queue x").success
+    assert shell.user_ns["d"].status == "queued"
+
+
+def test_connect_without_waiting_says_that_it_goes_on(shell: Any, server: LineServer) -> None:
+    """--wait 0 returns at once, and the connection is made in the background."""
+    client = run(shell, f"c = %connect {server.address} --wait 0").result
+    assert client is None  # it was assigned, so nothing is shown
+    assert shell.user_ns["c"].expect("ready", timeout=10)
+
+
+# -- texts --
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a1 LOGIN  two  blanks",
+        "a2 APPEND inbox {310}",
+        "$HOME {x} {{y}} {nonsense!r:>{",
+        "-1 -x --not an option",
+        "a 'quote\" \\n \\",
+        "Grüße 🦆",
+        "  leading blanks",
+        "%percent !bang ?mark ;",
+        "a;",
+        "ends with a question? no",
+    ],
+)
+def test_send_sends_what_was_typed(shell: Any, text: str) -> None:
+    """No expansion, no splitting, no quoting: the bytes at the server are what stands behind `%send `."""
+    shell.user_ns["x"] = "EXPANDED"
+    with LineServer(echo) as server:
+        run(shell, f"%connect {server.address}")
+        result = run(shell, f"%send {text}")
+        assert isinstance(result.result, Delivery)
+        assert server.peer(0).wait_line(re.escape(text.encode()) + b"$")
+        assert server.peer(0).lines == [text.encode()]
+
+
+def test_blank_lines_are_lines(shell: Any, server: LineServer) -> None:
+    """An empty line ends many a protocol's header: `%send` alone sends one."""
+    run(shell, f"%connect {server.address}")
+    assert run(shell, "%send --expect ^blank$").success
+    assert run(shell, "%send --expect ^blank$ --").success
+    assert server.peer(0).lines == [b"", b""]
+
+
+_counter = itertools.count()
+_body = st.text(alphabet=st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]))
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_body, min_size=1, max_size=6))
+def test_a_cells_lines_arrive_exactly_as_written(echoing: tuple[Any, LineServer], lines: list[str]) -> None:
+    """`%%send` keeps everything: blanks at both ends, prompts, question marks, control characters."""
+    shell, server = echoing
+    end = f"end {next(_counter)}"
+    before = len(server.peer(0).lines)
+    body = "\n".join([*lines, end])
+    assert run(shell, f"%%send\n{body}").success
+    server.peer(0).wait_line(rf"^{end}$".encode())
+    assert server.peer(0).lines[before:] == [line.encode() for line in (*lines, end)]
+
+
+@pytest.fixture
+def echoing(shell: Any) -> Iterator[tuple[Any, LineServer]]:
+    with LineServer(mute) as server:
+        run(shell, f"%connect {server.address}")
+        yield shell, server
+
+
+def test_bytes_are_sent_as_they_are(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """--bytes reads escapes and adds no line end."""
+    with LineServer(echo) as server:
+        run(shell, f"%connect {server.address}")
+        run(shell, r"%send --bytes a\x00\xffb\r\nc")
+        run(shell, r"%send --bytes d\n")
+        server.peer(0).wait_line(b"cd")
+        assert server.peer(0).lines == [b"a\x00\xffb", b"cd"]
+        assert "no escape" in refused(shell, r"%send --bytes \q", capsys)
+
+
+def test_a_cell_is_sent_whole_or_not_at_all(
+    shell: Any, server: LineServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line break inside a line is found before the first line leaves."""
+    run(shell, f"%connect {server.address}")
+    assert "line break" in refused(shell, "%%send\n1 noop\n2 no\rop", capsys)
+    assert "move 'x' below" in refused(shell, "%%send x\n1 noop", capsys)
+    run(shell, "%send --expect OK 3 noop")
+    assert server.peer(0).lines == [b"3 noop"]
+
+
+def test_a_cells_expectation_is_about_its_last_line(shell: Any, server: LineServer) -> None:
+    """`%%send --expect` returns the answer to the last line; without it, all the deliveries are returned."""
+    run(shell, f"%connect {server.address}")
+    assert run(shell, "%%send --expect ^2\n1 noop\n2 noop").result.text == "2 OK noop done"
+    deliveries = run(shell, "%%send\n3 noop\n4 noop").result
+    assert [delivery.data for delivery in deliveries] == [b"3 noop", b"4 noop"]
+
+
+# -- expectations --
+
+
+def test_expect_finds_what_came_before_the_call(shell: Any, server: LineServer) -> None:
+    """The answer may be there already: it is found all the same."""
+    client = run(shell, f"%connect {server.address}").result
+    run(shell, "%send 1 noop")
+    client.expect("^1 OK")
+    run(shell, "%send 2 noop")
+    assert run(shell, "m = %expect ^2 (\\w+) --timeout 5").success
+    assert shell.user_ns["m"][1] == "OK"
+
+
+def test_a_time_out_names_what_was_awaited_and_keeps_its_type(
+    shell: Any, server: LineServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A time-out fails the cell with a message, no traceback, and can be caught as what it is."""
+    run(shell, f"%connect {server.address}")
+    run(shell, "%send --expect ^1 1 noop")
+    capsys.readouterr()
+    result = run(shell, "m = %expect ^BYE --timeout 0.05")
+    assert isinstance(result.error_in_exec, ipyreconnect.ExpectTimeout)
+    text = said(capsys)
+    assert "matched '^BYE' within 0.05 s" in text
+    run(shell, "try:\n    %expect ^BYE --timeout 0.05\nexcept TimeoutError:\n    caught = True")
+    assert shell.user_ns["caught"]
+
+
+def test_a_loss_during_the_wait_is_told_as_such(
+    shell: Any, server: LineServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who waits for an answer hears that the connection is gone."""
+    run(shell, f"%connect {server.address} --retry 30")
+    timer = threading.Timer(0.1, server.peer(0).reset)
+    timer.start()
+    result = run(shell, "%expect ^never")
+    timer.join()
+    assert isinstance(result.error_in_exec, ipyreconnect.ConnectionLost)
+    assert "reset by" in said(capsys)
+
+
+# -- several connections --
+
+
+def test_names_are_hosts_and_the_same_address_is_replaced(
+    shell: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The host names a connection, host:port a second one there; the same address replaces it."""
+    with LineServer(greet(b"one\r\n")) as one, LineServer(greet(b"two\r\n")) as two:
+        first = run(shell, f"%connect {one.address}").result
+        second = run(shell, f"%connect {two.address}").result
+        assert (first.name, second.name) == ("127.0.0.1", two.address)
+        again = run(shell, f"%connect tcp://{one.address}").result
+        assert again.name == "127.0.0.1"
+        assert (first.state, second.state, again.state) == ("stopped", "connected", "connected")
+        named = run(shell, f"%connect {one.address} --name mine").result
+        assert named.name == "mine"
+        run(shell, "%send -c 127.0.0.1 to the first")
+        one.peer(1).wait_line(b"to the first")
+        capsys.readouterr()
+        run(shell, "%connect")
+        rows = said(capsys).splitlines()
+    assert re.fullmatch(r"  NAME +ADDRESS +STATE +SINCE +LAST LOSS", rows[0])
+    assert len(rows) == 4
+    assert re.match(rf"\* mine +tcp://{one.address} +connected +\d\d:\d\d:\d\d", rows[3])
+    assert len({row.index("tcp://") for row in rows[1:]}) == 1
+
+
+def test_what_can_not_start_leaves_the_old_connection_alone(
+    shell: Any, server: LineServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second %connect that is refused stops nothing."""
+    client = run(shell, f"%connect {server.address}").result
+    assert "keepalive" in refused(shell, f"%connect {server.address} --keepalive 0/0/0", capsys)
+    assert client.state == "connected"
+
+
+def test_after_a_stop_the_one_before_is_meant(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """%stop ends the latest; then the magics mean the one that still runs."""
+    with LineServer(echo) as one, LineServer(echo) as two:
+        first = run(shell, f"%connect {one.address} --name one").result
+        second = run(shell, f"%connect {two.address} --name two").result
+        run(shell, "%stop")
+        assert (first.state, second.state) == ("connected", "stopped")
+        run(shell, "%send hello")
+        one.peer(0).wait_line(b"hello")
+        capsys.readouterr()
+        run(shell, "%stop two")
+        assert said(capsys) == "two is stopped already; still running: one (%stop NAME, or %stop --all)\n"
+        run(shell, "%stop --all")
+        assert any(row.startswith("stopped one") for row in said(capsys).splitlines())
+        run(shell, "%stop --all")
+        assert said(capsys) == "no connection is running\n"
+        run(shell, "%connect")
+        assert said(capsys).count("stopped") == 2
+    assert "did you mean two?" in refused(shell, "%send -c twoo x", capsys)
+
+
+def test_stop_says_what_was_never_acknowledged(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines that the peer's TCP never confirmed are told; they may have arrived or not."""
+    with LineServer(mute) as server:
+        run(shell, f"%connect {server.address}")
+        server.peer(0)
+        server.pull_cable()
+        run(shell, "%send lost 1")
+        run(shell, "%send lost 2")
+        capsys.readouterr()
+        run(shell, "%stop")
+        text = said(capsys)
+    assert "2 lines were never acknowledged" in text
+    assert "> lost 1" in text
+    assert "> lost 2" in text
+
+
+# -- settings --
+
+
+def test_keepalive_is_shown_as_the_system_gives_it_back(
+    shell: Any, server: LineServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is in force is read from the live socket, and said in words."""
+    client = run(shell, f"%connect {server.address}").result
+    capsys.readouterr()
+    run(shell, "%keepalive")
+    assert "keepalive 5/3/3 is in force: a probe after 5 s of silence" in (text := said(capsys))
+    assert "noticed within 14 s" in text
+    run(shell, "%keepalive 30/5/2")
+    assert "keepalive 30/5/2 is in force" in said(capsys)
+    assert str(client.keepalive_in_force) == "30/5/2"
+    run(shell, "%keepalive off")
+    assert "no probes" in said(capsys)
+    for bad in ("5/3", "0/1/1", "soon", "5/3/3/3"):
+        assert "keepalive" in refused(shell, f"%keepalive {bad}", capsys)
+    run(shell, "%stop")
+    capsys.readouterr()
+    run(shell, "%keepalive 9/9/9")
+    assert "9/9/9 is set, and will be in force once connected" in said(capsys)
+
+
+def test_options_reach_the_client(shell: Any, server: LineServer) -> None:
+    """Each option of %connect is what it says."""
+    client = run(
+        shell,
+        f"%connect {server.address} --name x --keepalive 9/8/7 --retry 3 --retry-factor 2 --retry-max 50 "
+        "--attempts 4 "
+        r"--encoding iso-8859-1 --eol lf --framing raw --heartbeat 'NOOP x' --heartbeat-every 99 "
+        r"--reply '^PING (.*)=PONG \1' --reply a=b",
+    ).result
+    assert client.name == "x"
+    assert str(client.keepalive) == "9/8/7"
+    retry = client.retry
+    assert (retry.delay, retry.factor, retry.max, retry.attempts) == (3.0, 2.0, 50.0, 4)
+    assert (client.encoding, client.eol, client.framing) == ("iso-8859-1", b"\n", "raw")
+    assert (client.heartbeat.line, client.heartbeat.every) == ("NOOP x", 99.0)
+
+
+def test_defaults_come_from_the_configuration(server: LineServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """`c.Reconnect.…` in a profile and `%config Reconnect.…` set what an option does not."""
+    with new_shell(Reconnect={"keepalive": "30/5/3", "retry": 4.0}) as shell:
+        ipyreconnect.load_ipython_extension(shell)
+        client = run(shell, f"%connect {server.address}").result
+        assert (str(client.keepalive), client.retry.delay) == ("30/5/3", 4.0)
+        run(shell, '%config Reconnect.keepalive = "60/10/6"')
+        client = run(shell, f"%connect {server.address}").result
+        assert str(client.keepalive) == "60/10/6"
+        client = run(shell, f"%connect {server.address} --keepalive off --retry 70").result
+        assert (str(client.keepalive), client.retry.delay, client.retry.max) == ("off", 70.0, 70.0)
+        run(shell, "%config Reconnect")
+        assert "Reconnect.keepalive=<Unicode>" in said(capsys)
+        ipyreconnect.unload_ipython_extension(shell)
+
+
+def test_bad_defaults_are_refused_with_the_reason(
+    shell: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bad value is not taken, and it is said why; one in a profile keeps the extension from loading."""
+    run(shell, '%config Reconnect.keepalive = "5/3"')
+    assert "keepalive '5/3' is not of the form" in caplog.text
+    run(shell, "%config Reconnect.retry = -1")
+    assert "retry delay" in caplog.text
+    run(shell, '%config Reconnect.encoding = "klingon"')
+    assert "unknown encoding" in caplog.text
+    with new_shell(Reconnect={"keepalive": "never"}) as other:
+        assert "keepalive 'never'" in refused(other, "%load_ext ipyreconnect", capsys)
+        assert not [name for name in other.magics_manager.magics["line"] if name in MAGICS]
+
+
+# -- mistakes --
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("%connect --ticks", "no address"),
+        ("%%connect\n1 login", "no address"),
+        ("%connect imap.example.org", "no port"),
+        ("%connect 127.0.0.1:99999", "out of range"),
+        ("%connect 127.0.0.1:http", "not a number"),
+        ("%connect imapz://h", "did you mean imap"),
+        ("%connect imaps://me:secret@h", "does not belong in an address"),
+        ("%connect h:1 --frobnicate", "no option --frobnicate"),
+        ("%connect h:1 --keepaliv 5/3/3", "did you mean --keepalive?"),
+        ("%connect h:1 --keepalive 5", "keepalive '5'"),
+        ("%connect h:1 --retry never", "--retry 'never'"),
+        ("%connect h:1 --retry-factor 0", "--retry-factor '0'"),
+        ("%connect h:1 --attempts 0", "--attempts '0'"),
+        ("%connect tls://h:1 --cafile /nonexistent/ca.pem", "/nonexistent/ca.pem"),
+        ("%connect tls://h:1 --key /nonexistent/key.pem", "certificate"),
+        ("%connect h:1 --cafile x", "--cafile is about TLS"),
+        ("%connect h:1 --no-verify", "--no-verify is about TLS"),
+        ("%connect imaps://h --no-tls --no-verify", "leave --no-tls out"),
+        ("%connect h:1 --tls --no-tls", "exclude each other"),
+        ("%connect redis://h --starttls", "STARTTLS"),
+        ("%connect h:1 --encoding klingon", "klingon"),
+        ("%connect h:1 --eol windows", "--eol 'windows'"),
+        ("%connect h:1 --framing parcels", "parcels"),
+        ("%connect h:1 --heartbeat-every 5", "no heartbeat of its own"),
+        ("%connect h:1 --reply PING", "REGEX=LINE"),
+        ("%connect h:1 --name 'a b'", "--name 'a b'"),
+        ("%connect h:1 --name a -c b", "give one name"),
+        ("%connect -c nobody", "no connection named 'nobody'"),
+        ("%send x", "no connection yet"),
+        ("%send -c nobody x", "no connection named 'nobody'"),
+        ("%%send\nx", "no connection yet"),
+        ("%expect", "no pattern"),
+        ("%expect x", "no connection yet"),
+        ("%keepalive", "no connection yet"),
+        ("%panel", "no connection yet"),
+        ("%stop", "no connection yet"),
+        ("%stop nobody", "no connection named 'nobody'"),
+        ("%stop --all x", "leave the name out"),
+        ("%stop a -c b", "two names"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_starts(
+    shell: Any, cell: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each mistake says in one line what is wrong and what to write; no thread is started for it."""
+    threads = threading.active_count()
+    assert words in refused(shell, cell, capsys)
+    assert threading.active_count() == threads
+
+
+def test_mistakes_with_a_live_connection(
+    shell: Any, server: LineServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is one line, and nothing is sent."""
+    run(shell, f"%connect {server.address}")
+    for cell, words in (
+        ("%expect (", "not a regular expression"),
+        ("%send --expect ( 1 noop", "not a regular expression"),
+        ("%send --timeout 5 1 noop", "--timeout goes with --expect"),
+        ("%send --expect OK --timeout soon 1 noop", "--timeout 'soon'"),
+        ("%send --exepct OK 1 noop", "did you mean --expect?"),
+        ("%panel", "needs a notebook"),
+    ):
+        assert words in refused(shell, cell, capsys)
+    run(shell, "%send --expect . the end")
+    assert server.peer(0).lines == [b"the end"]
+
+
+# -- what is shown --
+
+
+def test_what_was_said_is_not_shown_again(
+    shell: Any, server: LineServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A magic's result is `_` and the cell's result, and shows only where the user asks for it."""
+    run(shell, f"%connect {server.address}")
+    client = shell.user_ns["_"]
+    assert isinstance(client, Client)
+    assert "Out[" not in said(capsys)
+    run(shell, "%send 1 noop")
+    assert isinstance(shell.user_ns["_"], Delivery)
+    assert "Out[" not in said(capsys)
+    run(shell, "d = %send 2 noop\nd")
+    assert re.search(r"Out\[\d+\]: <Delivery '2 noop' \w+>", said(capsys))
+    run(shell, "%send --expect ^3 3 noop")
+    assert re.search(r"Out\[\d+\]: <Match '3 OK noop done'>", said(capsys))
+    run(shell, "1 + 1")
+    assert re.search(r"Out\[\d+\]: 2", said(capsys))
+
+
+@pytest.mark.parametrize(
+    ("cell", "ends"),
+    [
+        ("%send x", True),
+        ("x = 1\n  %send x\n", True),
+        ("%%send\nx", True),
+        ("send x", True),
+        ("stop", True),
+        ("d = %send x", False),
+        ("d = %send x\nd", False),
+        ("%%time\n%send x", False),
+        ("send = 1", False),
+        ("send(1)", False),
+        ("stop.it", False),
+        ("", False),
+    ],
+)
+def test_only_a_magic_at_the_end_is_kept_quiet(cell: str, ends: bool) -> None:
+    """Where the last expression is something else, IPython shows it."""
+    assert ends_with_magic(cell) is ends
+
+
+def test_a_body_is_split_at_line_feeds_only() -> None:
+    """No other character that Python calls a line end divides a line."""
+    assert lines_of("a\n b \n\n") == ["a", " b ", ""]
+    assert lines_of("a\x0b\x0c\x85\u2028b") == ["a\x0b\x0c\x85\u2028b"]
+    assert lines_of("\n") == [""]
+    assert lines_of("") == [""]
+
+
+def test_a_body_is_taken_as_written() -> None:
+    """What IPython takes off a pasted cell is put back; a body from elsewhere is left."""
+    assert as_written("\n%%send -c x\n>>> a\n", "send", "a\n") == ">>> a\n"
+    assert as_written("%%time\n%%send\na", "send", "a\n") == "a\n"
+    assert as_written("%%sender\nb", "send", "a\n") == "a\n"
+
+
+def test_help_shows_every_option(shell: Any) -> None:
+    """`%magic?` tells what it does, its options, and what they take."""
+    for magic in MAGICS.values():
+        text = shell.magics_manager.magics["line"][magic.name].__doc__
+        for option in magic.options:
+            assert option.name in text
+        assert magic.operand in text
+
+
+# -- interrupts --
+
+
+def test_an_interrupt_leaves_the_connection_as_it_was(
+    shell: Any, server: LineServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C ends a wait within half a second, says so in one line, and nothing else changes."""
+    client = run(shell, f"%connect {server.address}").result
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT))
+    timer.start()
+    result = run(shell, "%expect ^never --timeout 30")
+    timer.join()
+    assert isinstance(result.error_in_exec, KeyboardInterrupt)
+    assert "interrupted; the connection is as it was" in said(capsys)
+    assert client.state == "connected"
+    assert run(shell, "%send --expect ^1 1 noop").success
+
+
+def test_an_interrupted_connect_goes_on(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C during %connect ends the waiting, not the connection."""
+    with LineServer(mute) as server:
+        server.pull_cable()
+        main = threading.main_thread().ident
+        assert main is not None
+        timer = threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT))
+        timer.start()
+        result = run(shell, f"%connect {server.address} --wait 30")
+        timer.join()
+        assert isinstance(result.error_in_exec, KeyboardInterrupt)
+        assert "goes on in the background" in said(capsys)
+        run(shell, "%connect")
+        assert "connecting, dialing, try 1" in said(capsys)
+
+
+# -- coming and going --
+
+
+def snapshot(shell: Any) -> dict[str, object]:
+    manager = shell.magics_manager
+    return {
+        "line": dict(manager.magics["line"]),
+        "cell": dict(manager.magics["cell"]),
+        "registry": list(manager.registry),
+        "configurables": [id(one) for one in shell.configurables],
+        "matchers": list(shell.Completer.custom_matchers),
+        "events": {name: list(callbacks) for name, callbacks in shell.events.callbacks.items()},
+        "names": set(shell.user_ns) - {"_i", "_ii", "_iii", "_ih", "_oh", "_dh"},
+        "hook": sys.displayhook,
+        "threads": threading.active_count(),
+    }
+
+
+def test_unloading_leaves_the_shell_as_it_was(server: LineServer) -> None:
+    """Load, use, unload, in any order, many times: nothing accumulates, nothing stays."""
+    with new_shell() as shell:
+        run(shell, "pass")
+        before = snapshot(shell)
+        for n in range(100):
+            ipyreconnect.load_ipython_extension(shell)
+            if n % 3 == 0:
+                ipyreconnect.load_ipython_extension(shell)
+            if n % 10 == 0:
+                shell.run_cell(f"c{n} = %connect {server.address}")
+                del shell.user_ns[f"c{n}"]
+            ipyreconnect.unload_ipython_extension(shell)
+            if n % 5 == 0:
+                ipyreconnect.unload_ipython_extension(shell)
+        after = snapshot(shell)
+    assert after == before
+
+
+def test_names_that_others_took_are_left_alone(shell: Any) -> None:
+    """A magic of ours that a user replaced stays theirs; one that we replaced comes back."""
+
+    def theirs(line: str) -> str:
+        return line
+
+    ipyreconnect.unload_ipython_extension(shell)
+    shell.register_magic_function(theirs, "line", "panel")
+    ipyreconnect.load_ipython_extension(shell)
+    shell.register_magic_function(theirs, "line", "stop")
+    ipyreconnect.unload_ipython_extension(shell)
+    assert shell.magics_manager.magics["line"]["stop"] is theirs
+    assert shell.magics_manager.magics["line"]["panel"] is theirs
+    assert "connect" not in shell.magics_manager.magics["line"]
+
+
+def test_reloading_stops_what_ran(shell: Any, server: LineServer) -> None:
+    """%reload_ext ends the old connections and leaves nothing double."""
+    run(shell, "%load_ext ipyreconnect")
+    client = run(shell, f"%connect {server.address}").result
+    assert run(shell, "%reload_ext ipyreconnect").success
+    assert client.state == "stopped"
+    names = [type(one).__name__ for one in shell.configurables]
+    assert names.count("ReconnectMagics") == names.count("Reconnect") == 1
+
+
+def completions(shell: Any, text: str) -> list[str]:
+    with provisionalcompleter():
+        return [found.text for found in shell.Completer.completions(text, len(text))]
+
+
+def test_addresses_of_this_and_earlier_sessions_are_offered(
+    shell: Any, server: LineServer, tmp_path: Path
+) -> None:
+    """Tab behind %connect offers where one has been before."""
+    run(shell, f"%connect {server.address} --name x")
+    assert completions(shell, "%connect 127") == [server.address]
+    assert completions(shell, "%send -c ") == ["x"]
