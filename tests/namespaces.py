@@ -1,8 +1,9 @@
 """Two computers and a cable between them in one test process: network namespaces and a veth pair; no tests.
 
 A thread enters a namespace with setns(2), and a socket made there stays there whichever thread uses it, so
-client and server can live in one process. It needs root, or a user namespace: `unshare -rn python -m pytest`
-runs the tests as a normal user. Without either, `deafen` pulls the cable of one socket.
+client and server can live in one process. It needs root, or what a normal user can have of it:
+`unshare -rn sh -c "ip link set lo up; python -m pytest"`. Without either, `deafen` pulls the cable of one
+socket.
 """
 
 from __future__ import annotations
@@ -199,8 +200,8 @@ class NamespacePair:
             undo.callback(self.left.close)
             self.right = Namespace("10.77.0.2", "fd77::2")
             undo.callback(self.right.close)
-            # Two different numbers: Linux is quick with a link whose other end has another number than its own,
-            # and may let any other drop packets for 1 s (net/core/link_watch.c, linkwatch_urgent_event).
+            # Two different numbers: Linux is quick with a link whose other end has another number than it has
+            # itself; any other may drop packets for 1 s (net/core/link_watch.c, linkwatch_urgent_event).
             self.left.ip(
                 f"link add {CABLE} index 77 type veth "
                 f"peer name {CABLE} index 78 netns /proc/{os.getpid()}/fd/{self.right.fd}"

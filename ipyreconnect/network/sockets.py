@@ -317,16 +317,15 @@ def abort(sock: socket.socket, *, system: System = HERE) -> None:
 
 
 def shut(sock: socket.socket) -> None:
-    """Close in good order: what was written is delivered, then the peer reads the end.
+    """Say the end in good order: the peer reads all that was written, then the end; the socket stays open.
 
-    The peer reads it even where a forked child holds a copy of the socket. Any thread; harmless on a closed
-    socket.
+    It can still be read, and `tcp_info` and `outq` tell what was acknowledged. The peer reads the end even where
+    a forked child holds a copy of the socket. Any thread; harmless on a closed socket.
     """
     try:
-        sock.shutdown(socket.SHUT_RDWR)
+        sock.shutdown(socket.SHUT_WR)
     except OSError:  # not connected any more
         pass
-    drop(sock)
 
 
 def drop(sock: socket.socket) -> None:

@@ -531,7 +531,8 @@ Dial(Loop(), parse_address("name:1"), print, lambda phase: None, resolver=mute)
 assert asked.wait(10)
 """
     began = time.monotonic()
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=3 * PATIENCE)
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=3 * PATIENCE, cwd=root)
     assert time.monotonic() - began < PATIENCE
 
 

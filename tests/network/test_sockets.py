@@ -362,11 +362,25 @@ def test_an_aborted_connection_delivers_no_ghost(pair: Pair) -> None:
 
 
 def test_a_shut_connection_delivers_everything_and_then_the_end(pair: Pair) -> None:
-    """A last `quit` before %stop reaches the server."""
-    pair[0].sendall(b"quit\r\n")
-    sockets.shut(pair[0])
-    assert pair[1].recv(100) == b"quit\r\n"
-    assert pair[1].recv(100) == b""
+    """A last `quit` before %stop reaches the server, whose goodbye can still be read."""
+    here, there = pair
+    here.sendall(b"quit\r\n")
+    sockets.shut(here)
+    assert there.recv(100) == b"quit\r\n"
+    assert there.recv(100) == b""
+    there.sendall(b"bye\r\n")
+    assert here.recv(100) == b"bye\r\n"
+
+
+def test_after_the_end_was_said_the_kernel_tells_when_it_arrived(pair: Pair) -> None:
+    """A stop can wait a moment for the last line's acknowledgement."""
+    here, there = pair
+    deafen(there)
+    here.sendall(b"quit\r\n")
+    sockets.shut(here)
+    assert sockets.outq(here)
+    hear(there)
+    eventually(lambda: sockets.outq(here) == 0)
 
 
 def test_a_shut_connection_ends_even_while_a_copy_is_held(pair: Pair) -> None:
@@ -383,11 +397,12 @@ def test_dropping_a_copy_says_nothing_to_the_peer(pair: Pair) -> None:
     assert pair[1].recv(100) == b"still here"
 
 
-@pytest.mark.parametrize("close", [sockets.abort, sockets.shut, sockets.drop])
+@pytest.mark.parametrize("close", [sockets.abort, sockets.drop])
 def test_closing_twice_does_no_harm(pair: Pair, close: Callable[[socket.socket], None]) -> None:
-    """However many ways lead to the end, closing never fails."""
+    """However many ways lead to the end, closing never fails, nor does saying goodbye too late."""
     close(pair[0])
     close(pair[0])
+    sockets.shut(pair[0])
     assert pair[0].fileno() == -1
 
 
