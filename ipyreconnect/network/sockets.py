@@ -319,8 +319,8 @@ def abort(sock: socket.socket, *, system: System = HERE) -> None:
 def shut(sock: socket.socket) -> None:
     """Say the end in good order: the peer reads all that was written, then the end; the socket stays open.
 
-    It can still be read, and `tcp_info` and `outq` tell what was acknowledged. The peer reads the end even where
-    a forked child holds a copy of the socket. Any thread; harmless on a closed socket.
+    It can still be read, and `tcp_info` and `outq` tell what was acknowledged. The peer reads the end even
+    where a forked child holds a copy of the socket. Any thread; harmless on a closed socket.
     """
     try:
         sock.shutdown(socket.SHUT_WR)
