@@ -33,8 +33,9 @@ from .protocol.framing import make_framer
 from .protocol.script import parse_script
 from .protocol.state import State
 from .protocol.transcript import Line, Transcript
+from .recorder import Recorder
 from .session import Session
-from .settings import TLS, Heartbeat, KeepAlive, Retry
+from .settings import TLS, Heartbeat, KeepAlive, Retry, Secret
 
 __all__ = ["Client", "Follow"]
 
@@ -48,7 +49,12 @@ FOLLOW_STEP = 4096
 EXIT_PATIENCE = 1.0
 """Seconds that `stop` waits for the I/O thread to end after the last connection; it takes milliseconds."""
 
+_LINE_BREAK = (
+    "a line break in a line would send more than one command: send each line by itself, or bytes as they are"
+)
+
 T = TypeVar("T")
+Payload = str | bytes | Secret
 EOLS = {"crlf": b"\r\n", "lf": b"\n", "cr": b"\r", "none": b""}
 Replies = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
@@ -92,6 +98,8 @@ class Client(traitlets.HasTraits):
     mapping switches those off.
     on_connect: an on-connect script, or a function that is given a session.
     transcript: a `Transcript` with limits of its own, or how many lines to keep.
+    record: a file to which every line is appended as it happens, as JSON; `Transcript.load` reads it.
+    secrets: what is shown as •••• wherever it is sent or received.
     queue_limit: bytes that may wait to be sent.
 
     Raises SettingsError, before anything starts, for whatever another try could not mend. Every method may be
@@ -139,6 +147,8 @@ class Client(traitlets.HasTraits):
         replies: Replies | None = None,
         on_connect: str | Callable[..., object] | None = None,
         transcript: Transcript | int | None = None,
+        record: str | os.PathLike[str] | None = None,
+        secrets: Iterable[Secret] = (),
         queue_limit: int = QUEUE_LIMIT,
     ) -> None:
         super().__init__()
@@ -187,6 +197,8 @@ class Client(traitlets.HasTraits):
         self._driver = Driver(self.address, settings, _keepalive(keepalive), _retry(retry), transcript, self)
         self._connection = self._driver.connection
         self._connection.replies = _replies(replies, profile, self.encoding)
+        self.hide(*secrets)
+        self._recorder = None if record is None else Recorder(record, self._driver, transcript)
         self._watchers: tuple[Callable[[], None], ...] = ()
         self._listeners: dict[Callable[[Line], object], _Listener] = {}
         self._told = self._connection.status
@@ -251,6 +263,8 @@ class Client(traitlets.HasTraits):
         What the network does is no exception here: `state` and `reason` say it, and a failure is retried. A
         running client goes on, one that waits for its next try tries now. Returns self.
         """
+        if self._recorder is not None:
+            self._recorder.start()
         self._driver.call(lambda: self._connection.start(time.monotonic()))
         if wait:
             self._driver.wait(lambda: self._connection.state is not State.CONNECTING, wait)
@@ -269,6 +283,8 @@ class Client(traitlets.HasTraits):
         self._driver.wait(lambda: self._connection.state is State.STOPPED, None)
         if thread is not None and self._driver.ends(thread):
             thread.join(EXIT_PATIENCE)
+        if self._recorder is not None:
+            self._recorder.join()
 
     def reconnect_now(self) -> None:
         """Cut the wait for the next try short, or drop the live connection and connect anew."""
@@ -285,25 +301,45 @@ class Client(traitlets.HasTraits):
 
     @overload
     def send(
-        self, data: str | bytes, *, expect: None = None, timeout: float = 10.0, queue: bool = False
+        self,
+        data: Payload,
+        *,
+        expect: None = None,
+        timeout: float = 10.0,
+        queue: bool = False,
+        secrets: Iterable[Secret] = (),
     ) -> Delivery: ...
     @overload
     def send(
-        self, data: str | bytes, *, expect: Pattern, timeout: float = 10.0, queue: bool = False
+        self,
+        data: Payload,
+        *,
+        expect: Pattern,
+        timeout: float = 10.0,
+        queue: bool = False,
+        secrets: Iterable[Secret] = (),
     ) -> Match: ...
     def send(
-        self, data: str | bytes, *, expect: Pattern | None = None, timeout: float = 10.0, queue: bool = False
+        self,
+        data: Payload,
+        *,
+        expect: Pattern | None = None,
+        timeout: float = 10.0,
+        queue: bool = False,
+        secrets: Iterable[Secret] = (),
     ) -> Delivery | Match:
         """Send one line of text (the line end is added), or bytes as they are; never blocks.
 
         expect: wait at most `timeout` seconds for a line that matches, and return the `Match`; else the
         `Delivery` is returned. queue: when there is no connection, keep the line for a minute until there is.
+        secrets: parts of `data` that are shown as ••••, from now on in all that is sent or received; with a
+        `Secret` as `data` the whole line is secret.
 
         Raises SettingsError (a ValueError) for text with a line break, or that the encoding does not know;
         NotConnected, which says when the next try is; OutboxFull; with `expect` also ExpectTimeout and
         ConnectionLost. When it raises one of the first four, nothing was sent.
         """
-        wire, line = self.encode(data)
+        wire, line = self.encode(data, secrets)
         delivery = Delivery(line, self)
         if expect is None:
             self._driver.call(
@@ -332,14 +368,20 @@ class Client(traitlets.HasTraits):
         )
 
     async def asend(
-        self, data: str | bytes, *, expect: Pattern | None = None, timeout: float = 10.0, queue: bool = False
+        self,
+        data: Payload,
+        *,
+        expect: Pattern | None = None,
+        timeout: float = 10.0,
+        queue: bool = False,
+        secrets: Iterable[Secret] = (),
     ) -> Delivery | Match:
         """Do what `send` does, from a coroutine of any event loop; a cancelled one leaves the connection as
         it was.
         """
         if expect is None:
-            return self.send(data, queue=queue)
-        wire, line = self.encode(data)
+            return self.send(data, queue=queue, secrets=secrets)
+        wire, line = self.encode(data, secrets)
         delivery = Delivery(line, self)
         expectation = Expectation(compile_pattern(expect))
         self._driver.call(
@@ -379,7 +421,8 @@ class Client(traitlets.HasTraits):
             return outcome
         if outcome is not None:
             raise outcome
-        pattern = expectation.pattern.pattern
+        # The pattern may hold a secret, filled in.
+        awaited = _text(self.transcript.redacted(_bytes(expectation.pattern.pattern)))
         end = self.transcript.end
         last = [
             line
@@ -388,7 +431,7 @@ class Client(traitlets.HasTraits):
         ][-LAST_LINES:]
         shown = "".join(f"\n  < {line.text[:200]!r}" for line in last)
         raise ExpectTimeout(
-            f"no line from {self.address.display} matched {pattern!r} within {timeout:g} s; "
+            f"no line from {self.address.display} matched {awaited!r} within {timeout:g} s; "
             + (
                 f"the last {'line' if len(last) == 1 else 'lines'}:{shown}"
                 if last
@@ -428,19 +471,28 @@ class Client(traitlets.HasTraits):
         self._driver.wait(lambda: delivery.reached(status) or delivery.status == UNCONFIRMED, timeout)
         return delivery.reached(status)
 
-    def encode(self, data: str | bytes) -> tuple[bytes, bytes]:
+    def hide(self, *secrets: Secret) -> None:
+        """Show these as •••• from now on, in all that is sent or received: in the log, a record, an error."""
+        for secret in secrets:
+            self.transcript.hide(secret.reveal())
+
+    def encode(self, data: Payload, secrets: Iterable[Secret] = ()) -> tuple[bytes, bytes]:
         """Return what goes out, and the line that the log shows."""
+        self.hide(*secrets)
+        if isinstance(data, Secret):
+            self.hide(data)
+            wire = data.reveal()
+            if b"\n" in wire or b"\r" in wire:
+                raise SettingsError(_LINE_BREAK)
+            return wire + self.eol, self.transcript.redacted(wire)
         if isinstance(data, bytes):
-            return data, data.removesuffix(b"\n").removesuffix(b"\r")
+            return data, self.transcript.redacted(data.removesuffix(b"\n").removesuffix(b"\r"))
         if not isinstance(data, str):
             raise SettingsError(
                 f"send takes text (one line) or bytes (as they are), not {type(data).__name__}"
             )
         if "\n" in data or "\r" in data:
-            raise SettingsError(
-                "a line break in a line would send more than one command: "
-                "send each line by itself, or bytes as they are"
-            )
+            raise SettingsError(_LINE_BREAK)
         try:
             line = data.encode(self.encoding or "utf-8")
         except UnicodeEncodeError as error:
@@ -448,7 +500,7 @@ class Client(traitlets.HasTraits):
                 f"{data[error.start : error.end]!r} cannot be sent as {self.encoding or 'utf-8'}: "
                 f"choose another encoding, or send bytes"
             ) from None
-        return line + self.eol, line
+        return line + self.eol, self.transcript.redacted(line)
 
     # -- following -------------------------------------------------------------------------------------------
     # ------------------
@@ -659,6 +711,8 @@ class Follow(Generic[T]):
         if self._as_bytes:
             for number, lines in transcript.received(self._next, end):
                 self._next = number + len(lines)
+                if transcript.hides:
+                    lines = [transcript.redacted(line) for line in lines]
                 yield cast("list[T]", lines)
             self._next = max(self._next, end)
             return
@@ -778,6 +832,14 @@ def _is_function(on_connect: str | Callable[..., object] | None) -> bool:
             f"not {type(on_connect).__name__}"
         )
     return True
+
+
+def _bytes(pattern: str | bytes) -> bytes:
+    return pattern.encode("utf-8", "surrogatepass") if isinstance(pattern, str) else pattern
+
+
+def _text(pattern: bytes) -> str:
+    return pattern.decode("utf-8", "replace")
 
 
 def _seconds(timeout: float) -> float:

@@ -8,7 +8,7 @@ is read, and `readexactly` goes on behind it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from .errors import ExpectTimeout
@@ -17,6 +17,7 @@ from .protocol.connection import SCRIPT_PATIENCE
 from .protocol.delivery import Delivery
 from .protocol.expect import Match, Pattern, compile_pattern
 from .protocol.transcript import decode
+from .settings import Secret
 
 if TYPE_CHECKING:
     from .client import Client
@@ -42,9 +43,9 @@ class Session:
         self._line, self._offset = driver.call(lambda: self._connection.session_start)
         self._since_send = self._line
 
-    def send(self, data: str | bytes) -> Delivery:
+    def send(self, data: str | bytes | Secret, *, secrets: Iterable[Secret] = ()) -> Delivery:
         """Send one line of text (the line end is added), or bytes as they are; see `Client.send`."""
-        wire, line = self._client.encode(data)
+        wire, line = self._client.encode(data, secrets)
         delivery = Delivery(line, self._client)
         self._driver.call(
             lambda: self._connection.send(wire, line, delivery, time.monotonic(), session=self._number)

@@ -19,7 +19,6 @@ afterwards: no step of a connection is ever torn in two.
 from __future__ import annotations
 
 import _thread
-import contextlib
 import importlib
 import logging
 import random
@@ -328,8 +327,7 @@ class Driver:
                 elif effect is Effect.FINISH:
                     self._flush()
                     if self._sock is not None and not connection.has_outgoing:
-                        with contextlib.suppress(OSError):  # the peer was quicker
-                            self._sock.shutdown(socket.SHUT_WR)
+                        sockets.shut(self._sock)
                 elif effect is Effect.CLOSE:
                     acknowledged = self._acknowledged()
                     # What is not acknowledged by now is reported as unconfirmed, so it must not arrive later.
@@ -780,7 +778,7 @@ class Driver:
 
 def _close(sock: socket.socket, orderly: bool) -> None:
     if orderly:
-        sockets.shut(sock)
+        sockets.drop(sock)
     else:
         sockets.abort(sock)
 

@@ -189,10 +189,11 @@ class Loop:
 
     def _step(self) -> None:
         ready = self._selector.select(self._patience())
-        # Cleared before the queue is emptied: a call that is appended from here on wakes the selector again.
-        self._awake = False
         for key, mask in ready:
             self._guarded(key.data, mask)
+        # After the wake-up's bytes were read, or one that comes between would be read with them and forgotten;
+        # before the queue is emptied, so that a call that is appended from here on wakes the selector again.
+        self._awake = False
         now = time.monotonic()
         timers = self._timers
         while timers and timers[0][0] <= now:

@@ -320,6 +320,10 @@ class Connection:
         )
         self.status = Status(reason=reason, connection=self.status.connection)
 
+    def note(self, text: str, now: float) -> None:
+        """Put something that happened into the log."""
+        self.transcript.append_note(text, now + self.wall_offset)
+
     def hurry(self, now: float) -> None:
         """Look at the acknowledgements soon: somebody waits for one."""
         if self._ledger.awaiting:
@@ -723,7 +727,7 @@ class Connection:
                     # Made here: looking it up in the transcript would cost more than all the rest of a round
                     # trip.
                     shown = Line(
-                        data,
+                        self.transcript.redacted(data),
                         now + self.wall_offset,
                         "<",
                         number_found,

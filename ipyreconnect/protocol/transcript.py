@@ -28,6 +28,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from ..errors import Overrun, SettingsError
+from ..settings import MASK
 from .framing import split_lines
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ TICKS = 1_000_000
 LONGEST_SPAN = 0xFFFFFFFF // TICKS
 KEPT_INDEXES = 8
 """Runs of lines whose line ends are kept for random access: 4 bytes a line."""
+
+Data = bytes  # where a parameter has the name
+_MASK = MASK.encode()
 
 RECEIVED, FRAMED, FRAGMENT, SENT, NOTE = range(5)
 _DIRECTIONS = ("<", "<", "<", ">", "*")
@@ -198,6 +202,8 @@ class Transcript(Sequence[Line]):
                     f"a transcript's {name} must be a whole number from {least} up, not {value!r}"
                 )
         self.encoding = encoding
+        self._hidden: frozenset[Data] = frozenset()
+        self._hiding: re.Pattern[Data] | None = None
         self._line_limit = lines
         self._byte_limit = bytes
         self._largest = max(FIRST_BLOCK, min(LARGEST_BLOCK, bytes // BLOCKS_AT_LEAST))
@@ -268,8 +274,37 @@ class Transcript(Sequence[Line]):
     def __contains__(self, line: object) -> bool:
         return any(other == line for other in self)
 
+    def hide(self, secret: Data) -> None:
+        """Show `secret` as •••• from now on, wherever it stands in a line, sent or received.
+
+        One with line breaks is hidden line by line, too. Any thread.
+        """
+        hidden = self._hidden | {piece for piece in (secret, *secret.splitlines()) if piece}
+        # The longest first, where one is a part of another.
+        pattern = b"|".join(map(re.escape, sorted(hidden, key=len, reverse=True)))
+        self._hidden, self._hiding = hidden, re.compile(pattern)
+
+    @property
+    def hides(self) -> bool:
+        """Whether anything is hidden."""
+        return self._hiding is not None
+
+    def redacted(self, data: Data) -> Data:
+        """Return `data` with what is hidden shown as ••••. Any thread."""
+        return data if self._hiding is None else self._hiding.sub(_MASK, data)
+
     def lines(self, start: int, stop: int) -> Iterator[Line]:
         """Yield the kept lines with numbers from `start` up to, not with, `stop`, in order. Any thread."""
+        if self._hiding is None:
+            return self._lines(start, stop)
+        return self._redacted_lines(start, stop)
+
+    def _redacted_lines(self, start: int, stop: int) -> Iterator[Line]:
+        for line in self._lines(start, stop):
+            line.data = self.redacted(line.data)
+            yield line
+
+    def _lines(self, start: int, stop: int) -> Iterator[Line]:
         encoding = self.encoding
         for block, mark, number, data, ends in self._runs(start, stop):
             kind = block.kinds[mark]
@@ -366,6 +401,29 @@ class Transcript(Sequence[Line]):
                 except KeyError:  # another reader was quicker
                     break
         return index
+
+    def raw(self, start: int) -> Iterator[tuple[int, bytes]]:
+        """Yield (number, bytes with line end) of each received line from `start` on, at last the unfinished one.
+
+        For who reads a stream of bytes rather than lines. The writer only.
+        """
+        for block, mark, number, data, ends in self._runs(start, self._end):
+            if block.kinds[mark] == RECEIVED:
+                position = 0
+                for end in ends:
+                    yield number, data[position:end]
+                    number += 1
+                    position = end
+            elif block.kinds[mark] in (FRAMED, FRAGMENT):
+                yield number, data
+        yield self._end, self.unfinished
+
+    def take_unfinished(self) -> bytes:
+        """Give up the line that is not complete yet, to a framer that goes on with it. The writer only."""
+        unfinished = self.unfinished
+        if unfinished:
+            self._blocks[-1].used = self._blocks[-1].settled
+        return unfinished
 
     def recent(self, share: int) -> int:
         """Return a line number from which on the lines take about one `share`-th of what the transcript may
@@ -533,11 +591,11 @@ class Transcript(Sequence[Line]):
 
     def append_sent(self, line: bytes, now: float, delivery: Delivery | None = None) -> int:
         """Append a line that was sent; return its number. The writer only."""
-        return self._append(line, SENT, now, delivery)
+        return self._append(self.redacted(line), SENT, now, delivery)
 
     def append_note(self, text: str, now: float) -> int:
         """Append something that happened; return its number. The writer only."""
-        return self._append(text.encode(), NOTE, now)
+        return self._append(self.redacted(text.encode()), NOTE, now)
 
     def flush(self, now: float) -> None:
         """Keep the unfinished line, of which no more will come, as a fragment. The writer only."""
