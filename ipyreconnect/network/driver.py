@@ -53,6 +53,8 @@ FOLLOW_SHARE = 4
 FOLLOW_PATIENCE = 2.0
 """Seconds without reading after which nobody waits for a follower: a forgotten iterator must not hold up a
 connection."""
+LEASE = 0.02
+"""Seconds at most that a line which nobody waits for is read later, after an exchange."""
 TURN_PATIENCE = 0.001
 """Seconds that the I/O thread waits for a turn before it leaves its work in the inbox: without it the
 selector would spin."""
@@ -177,6 +179,7 @@ class Driver:
         self._paused = False
         self._leader = 0
         self._leader_done: Callable[[], bool] | None = None
+        self._leased = False
         self._woken = False
         self._poller: select.poll | None = None
         self._wake_pair: tuple[socket.socket, socket.socket] | None = None
@@ -276,7 +279,7 @@ class Driver:
         if self._sock is not None:
             # Before the line leaves, or the I/O thread would be woken by the answer that a leader is about to
             # read.
-            wanted = 0 if self._leader or self._paused else EVENT_READ
+            wanted = 0 if self._leader or self._leased or self._paused else EVENT_READ
             if connection.has_outgoing:
                 if self._interest & ~wanted & EVENT_READ:
                     self._attend(wanted)
@@ -504,6 +507,7 @@ class Driver:
         if self._loop is not None:
             self._loop.unregister(sock)
         self._interest = 0
+        self._leased = False
         self._poller = None
         if self._leader and self._leader != _get_ident():
             # It may be waiting on this very descriptor, whose number must not be used again before it has
@@ -530,6 +534,7 @@ class Driver:
     def _due(self) -> None:
         self._timer = None
         self._armed = float("inf")
+        self._leased = False
         connection = self.connection
         now = _monotonic()
         connection.wall_offset = time.time() - now
@@ -693,6 +698,9 @@ class Driver:
                 pass
         if self._leader_done is not None and self._leader_done():
             self._leave_lead()
+            # Who asks once mostly asks again: the I/O thread looks away until the timer that is armed anyway, so
+            # that a row of questions costs no change of the selector each.
+            self._leased = self._armed - _monotonic() < LEASE
 
     def _leave_lead(self) -> None:
         self._leader = 0

@@ -46,7 +46,7 @@ QUEUE_LINES = 10_000
 QUEUE_PATIENCE = 60.0
 """Seconds that a line waits for a connection: an answer to something that was asked a minute ago
 surprises."""
-FIRST_LOOK = 0.02
+FIRST_LOOK = 0.01
 LONGEST_LOOK = 0.5
 """Seconds between looks at the acknowledgements, while some are awaited: doubling from the first to the
 longest."""
