@@ -1,0 +1,1 @@
+"""The documentation's notebooks, run from top to bottom and looked at."""
