@@ -101,6 +101,7 @@ class ReconnectMagics(Magics):
         self.connections = Connections()
         self._log = TerminalLog(shell, rate=self.defaults.rate)
         self._cell = ""
+        self._at_prompt = False
         self._used: dict[str, None] = {}
         self._past: list[str] | None = None
         self._replaced: dict[tuple[str, str], Any] = {}
@@ -156,7 +157,10 @@ class ReconnectMagics(Magics):
         deliveries = [client.send(each, queue=queue) for each in firsts]
         if pattern is not None:
             timeout = self._timeout(parsed)
-            return client.send(last, expect=pattern, timeout=timeout, queue=queue)
+            try:
+                return client.send(last, expect=pattern, timeout=timeout, queue=queue)
+            finally:
+                self._log.show_now()
         deliveries.append(client.send(last, queue=queue))
         result = deliveries[0] if cell is None else deliveries
         self._hide(result)
@@ -175,7 +179,11 @@ class ReconnectMagics(Magics):
         parsed = parse(EXPECT, line)
         if not parsed.rest:
             raise UsageError("no pattern: write %expect REGEX, such as %expect ^1 (OK|NO|BAD)")
-        return self.connections.find(parsed.get("-c")).expect(parsed.rest, timeout=self._timeout(parsed))
+        client = self.connections.find(parsed.get("-c"))
+        try:
+            return client.expect(parsed.rest, timeout=self._timeout(parsed))
+        finally:
+            self._log.show_now()
 
     @no_var_expand
     @documented(KEEPALIVE)
@@ -357,7 +365,7 @@ class ReconnectMagics(Magics):
                 raise UsageError(
                     f"%%send takes its lines from the cell: move {parsed.rest.strip()!r} below, or use %send"
                 )
-            texts = lines_of(as_written(self._cell, "send", cell))
+            texts = lines_of(as_written(self._cell, "send", cell), typed_at_prompt=self._at_prompt)
         if parsed.flag("--bytes"):
             return [unescape(text, client.encoding or "utf-8") for text in texts]
         for text in texts:
@@ -410,6 +418,8 @@ class ReconnectMagics(Magics):
 
     def _begin_cell(self, info: Any) -> None:
         self._cell = info.raw_cell or ""
+        # What %run or a program runs in a terminal was not typed there, and is not kept in the history.
+        self._at_prompt = getattr(self.shell, "pt_app", None) is not None and bool(info.store_history)
 
     # -- coming and going ----------------------------------------------------------------------------------
 
@@ -569,7 +579,7 @@ def keepalive_words(client: Client) -> list[str]:
         return [
             f"{name}: keepalive {wanted} is set, and will be in force once connected ({client.state} now)"
         ]
-    rows = [f"{name}: keepalive {force} is in force: {bound_words(force)}"]
+    rows = [f"{name}: keepalive {force} is in force", f"  {bound_words(force)}"]
     if force != wanted:
         rows.append(f"  (the system gave this instead of {wanted})")
     rows += [f"  this system lacks {option}" for option in missing_options()]
@@ -602,9 +612,12 @@ def _heartbeat(address: Address, parsed: Parsed) -> Heartbeat | None:
     return Heartbeat(line) if every is None else Heartbeat(line, every)
 
 
-def lines_of(body: str) -> list[str]:
-    r"""Split a cell's body into the lines to send: at \n and nowhere else; the last line end ends no line."""
-    lines = body.split("\n")
+def lines_of(body: str, *, typed_at_prompt: bool = False) -> list[str]:
+    r"""Split a cell's body into the lines to send: at \n and nowhere else; the last line end begins no line.
+
+    typed_at_prompt: an empty line at the end is how a terminal is told that the cell is complete.
+    """
+    lines = (body.removesuffix("\n") if typed_at_prompt and body.endswith("\n\n") else body).split("\n")
     if not lines[-1]:
         lines.pop()
     return lines or [""]

@@ -240,6 +240,12 @@ class TerminalLog:
                 self._thread.start()
         self._poke()
 
+    def show_now(self) -> None:
+        """Show what is there before the caller shows something itself."""
+        with self._lock:
+            if self._feeds:
+                self._show()
+
     def hush(self, client: Watched) -> None:
         """Tell no more of what happens to `client`, because the caller does."""
         with self._lock:

@@ -314,7 +314,7 @@ def test_keepalive_is_shown_as_the_system_gives_it_back(
     client = run(shell, f"%connect {server.address}").result
     capsys.readouterr()
     run(shell, "%keepalive")
-    assert "keepalive 5/3/3 is in force: a probe after 5 s of silence" in (text := said(capsys))
+    assert "keepalive 5/3/3 is in force\n  a probe after 5 s of silence" in (text := said(capsys))
     assert "noticed within 14 s" in text
     run(shell, "%keepalive 30/5/2")
     assert "keepalive 30/5/2 is in force" in said(capsys)
@@ -501,6 +501,9 @@ def test_a_body_is_split_at_line_feeds_only() -> None:
     assert lines_of("a\x0b\x0c\x85\u2028b") == ["a\x0b\x0c\x85\u2028b"]
     assert lines_of("\n") == [""]
     assert lines_of("") == [""]
+    assert lines_of("a\n\n", typed_at_prompt=True) == ["a"]
+    assert lines_of("a\n\n\n", typed_at_prompt=True) == ["a", ""]
+    assert lines_of("a\n", typed_at_prompt=True) == ["a"]
 
 
 def test_a_body_is_taken_as_written() -> None:
