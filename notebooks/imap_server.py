@@ -20,10 +20,15 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import trustme
+
+if TYPE_CHECKING:
+    from ipyreconnect import Client
 
 USER, PASSWORD = "demouser", "demopass"
 """The account that pymap's demonstration data comes with."""
@@ -116,6 +121,23 @@ class ImapServer:
         if not line:
             raise RuntimeError("the IMAP server has ended; what it said is above (or in the log of Jupyter)")
         return line
+
+
+def wait_until(client: Client, state: str) -> None:
+    """Wait until the connection is in `state`, and say how long that took."""
+    start, reached = time.monotonic(), threading.Event()
+
+    def look(change: object = None) -> None:
+        if client.state == state:
+            reached.set()
+
+    client.observe(look, "state")
+    look()  # it may have been in that state all the time
+    there = reached.wait(60)
+    client.unobserve(look, "state")
+    if not there:
+        raise TimeoutError(f"still {client.state} after a minute: {client.reason}")
+    print(f"{state} after {time.monotonic() - start:.1f} s")
 
 
 async def serve(pem: str, port: int) -> None:

@@ -42,11 +42,12 @@ def test_the_tour_runs_and_shows_what_it_promises() -> None:
     assert "2 OK" in shown["login"]
     assert "BODY[HEADER] {" in shown["fetch"]
     assert "EXISTS" in shown["deliver"]
-    assert 13 < seconds(shown["pull"], "waiting") < 15.5
+    # From the last packet on, which came before the cable was pulled, or was the answer to a probe.
+    assert 14 - 5 < seconds(shown["pull"], "waiting") < 15.5
     assert "tour" in shown["list"]
     assert "not connected" in shown["refused"]
     assert seconds(shown["plug"], "connected") < 10
-    assert 3 < seconds(shown["again"], "waiting") < 5.5
+    assert 4 - 2 < seconds(shown["again"], "waiting") < 5.5
     assert "7 OK" in shown["after"]
     assert not (TOUR.parent / "tour-ca.pem").exists()
 
