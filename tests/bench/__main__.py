@@ -50,25 +50,24 @@ Key = tuple[str, Figure, bool]
 
 
 def compare(server: Server, rounds: int, lines: int, trips: int) -> dict[Key, list[Sample]]:
-    """Let the contenders take turns, each turn in a fresh process tied to one core.
+    """Let the contenders take turns, each turn in a fresh process.
 
-    In a flood the server has another core where there is one; in round trips it shares the client's, so that
-    the wake-up of another core does not drown the figure.
+    A flood may use two cores, as it would in life; round trips share one, so that the wake-up of another core
+    does not drown the figure.
     """
-    client_core, *others = sorted(os.sched_getaffinity(0))
-    flood_core = others[0] if others else client_core
+    cores = sorted(os.sched_getaffinity(0))[:2]
     found: dict[Key, list[Sample]] = {}
     for turn in range(rounds):
         for contender in CONTENDERS:
             progress(f"round {turn + 1} of {rounds}: {contender.title}")
             tasks: list[Task] = []
             for tls, port in ((False, server.port), (True, server.tls_port)):
-                base = Task("flood", tls, 0, port, flood_core, str(server.cafile))
+                base = Task("flood", tls, 0, port, cores, str(server.cafile))
                 if contender.share is not None:
                     tasks.append(replace(base, count=int(lines * contender.share)))
                 if contender.trips:
-                    tasks.append(replace(base, figure="trip", count=trips, server_core=client_core))
-            samples = run_contender(contender.module, contender.name, tasks, client_core)
+                    tasks.append(replace(base, figure="trip", count=trips, cores=cores[:1]))
+            samples = run_contender(contender.module, contender.name, tasks)
             for task, sample in zip(tasks, samples, strict=True):
                 found.setdefault((contender.name, task.figure, task.tls), []).append(sample)
     progress("")
@@ -111,8 +110,8 @@ def show_comparison(found: dict[Key, list[Sample]], figure: Figure, tls: bool) -
 
 def show_own(server: Server, quick: bool) -> None:
     """Print what has no floor: memory, idle connections, reconnects."""
-    core = min(os.sched_getaffinity(0))
-    plain = Task("flood", False, 0, server.port, core, str(server.cafile))
+    cores = sorted(os.sched_getaffinity(0))[:1]
+    plain = Task("flood", False, 0, server.port, cores, str(server.cafile))
     tls = replace(plain, tls=True, port=server.tls_port)
 
     print("\nours, by itself")
@@ -134,7 +133,7 @@ def show_own(server: Server, quick: bool) -> None:
     for task, kind in ((plain, "plain"), (tls, "TLS")):
         times = replace(task, count=50 if quick else 300)
         ours = own("reconnects", times)
-        bare = run_figure(PEERS, "reconnects", times, core=core)
+        bare = run_figure(PEERS, "reconnects", times)
         show(
             f"reconnect without delay, {kind} (p50)",
             f"{ours * 1e3:.2f} ms  = {ours / bare:.2f} × a bare loop's",
@@ -143,7 +142,7 @@ def show_own(server: Server, quick: bool) -> None:
 
 def own(name: str, task: Task, *more: float) -> Any:
     """Run one of our figures in a fresh process."""
-    return run_figure(OURS, name, task, *more, core=min(os.sched_getaffinity(0)))
+    return run_figure(OURS, name, task, *more)
 
 
 def show(title: str, value: str, goal: float | None = None, number: float = 0.0) -> None:
@@ -177,7 +176,7 @@ def main() -> None:
     print(
         f"Python {platform.python_version()}, {ssl.OPENSSL_VERSION}, {platform.system()} {platform.release()}"
     )
-    print(f"{cores} cores, {rounds} rounds, each client on one core, the server in another process")
+    print(f"{cores} cores, of which two are used; {rounds} rounds; the server in another process")
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as server:
         found = compare(server, rounds, lines, trips)
         for figure in FIGURES:

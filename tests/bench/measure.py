@@ -20,19 +20,26 @@ Figure = Literal["flood", "trip"]
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to measure: a flood of `count` lines, or `count` round trips, in the clear or in TLS."""
+    """One thing to measure: a flood of `count` lines, or `count` round trips, in the clear or in TLS.
+
+    `cores` are those that client and server may use.
+    """
 
     figure: Figure
     tls: bool
     count: int
     port: int
-    server_core: int
+    cores: list[int]
     cafile: str
 
     @property
     def pin(self) -> bytes:
-        """The command that ties the server's end to its core, without its line end."""
-        return b"!pin %d" % self.server_core
+        """The command that ties the server's end to the cores, without its line end."""
+        return b"!pin " + b" ".join(b"%d" % core for core in self.cores)
+
+    def settle(self) -> None:
+        """Tie this thread, and those that it starts from now on, to the cores. First thing in a task."""
+        os.sched_setaffinity(0, self.cores)
 
     @property
     def command(self) -> bytes:
@@ -92,15 +99,15 @@ Contender: TypeAlias = Callable[[list[Task]], list[Sample]]
 """Does tasks one after the other, each on a connection of its own."""
 
 
-def run_contender(module: str, name: str, tasks: list[Task], core: int) -> list[Sample]:
-    """Have `name`, one of `module`'s contenders, do `tasks` in a fresh process that is tied to `core`."""
-    found = _run(module, name, [asdict(task) for task in tasks], core)
+def run_contender(module: str, name: str, tasks: list[Task]) -> list[Sample]:
+    """Have `name`, one of `module`'s contenders, do `tasks` in a fresh process."""
+    found = _run(module, name, [asdict(task) for task in tasks])
     return [Sample(**sample) for sample in found]
 
 
-def run_figure(module: str, name: str, task: Task, *more: float, core: int) -> Any:
-    """Have `name`, one of `module`'s other figures, made in a fresh process that is tied to `core`."""
-    return _run(module, name, [asdict(task), *more], core)
+def run_figure(module: str, name: str, task: Task, *more: float) -> Any:
+    """Have `name`, one of `module`'s other figures, made in a fresh process."""
+    return _run(module, name, [asdict(task), *more])
 
 
 def serve(contenders: Mapping[str, Contender], figures: Mapping[str, Callable[..., Any]]) -> None:
@@ -113,7 +120,7 @@ def serve(contenders: Mapping[str, Contender], figures: Mapping[str, Callable[..
     print(json.dumps(result))
 
 
-def _run(module: str, name: str, given: object, core: int) -> Any:
+def _run(module: str, name: str, given: object) -> Any:
     done = subprocess.run(
         [sys.executable, "-m", module, name],
         input=json.dumps(given),
@@ -122,7 +129,6 @@ def _run(module: str, name: str, given: object, core: int) -> Any:
         check=True,
         # pwntools would take the terminal over
         env=os.environ | {"PWNLIB_NOTERM": "1"},
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         timeout=TURN_TIMEOUT,
     )
     return json.loads(done.stdout.splitlines()[-1])

@@ -22,6 +22,7 @@ def _context(task: Task) -> ssl.SSLContext | None:
 
 def dial(task: Task) -> socket.socket:
     """Connect as a bare script does."""
+    task.settle()
     sock = socket.create_connection(("127.0.0.1", task.port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     context = _context(task)
@@ -78,6 +79,7 @@ def asyncio_streams(tasks: list[Task]) -> list[Sample]:
 
 
 async def _asyncio_streams(task: Task) -> Sample:
+    task.settle()
     reader, writer = await asyncio.open_connection("127.0.0.1", task.port, ssl=_context(task))
     try:
         writer.write(task.pin + b"\r\n")
@@ -172,6 +174,7 @@ def _twisted_connect(
                 done(self.watch.trips(self.times))
                 self.transport.abortConnection()
 
+    task.settle()
     endpoint: Any = endpoints.TCP4ClientEndpoint(loop, "127.0.0.1", task.port)
     if task.tls:
         twisted_ssl: Any = import_module("twisted.internet.ssl")
@@ -193,6 +196,7 @@ def pwntools(tasks: list[Task]) -> list[Sample]:
 def _pwntools(task: Task) -> Sample:
     from pwn import remote
 
+    task.settle()
     # Its ssl=True alone verifies nothing: it is given the context that the others use.
     tube = remote("127.0.0.1", task.port, ssl=task.tls, ssl_context=_context(task))
     tube.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,7 +1,7 @@
 """The benchmarks' server, in its own process: echoes lines, floods, holds idle connections; no real protocol.
 
 What a client sends comes back, except for a line that is a command: ``!flood N`` sends N numbered lines of 80
-bytes, ``!pin CORE`` ties the connection's thread to one core and answers ``pinned``, ``!bye`` closes.
+bytes, ``!pin CORE …`` ties the connection's thread to cores and answers ``pinned``, ``!bye`` closes.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _serve(sock: socket.socket, context: ssl.SSLContext | None, block: bytes) ->
                 if command == "!bye":
                     return
                 if command == "!pin":
-                    os.sched_setaffinity(0, {int(values[0])})
+                    os.sched_setaffinity(0, map(int, values))
                     sock.sendall(b"pinned\r\n")
                 if command == "!flood":
                     whole, rest = divmod(int(values[0]), BLOCK_LINES)
