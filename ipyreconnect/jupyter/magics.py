@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import atexit
 import functools
+import importlib
+import os
 import re
 import sys
 import time
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, TypeVar
 
 from IPython.core.error import UsageError
@@ -27,9 +30,11 @@ from traitlets import TraitError
 from ipyreconnect.address import Address, TLSMode, parse_address
 from ipyreconnect.client import Client
 from ipyreconnect.errors import CallerError, PeerError
+from ipyreconnect.jupyter.answers import Answers, Handle, settled
 from ipyreconnect.jupyter.completion import Known, addresses_in_history, make_matcher
 from ipyreconnect.jupyter.connections import Connections, table
 from ipyreconnect.jupyter.defaults import Reconnect
+from ipyreconnect.jupyter.fill import Filler, bytes_of, script_line_of, secrets_of, text_of
 from ipyreconnect.jupyter.options import (
     CONNECT,
     EXPECT,
@@ -45,20 +50,35 @@ from ipyreconnect.jupyter.options import (
     parse_reply,
     unescape,
 )
-from ipyreconnect.jupyter.terminal import TerminalLog, rendered, shortened, visible
+from ipyreconnect.jupyter.terminal import Feed, TerminalLog, rendered, shortened, visible
 from ipyreconnect.network.sockets import missing_options
 from ipyreconnect.protocol.delivery import Delivery
 from ipyreconnect.protocol.expect import Match
 from ipyreconnect.protocol.state import State
-from ipyreconnect.settings import TLS, Heartbeat, KeepAlive, Retry
+from ipyreconnect.settings import TLS, Heartbeat, KeepAlive, Retry, Secret
 
 UNCONFIRMED_SHOWN = 20
 """Lines that %stop shows of those never acknowledged; `client.unconfirmed` has them all."""
 LONGEST_SHOWN = 200
 """Characters of each of them."""
 
+ANSWER_PATIENCE = 0.25
+"""Seconds that a notebook's cell with a %send waits for the beginning of an answer; later lines come live."""
+ANSWER_QUIET = 0.03
+"""Seconds of silence after which an answer is taken to be complete, for the order of what is shown."""
+
+# Neither updates what it has shown; the kernel is not told who shows, but these start it themselves.
+_CONSOLE = re.compile(r"jupyter[-_ ](qt)?console|qtconsole")
 _TLS_MODES = {"--tls": TLSMode.IMPLICIT, "--no-tls": TLSMode.NONE, "--starttls": TLSMode.STARTTLS}
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Front(Enum):
+    """What shows the cells."""
+
+    TERMINAL = "a terminal, or nothing but standard output"
+    NOTEBOOK = "a kernel whose front end updates what it shows"
+    CONSOLE = "a kernel whose front end shows text once and for all: jupyter console, qtconsole"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -102,6 +122,11 @@ class ReconnectMagics(Magics):
         self._log = TerminalLog(shell, rate=self.defaults.rate)
         self._cell = ""
         self._at_prompt = False
+        self._front = front_of(shell)
+        self._run = object()
+        self._asked: dict[Client, int] = {}
+        self._feeds: dict[Client, Feed] = {}
+        self._answers = Answers(_display, lines=self.defaults.answers)
         self._used: dict[str, None] = {}
         self._past: list[str] | None = None
         self._replaced: dict[tuple[str, str], Any] = {}
@@ -153,15 +178,16 @@ class ReconnectMagics(Magics):
             raise UsageError("--timeout goes with --expect REGEX: without it nothing is waited for")
         lines = self._lines(parsed, cell, client)
         queue = parsed.flag("--queue")
-        *firsts, last = lines
-        deliveries = [client.send(each, queue=queue) for each in firsts]
+        timeout = self._timeout(parsed)
+        self._ask(client, queue)
+        deliveries = [client.send(each, queue=queue, secrets=secrets) for each, secrets in lines[:-1]]
+        last, secrets = lines[-1]
         if pattern is not None:
-            timeout = self._timeout(parsed)
             try:
-                return client.send(last, expect=pattern, timeout=timeout, queue=queue)
+                return client.send(last, expect=pattern, timeout=timeout, queue=queue, secrets=secrets)
             finally:
                 self._log.show_now()
-        deliveries.append(client.send(last, queue=queue))
+        deliveries.append(client.send(last, queue=queue, secrets=secrets))
         result = deliveries[0] if cell is None else deliveries
         self._hide(result)
         return result
@@ -204,7 +230,7 @@ class ReconnectMagics(Magics):
     def panel(self, line: str) -> None:
         """Show a connection's panel (in a notebook): its log, its state, and controls."""
         client = self._named(parse(PANEL, line))
-        if not self._in_kernel:
+        if self._front is not Front.NOTEBOOK:
             raise UsageError("a panel needs a notebook; in a terminal %connect lists the connections")
         from ipyreconnect.jupyter.panel import panel_for
 
@@ -240,10 +266,6 @@ class ReconnectMagics(Magics):
 
     # -- their parts ---------------------------------------------------------------------------------------
 
-    @property
-    def _in_kernel(self) -> bool:
-        return getattr(self.shell, "kernel", None) is not None
-
     def _named(self, parsed: Parsed) -> Client:
         """Find the connection that a NAME or -c NAME means."""
         name = parsed.get("-c")
@@ -255,10 +277,10 @@ class ReconnectMagics(Magics):
         timeout = parsed.seconds("--timeout")
         return self.defaults.timeout if timeout is None else timeout
 
-    def _connect(self, parsed: Parsed, script: str | None) -> Client:
+    def _connect(self, parsed: Parsed, cell: str | None) -> Client:
         address = parse_address(parsed.rest)
         wait = parsed.seconds("--wait")
-        client = self._client(address, parsed, script)
+        client = self._client(address, parsed, cell)
         # Only now, when nothing of the new one can be wrong any more, the old one has to go.
         old = self.connections.get(client.name)
         if old is not None:
@@ -266,7 +288,7 @@ class ReconnectMagics(Magics):
         self.connections.put(client)
         self._used.pop(parsed.rest, None)
         self._used[parsed.rest] = None
-        if self._in_kernel and self.defaults.panel and not parsed.flag("--no-panel"):
+        if self._front is Front.NOTEBOOK and self.defaults.panel and not parsed.flag("--no-panel"):
             from ipyreconnect.jupyter.panel import panel_for
 
             panel_for(client).show()
@@ -278,13 +300,17 @@ class ReconnectMagics(Magics):
             name = visible(client.name)
             raise Interrupted(f"interrupted; {name} goes on in the background, %stop ends it") from None
         finally:
-            if not self._in_kernel:
+            told = client.transcript.end
+            if self._front is Front.TERMINAL:
                 ticks = self.defaults.ticks or parsed.flag("--ticks")
-                self._log.attach(client, client.name, quiet_before=client.transcript.end, ticks=ticks)
+                self._log.attach(client, client.name, quiet_before=told, ticks=ticks)
+            elif self._front is Front.CONSOLE:
+                self._feeds[client] = Feed(client.transcript, quiet_before=told)
+                self._asked[client] = told
         self._hide(client)
         return client
 
-    def _client(self, address: Address, parsed: Parsed, script: str | None) -> Client:
+    def _client(self, address: Address, parsed: Parsed, cell: str | None) -> Client:
         """Make the client; SettingsError or UsageError when anything about it is wrong."""
         defaults = self.defaults
         keepalive = parsed.get("--keepalive")
@@ -292,7 +318,8 @@ class ReconnectMagics(Magics):
         eol = parsed.get("--eol")
         replies = [parse_reply(reply) for reply in parsed.all("--reply")]
         address, tls = self._tls(address, parsed)
-        return Client(
+        script, secrets = self._script(parsed, cell, encoding or "utf-8")
+        client = Client(
             address,
             name=self._name(address, parsed),
             tls=tls,
@@ -305,7 +332,26 @@ class ReconnectMagics(Magics):
             replies=replies or None,
             on_connect=script,
             transcript=defaults.lines,
+            record=parsed.get("--record"),
+            secrets=secrets,
         )
+        if secrets:
+            client.on_connect = cell  # what a user may look at is the template
+        return client
+
+    def _script(self, parsed: Parsed, cell: str | None, encoding: str) -> tuple[str | None, list[Secret]]:
+        """Give the on-connect script and the secrets in it."""
+        if cell is None:
+            if parsed.flag("--fill"):
+                raise UsageError("--fill goes with the script of %%connect, and with %send and %%send")
+            return None, []
+        lines = self._body("connect", cell)
+        if not parsed.flag("--fill"):
+            return "\n".join(lines), []
+        filler = Filler(self._namespace)
+        filled = [filler.fill(line) for line in lines]
+        secrets = [secret for one in filled for secret in secrets_of(one, encoding)]
+        return "\n".join(script_line_of(one) for one in filled), secrets
 
     def _name(self, address: Address, parsed: Parsed) -> str:
         name, other = parsed.get("--name"), parsed.get("-c")
@@ -356,8 +402,10 @@ class ReconnectMagics(Magics):
             attempts=(defaults.attempts or None) if attempts is None else attempts,
         )
 
-    def _lines(self, parsed: Parsed, cell: str | None, client: Client) -> list[str | bytes]:
-        """Give what is to be sent, all of it checked before the first line leaves."""
+    def _lines(
+        self, parsed: Parsed, cell: str | None, client: Client
+    ) -> list[tuple[str | bytes, list[Secret]]]:
+        """Give what is to be sent, with the secrets in it; all is checked before the first line leaves."""
         if cell is None:
             texts = [parsed.rest]
         else:
@@ -365,15 +413,37 @@ class ReconnectMagics(Magics):
                 raise UsageError(
                     f"%%send takes its lines from the cell: move {parsed.rest.strip()!r} below, or use %send"
                 )
-            texts = lines_of(as_written(self._cell, "send", cell), typed_at_prompt=self._at_prompt)
-        if parsed.flag("--bytes"):
-            return [unescape(text, client.encoding or "utf-8") for text in texts]
+            texts = self._body("send", cell)
+        as_bytes, encoding = parsed.flag("--bytes"), client.encoding or "utf-8"
         for text in texts:
             if "\r" in text or "\n" in text:
                 raise UsageError(
                     f"a line break in {text!r} would send more than one command; write it as \\r with --bytes"
                 )
-        return list(texts)
+        if not parsed.flag("--fill"):
+            return [(unescape(text, encoding) if as_bytes else text, []) for text in texts]
+        filler = Filler(self._namespace)
+        filled = [filler.fill(text) for text in texts]
+        return [
+            (bytes_of(one, encoding) if as_bytes else text_of(one), secrets_of(one, encoding))
+            for one in filled
+        ]
+
+    def _body(self, name: str, cell: str) -> list[str]:
+        return lines_of(as_written(self._cell, name, cell), typed_at_prompt=self._at_prompt)
+
+    @property
+    def _namespace(self) -> dict[str, Any]:
+        namespace: dict[str, Any] = getattr(self.shell, "user_ns", {})
+        return namespace
+
+    def _ask(self, client: Client, queue: bool) -> None:
+        """Make ready to show the answer to what is about to be sent."""
+        if self._front is Front.TERMINAL or not (queue or client.status.state is State.CONNECTED):
+            return
+        self._asked[client] = client.transcript.end + 1
+        if self._front is Front.NOTEBOOK:
+            self._answers.ask(client, self._run)
 
     def _stop(self, client: Client) -> None:
         """Stop a client and say what its peer did not acknowledge; of one stopped before, say nothing."""
@@ -399,8 +469,10 @@ class ReconnectMagics(Magics):
     def _let_go(self, client: Client) -> None:
         """Leave nothing of a stopped client but its transcript."""
         self._log.detach(client)
+        self._answers.finish(client)
+        self._feeds.pop(client, None)
         self.connections.end(client)
-        close_panel(client)
+        _close_panel(client)
 
     def _hide(self, result: object) -> None:
         """Keep IPython from showing `result`, of which enough was said, as the cell's last expression.
@@ -420,6 +492,27 @@ class ReconnectMagics(Magics):
         self._cell = info.raw_cell or ""
         # What %run or a program runs in a terminal was not typed there, and is not kept in the history.
         self._at_prompt = getattr(self.shell, "pt_app", None) is not None and bool(info.store_history)
+        self._run = object()
+        self._asked.clear()
+
+    def _end_cell(self, result: Any) -> None:
+        """Give the answers a moment, so that they stand under this cell before the next one runs."""
+        if self._front is Front.TERMINAL:
+            return
+        try:
+            for client, begin in self._asked.items():
+                settled(client, begin, ANSWER_PATIENCE, ANSWER_QUIET)
+        except KeyboardInterrupt:
+            pass
+        self._asked.clear()
+        if self._front is Front.NOTEBOOK:
+            self._answers.show_now()
+            return
+        now = time.monotonic()
+        several = len(self._feeds) > 1
+        for client, feed in self._feeds.items():
+            for row in feed.step(now, f"[{visible(client.name)}] " if several else ""):
+                _say(row)
 
     # -- coming and going ----------------------------------------------------------------------------------
 
@@ -433,9 +526,11 @@ class ReconnectMagics(Magics):
         shell.register_magics(self)
         shell.configurables.append(self.defaults)
         shell.events.register("pre_run_cell", self._begin_cell)
+        shell.events.register("post_run_cell", self._end_cell)
         if getattr(shell, "Completer", None) is not None:
             shell.Completer.custom_matchers.append(self._matcher)
         self.defaults.observe(self._set_rate, "rate")
+        self.defaults.observe(self._set_answers, "answers")
         # The engine stops the connections at exit; printing has to end before the streams are closed.
         atexit.register(self._log.close)
 
@@ -457,6 +552,7 @@ class ReconnectMagics(Magics):
         _remove(shell.configurables, self)
         _remove(shell.configurables, self.defaults)
         _remove(shell.events.callbacks["pre_run_cell"], self._begin_cell)
+        _remove(shell.events.callbacks["post_run_cell"], self._end_cell)
         if getattr(shell, "Completer", None) is not None:
             _remove(shell.Completer.custom_matchers, self._matcher)
         if isinstance(sys.displayhook, _HideOnce):
@@ -467,12 +563,17 @@ class ReconnectMagics(Magics):
         for client in self.connections.all():
             client.stop()
         self._log.close()
+        self._answers.close()
         for client in self.connections.all():
-            close_panel(client)
+            _close_panel(client)
+        self._feeds.clear()
         self.connections.clear()
 
     def _set_rate(self, change: Any) -> None:
         self._log.rate = change.new
+
+    def _set_answers(self, change: Any) -> None:
+        self._answers.lines = change.new
 
 
 class _HideOnce:
@@ -533,13 +634,32 @@ def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-def close_panel(client: Client) -> None:
-    """Close the client's panel where it has one."""
-    module = sys.modules.get("ipyreconnect.jupyter.panel")
-    if module is not None:
-        panel = module._panels.get(client)
-        if panel is not None:
-            panel.close()
+def _display(bundle: dict[str, str]) -> Handle | None:
+    """Show something under the running cell that can be updated from any thread."""
+    from IPython.display import display
+
+    handle: Handle | None = display(bundle, raw=True, display_id=True)
+    return handle
+
+
+def _close_panel(client: Client) -> None:
+    """Close the client's panel where it has one; ipywidgets is not imported for that."""
+    if "ipyreconnect.jupyter.panel" in sys.modules:
+        from ipyreconnect.jupyter.panel import close_panel
+
+        close_panel(client)
+
+
+def front_of(shell: Any) -> Front:
+    """Say what shows the cells of this shell."""
+    if getattr(shell, "kernel", None) is None:
+        return Front.TERMINAL
+    try:
+        psutil = importlib.import_module("psutil")  # comes with ipykernel, without types
+        parent = " ".join(psutil.Process(os.getppid()).cmdline())
+    except Exception:  # noqa: BLE001 - whatever keeps it from looking, most kernels serve notebooks
+        return Front.NOTEBOOK
+    return Front.CONSOLE if _CONSOLE.search(parent) else Front.NOTEBOOK
 
 
 def outcome(client: Client, took: float, now: float) -> str:

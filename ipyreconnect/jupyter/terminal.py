@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -57,12 +57,13 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else f"{text[:longest]} … {len(text) - longest} more characters"
 
 
-def rendered(line: Line) -> list[str]:
+def rendered(line: Line, text: str | None = None) -> list[str]:
     """Give the rows that show one line: `< ` before what was received, `> ` sent, `* ` what happened.
 
-    A line that carries announced bytes has several rows, the further ones indented.
+    A line that carries announced bytes has several rows, the further ones indented. text: what to show
+    instead of the line's own text.
     """
-    text = shortened(line.text)
+    text = shortened(line.text if text is None else text)
     first, *more = (visible(row.removesuffix("\r")) for row in text.split("\n"))
     if more and not more[-1]:
         more.pop()
@@ -366,8 +367,3 @@ def _write(text: str) -> None:
     except (OSError, ValueError):
         # The terminal is gone, or its file closed: there is nobody to tell.
         pass
-
-
-def plain_rows(lines: Iterator[Line]) -> str:
-    """Give the lines as plain text, one row each, for front ends that show text only."""
-    return "\n".join(row for line in lines for row in rendered(line))

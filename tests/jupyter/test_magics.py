@@ -522,6 +522,104 @@ def test_help_shows_every_option(shell: Any) -> None:
         assert magic.operand in text
 
 
+# -- scripts and secrets --
+
+
+def test_a_script_runs_after_every_connection(
+    shell: Any, server: LineServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The body of %%connect is run before the connection counts as connected, and again after a loss."""
+    cell = f"%%connect {server.address} --retry 0.05\n# log in\n1 login me\n< ^1 OK\n> < verbatim"
+    client = run(shell, cell).result
+    assert client.state == "connected"
+    server.peer(0).wait_line(b"verbatim")
+    assert server.peer(0).lines == [b"1 login me", b"< verbatim"]
+    server.peer(0).reset()
+    assert server.peer(1).wait_line(b"verbatim")
+    assert server.peer(1).lines == [b"1 login me", b"< verbatim"]
+
+
+def test_a_connection_counts_once_its_script_has_run(
+    shell: Any, server: LineServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Until then it is connecting, lines wait in the queue, and %stop ends it at once."""
+    client = run(shell, f"%%connect {server.address} --wait 0.1\n1 login me\n< ^1 NO").result
+    assert re.search(r"^still connecting to \S+ \(script, try 1\)", said(capsys), re.MULTILINE)
+    assert refused(shell, "%send 2 noop", capsys).endswith("script, try 1")
+    run(shell, "%stop")
+    assert client.state == "stopped"
+
+
+def test_what_is_filled_in_never_shows(
+    shell: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Secrets reach the server and nothing else: no log, record, error, repr, In, Out or history."""
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "tr0ub4dor")
+    shell.user_ns["pw"] = ipyreconnect.Secret("hunter2")
+    record = tmp_path / "record.jsonl"
+    with LineServer(echo) as server:
+        options = f"{server.address} --record {record} --fill"
+        client = run(shell, f"%%connect {options}\n1 login me {{{{pw}}}}\n< ^1 login me {{{{pw}}}}").result
+        assert client.state == "connected"
+        run(shell, "d = %send --fill 2 login me {{?Password}}")
+        run(shell, "m = %send --fill --expect ^3 3 {{pw}}{{?Password}}")
+        run(shell, "%%send --fill\n4 {{pw}}\n5 {{?Password}}")
+        run(shell, "%expect ^5")
+        run(shell, "%expect {{pw}} --timeout 0.05")
+        shell.user_ns["client"] = client
+        run(shell, "client, d, m, client.transcript[:]")
+        assert server.peer(0).lines == [
+            b"1 login me hunter2",
+            b"2 login me tr0ub4dor",
+            b"3 hunter2tr0ub4dor",
+            b"4 hunter2",
+            b"5 tr0ub4dor",
+        ]
+        run(shell, "%connect")
+        run(shell, "%stop")
+    places = {
+        "shown": said(capsys),
+        "record": record.read_text(),
+        "transcript": client.transcript.text(),
+        "script": str(client.on_connect),
+        "In": str(shell.user_ns["In"]),
+        "Out": str(shell.user_ns["Out"]),
+        "names": str({name: value for name, value in shell.user_ns.items() if name != "pw"}),
+        "history": str(list(shell.history_manager.get_range(raw=False))),
+        "bytes": str([line.data for line in client.transcript]),
+    }
+    for place, text in places.items():
+        assert "hunter2" not in text, place
+        assert "tr0ub4dor" not in text, place
+    assert "< 3 ••••" in places["transcript"]
+
+
+def test_what_cannot_be_filled_in_is_one_line(
+    shell: Any, server: LineServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A missing variable, or a value with a line break, keeps the whole cell from being sent."""
+    run(shell, f"%connect {server.address}")
+    shell.user_ns["two"] = "a\nb"
+    for cell, words in (
+        ("%send --fill {{nobody}}", "no variable named 'nobody'"),
+        ("%%send --fill\n1 noop\n{{two}}", "has a line break"),
+        (f"%%connect {server.address} --fill\n{{{{nobody}}}}", "no variable named 'nobody'"),
+        (f"%connect {server.address} --fill", "--fill goes with the script"),
+    ):
+        assert words in refused(shell, cell, capsys)
+    run(shell, "%send --expect OK the end")
+    assert server.peer(0).lines == [b"the end"]
+
+
+def test_a_record_is_a_transcript(shell: Any, server: LineServer, tmp_path: Path) -> None:
+    """--record appends what happens to a file that can be loaded again."""
+    record = tmp_path / "record.jsonl"
+    run(shell, f"%connect {server.address} --record {record}")
+    run(shell, "%send --expect ^1 1 noop")
+    run(shell, "%stop")
+    assert "< 1 OK noop done\n" in ipyreconnect.Transcript.load(record).text()
+
+
 # -- interrupts --
 
 

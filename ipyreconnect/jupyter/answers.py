@@ -1,0 +1,238 @@
+"""Show what a server answers under the cell that asked, live, and leave it there as the cell's saved output.
+
+In a kernel a print from a thread lands in whatever cell ran last; the update of a display handle lands in its
+own cell, from any thread and after any number of later cells. One thread serves all open answers. It sends
+whole texts (never differences), seldom, and of a long answer only the two ends.
+"""
+
+from __future__ import annotations
+
+import html
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from ipyreconnect.client import Client
+from ipyreconnect.jupyter.terminal import rendered, shortened
+from ipyreconnect.protocol.state import State
+from ipyreconnect.protocol.transcript import Line
+
+LINES = 200
+"""Lines of an answer that are shown: a cell's output, not a log."""
+TAIL_SHARE = 4
+"""Of these, one part in so many are the newest: there stands whether a command was obeyed."""
+LONGEST_ROW = 1000
+"""Characters of one row: what is longer is better looked at in the panel."""
+PAUSE = 0.1
+"""Seconds between two updates of an answer that still fits."""
+LONG_PAUSE = 1.0
+"""Seconds between two updates of one that does not fit any more: a flood must not become one of messages."""
+
+MARKS = {
+    "queued": "… queued",
+    "sent": "✓ sent",
+    "acknowledged": "✓✓ acknowledged",
+    "unconfirmed": "✗ never acknowledged",
+}
+"""What stands behind a line that was sent."""
+
+_STYLES = {
+    ">": "color:var(--jp-info-color1,var(--vscode-textLink-foreground,#1565c0))",
+    "*": "color:var(--jp-content-font-color2,var(--vscode-descriptionForeground,#757575))",
+}
+
+
+class Handle(Protocol):
+    """Be what `display(…, display_id=True)` returns."""
+
+    def update(self, obj: Any, **kwargs: Any) -> None:
+        """Replace what is shown."""
+
+
+class Answer:
+    """What was sent in one cell on one connection, and what came after it until the next one was sent."""
+
+    def __init__(self, client: Client, handle: Handle | None, lines: int = LINES) -> None:
+        self.client = client
+        self.begin = client.transcript.end
+        self.end: int | None = None
+        self.shown_at = 0.0
+        self._handle = handle
+        self._lines = lines
+        self._shown: object = None
+
+    def close(self) -> None:
+        """Take no further lines: somebody else has asked."""
+        if self.end is None:
+            self.end = self.client.transcript.end
+
+    @property
+    def overflows(self) -> bool:
+        """Whether there are more lines than are shown."""
+        return self._stop - self.begin > self._lines
+
+    @property
+    def _stop(self) -> int:
+        return self.client.transcript.end if self.end is None else self.end
+
+    def bundle(self) -> dict[str, str]:
+        """Give the answer as it is now, as text and as HTML."""
+        rows = self.rows()
+        return {"text/plain": as_text(rows), "text/html": as_html(rows)}
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Give rows of (direction, text, mark); of too many the two ends, with "… n more" between them."""
+        transcript = self.client.transcript
+        stop = self._stop
+        if stop - self.begin <= self._lines:
+            return rows_of(list(transcript.lines(self.begin, stop)))
+        tail = max(1, self._lines // TAIL_SHARE)
+        head = self._lines - tail
+        first = list(transcript.lines(self.begin, self.begin + head))
+        last = list(transcript.lines(stop - tail, stop))
+        missed = stop - self.begin - len(first) - len(last)
+        return [*rows_of(first), ("", f"… {missed} more", ""), *rows_of(last)]
+
+    def show(self, now: float) -> None:
+        """Update what is shown, where it has changed. Any thread, one at a time."""
+        bundle = self.bundle()
+        if bundle != self._shown and self._handle is not None:
+            self._shown = bundle
+            self.shown_at = now
+            self._handle.update(bundle, raw=True)
+
+    def due_in(self, now: float) -> float:
+        """Say in how many seconds it may be updated again."""
+        return self.shown_at + (LONG_PAUSE if self.overflows else PAUSE) - now
+
+
+def rows_of(lines: Sequence[Line]) -> list[tuple[str, str, str]]:
+    """Give lines as rows of (direction, text, mark); what looks like a password typed in clear is masked."""
+    from ipyreconnect.jupyter.panel import redacted
+
+    rows = []
+    for line, text in redacted(lines):
+        mark = MARKS.get(line.delivery.status, "") if line.delivery is not None else ""
+        for number, row in enumerate(rendered(line, text)):
+            rows.append((line.direction, shortened(row, LONGEST_ROW), "" if number else mark))
+    return rows
+
+
+def as_text(rows: Sequence[tuple[str, str, str]]) -> str:
+    """Give rows as plain text."""
+    return "\n".join(f"{text}   {mark}".rstrip() if mark else text for _, text, mark in rows)
+
+
+def as_html(rows: Sequence[tuple[str, str, str]]) -> str:
+    """Give rows as HTML without script and style sheet; a server's text is text in it, never markup."""
+    shown = []
+    for direction, text, mark in rows:
+        style = _STYLES.get(direction)
+        row = html.escape(text)
+        if mark:
+            row += f'   <span style="opacity:.6">{html.escape(mark)}</span>'
+        shown.append(f'<span style="{style}">{row}</span>' if style else row)
+    return (
+        '<pre class="ipyreconnect-answer" style="margin:0;white-space:pre-wrap;overflow-wrap:anywhere">'
+        + "\n".join(shown)
+        + "</pre>"
+    )
+
+
+class Answers:
+    """The answers that still grow, and the thread that updates them while there are any."""
+
+    def __init__(self, show: Callable[[dict[str, str]], Handle | None], *, lines: int = LINES) -> None:
+        self.lines = lines
+        self._display = show
+        self._open: dict[Client, tuple[Answer, object]] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def ask(self, client: Client, cell: object) -> None:
+        """Begin an answer under the running cell; one that the same cell began on that client goes on.
+
+        cell: anything that is the same for the same run of a cell. Main thread, before the line is sent.
+        """
+        known = self._open.get(client)
+        if known is not None and known[1] is cell:
+            return
+        self.finish(client)
+        answer = Answer(client, self._display({"text/plain": "", "text/html": ""}), self.lines)
+        with self._lock:
+            self._open[client] = (answer, cell)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="ipyreconnect answers", daemon=True)
+                self._thread.start()
+        client.add_watcher(self._poke)
+
+    def show_now(self) -> None:
+        """Show what is there. Any thread."""
+        with self._lock:
+            now = time.monotonic()
+            for answer, _ in self._open.values():
+                answer.show(now)
+
+    def finish(self, client: Client) -> None:
+        """Show what is there of the client's answer and let it be; the last one ends the thread."""
+        with self._lock:
+            answer, _ = self._open.pop(client, (None, None))
+            if answer is None:
+                return
+            answer.close()
+            answer.show(time.monotonic())
+            thread = None if self._open else self._thread
+            if thread is not None:
+                self._thread = None
+        client.remove_watcher(self._poke)
+        if thread is not None:
+            self._wake.set()
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def close(self) -> None:
+        """Let all answers be and end the thread."""
+        for client in list(self._open):
+            self.finish(client)
+
+    def _poke(self) -> None:
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def _run(self) -> None:
+        timeout: float | None = None
+        while True:
+            self._wake.wait(timeout)
+            self._wake.clear()
+            with self._lock:
+                if self._thread is not threading.current_thread():
+                    return
+                now = time.monotonic()
+                late = []
+                for answer, _ in self._open.values():
+                    due = answer.due_in(now)
+                    if due <= 0:
+                        answer.show(now)
+                    else:
+                        late.append(due)
+                timeout = min(late, default=None)
+
+
+def settled(client: Client, begin: int, patience: float, quiet: float) -> None:
+    """Wait until something came from line `begin` on and then nothing for `quiet` s, at most `patience` s.
+
+    Main thread; an interrupt ends it.
+    """
+    changed = threading.Event()
+    client.add_watcher(changed.set)
+    try:
+        deadline = time.monotonic() + patience
+        while (left := deadline - time.monotonic()) > 0 and client.status.state is State.CONNECTED:
+            came = client.transcript.end > begin
+            changed.clear()
+            if not changed.wait(min(left, quiet) if came else left):
+                return
+    finally:
+        client.remove_watcher(changed.set)
