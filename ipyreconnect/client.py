@@ -31,6 +31,7 @@ from .protocol.delivery import UNCONFIRMED, Delivery
 from .protocol.events import Status
 from .protocol.expect import Expectation, Match, Pattern, compile_pattern
 from .protocol.framing import make_framer
+from .protocol.liveness import Health
 from .protocol.script import parse_script
 from .protocol.state import State
 from .protocol.transcript import Line, Transcript
@@ -122,6 +123,7 @@ class Client(traitlets.HasTraits):
         lambda client: client.status.retry_at, about="when the next try is, Unix time in seconds"
     )
     connected_since = _Live(lambda client: client.status.connected_since, about="Unix time in seconds")
+    health = _Live(lambda client: client._health(), about="what is known of the peer; read anew each time")
     keepalive = _Live(
         lambda client: client._driver.keepalive,
         lambda client, value: client._set_keepalive_trait(value),
@@ -205,12 +207,14 @@ class Client(traitlets.HasTraits):
         self._told = self._connection.status
 
     # -- what is known ---------------------------------------------------------------------------------------
-    # ------------------
 
     @property
     def status(self) -> Status:
         """Everything about the state at one moment, as one frozen value."""
         return self._connection.status
+
+    def _health(self) -> Health:
+        return self._driver.call(self._driver.look)
 
     @property
     def keepalive_in_force(self) -> KeepAlive | None:
@@ -255,8 +259,7 @@ class Client(traitlets.HasTraits):
 
         return panel_for(self)._repr_mimebundle_(include=include, exclude=exclude)
 
-    # -- connecting and stopping
-    # -------------------------------------------------------------------------------------------
+    # -- connecting and stopping -----------------------------------------------------------------------------
 
     def connect(self, wait: float | None = 10.0) -> Self:
         """Start, and wait for the first outcome, at most `wait` seconds (0 or None: not at all).
@@ -297,8 +300,7 @@ class Client(traitlets.HasTraits):
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # -- sending and expecting
-    # -----------------------------------------------------------------------------------------------
+    # -- sending and expecting -------------------------------------------------------------------------------
 
     @overload
     def send(
@@ -504,7 +506,6 @@ class Client(traitlets.HasTraits):
         return line + self.eol, self.transcript.redacted(line)
 
     # -- following -------------------------------------------------------------------------------------------
-    # ------------------
 
     @overload
     def follow(self, *, as_bytes: None = None, start: int | None = None) -> Follow[Line]: ...
@@ -540,7 +541,6 @@ class Client(traitlets.HasTraits):
             self.remove_watcher(made.poke)
 
     # -- settings --------------------------------------------------------------------------------------------
-    # ------------------
 
     def set_keepalive(self, keepalive: KeepAlive | str) -> KeepAlive | None:
         """Change the keepalive, also of the live socket; return what is in force, as the kernel gives it back
@@ -570,7 +570,6 @@ class Client(traitlets.HasTraits):
         self._notify([("retry", before, wanted)])
 
     # -- for the skins ---------------------------------------------------------------------------------------
-    # --------------------
 
     def add_watcher(self, poke: Callable[[], None]) -> None:
         """Call `poke()` after anything changed. With the turn, on whatever thread: it may only set a flag or
@@ -584,8 +583,7 @@ class Client(traitlets.HasTraits):
             lambda: setattr(self, "_watchers", tuple(each for each in self._watchers if each != poke))
         )
 
-    # -- called by the driver, with the turn
-    # -----------------------------------------------------------------------------
+    # -- called by the driver, with the turn -----------------------------------------------------------------
 
     def poke(self) -> None:
         """Tell the watchers."""
@@ -636,6 +634,7 @@ def _differences(before: Status, after: Status) -> Iterator[tuple[str, Any, Any]
         ("retry_at", before.retry_at, after.retry_at),
         ("connected_since", before.connected_since, after.connected_since),
         ("phase", phases[0], phases[1]),
+        ("health", before.verdict, after.verdict),
         # Last: who observes the state finds the rest as it belongs to it.
         ("state", before.state.value, after.state.value),
     )

@@ -25,7 +25,6 @@ import random
 import select
 import signal
 import socket
-import struct
 import threading
 import time
 from collections import deque
@@ -37,12 +36,14 @@ from ..address import Address
 from ..errors import AttemptFailed, ConnectionLost
 from ..protocol.connection import Connection, Settings
 from ..protocol.events import Status
+from ..protocol.liveness import Health, TcpInfo
 from ..protocol.state import Effect, Phase
 from ..protocol.transcript import Transcript
 from ..settings import KeepAlive, Retry
-from . import sockets
+from . import changes, sockets
 from .dial import Dial
 from .loop import EVENT_READ, EVENT_WRITE, Loop, Timer, acquire_loop, release_loop, serves
+from .netwatch import address_gone
 
 __all__ = ["Driver", "Follower", "Sink", "Waiter"]
 
@@ -58,8 +59,6 @@ LEASE = 0.02
 TURN_PATIENCE = 0.001
 """Seconds that the I/O thread waits for a turn before it leaves its work in the inbox: without it the
 selector would spin."""
-BYTES_ACKED = struct.Struct("=Q")
-BYTES_ACKED_OFFSET = 120
 
 log = logging.getLogger("ipyreconnect")
 T = TypeVar("T")
@@ -161,7 +160,7 @@ class Driver:
         transcript: Transcript,
         sink: Sink,
     ) -> None:
-        self.connection = Connection(settings, retry, transcript, random.random)
+        self.connection = Connection(settings, keepalive, retry, transcript, random.random)
         self.keepalive = keepalive
         self._address = address
         self._sink = sink
@@ -175,6 +174,7 @@ class Driver:
         self._timer: Timer | None = None
         self._armed = float("inf")
         self._waiters: list[Waiter] = []
+        self._local: Any = None
         self._followers: list[Follower] = []
         self._paused = False
         self._leader = 0
@@ -186,7 +186,6 @@ class Driver:
         self._condemned: list[tuple[socket.socket, bool]] = []
 
     # -- the turn --------------------------------------------------------------------------------------------
-    # ----------------
 
     def call(self, work: Callable[[], T]) -> T:
         """Do `work` with the turn and return what it returns, or raise what it raises. Any thread; waits for
@@ -290,6 +289,8 @@ class Driver:
                     wanted |= EVENT_WRITE
             if wanted != self._interest and self._sock is not None:
                 self._attend(wanted)
+        if connection.socket_options is not None:
+            self._apply_options()
         deadline = connection.deadline
         if deadline is not None and deadline < self._armed:
             self._arm(deadline)
@@ -312,8 +313,7 @@ class Driver:
             self._wake_leader()
         self._sink.poke()
 
-    # -- what the protocol asks for
-    # ----------------------------------------------------------------------------------------
+    # -- what the protocol asks for --------------------------------------------------------------------------
 
     def _perform(self) -> None:
         connection = self.connection
@@ -345,6 +345,7 @@ class Driver:
     def _begin_dial(self) -> None:
         if self._loop is None:
             self._loop = acquire_loop(self)
+            changes.subscribe(self, self._loop)
         self._dials += 1
         dial = self._dials
         self._dial = Dial(
@@ -366,7 +367,8 @@ class Driver:
                 self.connection.fail(outcome, now)
                 return
             try:
-                peer, local = sockets.describe(outcome.getpeername()), sockets.describe(outcome.getsockname())
+                self._local = outcome.getsockname()
+                peer, local = sockets.describe(outcome.getpeername()), sockets.describe(self._local)
                 sockets.apply_keepalive(outcome, self.keepalive, sockets.user_timeout_for(self.keepalive))
                 in_force = None if outcome.family == _AF_UNIX else sockets.read_keepalive(outcome)
             except OSError as error:
@@ -388,11 +390,11 @@ class Driver:
         if not self._leader:
             self._close_wake_pair()
         if self._loop is not None:
-            self._loop = None
+            loop, self._loop = self._loop, None
+            changes.unsubscribe(self, loop)
             release_loop(self)
 
     # -- the socket ------------------------------------------------------------------------------------------
-    # ------------------
 
     @property
     def _where(self) -> str:
@@ -459,7 +461,7 @@ class Driver:
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            connection.fail(ConnectionLost(sockets.reason_for(error, self._where)), now)
+            connection.fail(ConnectionLost(self._reason(error)), now)
             return
         connection.received_eof(now)
 
@@ -483,18 +485,40 @@ class Driver:
             if connection.received_bytes == before:
                 break
             before = connection.received_bytes
-        connection.fail(ConnectionLost(sockets.reason_for(error, self._where)), _monotonic())
+        connection.fail(ConnectionLost(self._reason(error)), _monotonic())
+
+    def _reason(self, error: OSError) -> str:
+        return sockets.reason_for(error, self._where, silence=self.keepalive.bound or None)
+
+    def _account(self) -> TcpInfo | None:
+        """Return the kernel's account of the socket, where there is one."""
+        raw = sockets.tcp_info(self._sock) if self._sock is not None else None
+        return TcpInfo.unpack(raw) if raw is not None else None
 
     def _acknowledged(self) -> int | None:
         """Return how much of the outgoing stream the peer has acknowledged, where the system tells."""
-        if (
-            self._sock is None
-            or (info := sockets.tcp_info(self._sock)) is None
-            or len(info) < BYTES_ACKED_OFFSET + 8
-        ):
-            return None
-        # It counts the SYN too.
-        return int(BYTES_ACKED.unpack_from(info, BYTES_ACKED_OFFSET)[0]) - 1
+        info = self._account()
+        return None if info is None else info.acknowledged
+
+    def look(self) -> Health:
+        """Look at the connection's health now. With the turn."""
+        if self._sock is not None:
+            self.connection.looked(self._account(), _monotonic())
+        return self.connection.health
+
+    def network_changed(self) -> None:
+        """The network changed, or the computer has slept. The I/O thread."""
+        local = self._local
+        gone = local is not None and address_gone(local)
+
+        def act() -> None:
+            now = _monotonic()
+            if gone and self._sock is not None and self._local is local:
+                self.connection.fail(ConnectionLost(f"our address {sockets.describe(local)} is gone"), now)
+            else:
+                self.connection.network_changed(now)
+
+        self.post(act)
 
     def _release_socket(self, *, orderly: bool) -> None:
         if self._dial is not None:
@@ -502,6 +526,7 @@ class Driver:
             if self._loop is not None:
                 self._loop.call_soon(dial.cancel)
         sock, self._sock = self._sock, None
+        self._local = None
         if sock is None:
             return
         if self._loop is not None:
@@ -517,8 +542,16 @@ class Driver:
         else:
             _close(sock, orderly)
 
+    def _apply_options(self) -> None:
+        """Keep the kernel's own rules in step with the watchdog's."""
+        options, self.connection.socket_options = self.connection.socket_options, None
+        if options is not None and self._sock is not None:
+            try:
+                sockets.apply_keepalive(self._sock, *options)
+            except OSError as error:
+                self.connection.fail(ConnectionLost(self._reason(error)), _monotonic())
+
     # -- the timer -------------------------------------------------------------------------------------------
-    # ----------------
 
     def _arm(self, deadline: float) -> None:
         if self._loop is None:
@@ -529,6 +562,8 @@ class Driver:
         self._timer = self._loop.call_at(deadline, self._on_timer)
 
     def _on_timer(self) -> None:
+        if self._loop is not None:
+            changes.look_for_sleep(self._loop)
         self.post(self._due)
 
     def _due(self) -> None:
@@ -541,10 +576,9 @@ class Driver:
         connection.due(now)
         look = connection.wants_look
         if look is not None and now >= look:
-            connection.looked(self._acknowledged(), now)
+            connection.looked(self._account(), now)
 
     # -- waiting ---------------------------------------------------------------------------------------------
-    # ------------------
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until `done()`, at most `timeout` seconds (None: for ever); return whether it is.
@@ -590,7 +624,6 @@ class Driver:
         return done()
 
     # -- followers -------------------------------------------------------------------------------------------
-    # ------------------
 
     def begin_following(self, start: int) -> Follower:
         """Note a reader that the receiving waits for while it is far behind. Any thread."""
@@ -625,6 +658,7 @@ class Driver:
             if place.next < recent and now < place.read_at + FOLLOW_PATIENCE
         ]
         was, self._paused = self._paused, bool(waited)
+        self.connection.reading = not self._paused
         if waited and not was and self._loop is not None:
             self._loop.call_at(min(waited), self._pause_over)
 
@@ -698,8 +732,8 @@ class Driver:
                 pass
         if self._leader_done is not None and self._leader_done():
             self._leave_lead()
-            # Who asks once mostly asks again: the I/O thread looks away until the timer that is armed anyway, so
-            # that a row of questions costs no change of the selector each.
+            # Who asks once mostly asks again: the I/O thread looks away until the timer that is armed anyway,
+            # so that a row of questions costs no change of the selector each.
             self._leased = self._armed - _monotonic() < LEASE
 
     def _leave_lead(self) -> None:
@@ -726,8 +760,7 @@ class Driver:
             self._wake_pair = None
         self._poller = None
 
-    # -- settings that change on the live socket
-    # ---------------------------------------------------------------------------
+    # -- settings that change on the live socket -------------------------------------------------------------
 
     def set_keepalive(self, keepalive: KeepAlive) -> KeepAlive | None:
         """Change the keepalive, also of the live socket; return what is in force as the kernel gives it back.
@@ -745,12 +778,10 @@ class Driver:
                 sockets.apply_keepalive(sock, self.keepalive, sockets.user_timeout_for(self.keepalive))
                 raise
         self.keepalive = keepalive
-        if in_force is not None:
-            self.connection.keepalive_changed(in_force)
+        self.connection.keepalive_changed(keepalive, in_force, _monotonic())
         return in_force
 
     # -- the process -----------------------------------------------------------------------------------------
-    # ----------------
 
     def ends(self, thread: threading.Thread) -> bool:
         """Say whether the I/O thread `thread` serves nobody any more."""

@@ -26,6 +26,7 @@ from .delivery import UNCONFIRMED, Delivery, Ledger
 from .events import Status
 from .expect import Expectation, Match
 from .framing import Fragment, Framer, make_framer
+from .liveness import Health, TcpInfo, Verdict, Watchdog, user_timeout
 from .script import ScriptRun, Send, Step
 from .starttls import StartTLS
 from .state import Effect, Input, Phase, State, transition
@@ -46,6 +47,10 @@ QUEUE_LINES = 10_000
 QUEUE_PATIENCE = 60.0
 """Seconds that a line waits for a connection: an answer to something that was asked a minute ago
 surprises."""
+FAREWELL_LOOK = 0.001
+"""Seconds between looks while the last acknowledgement is awaited."""
+CHANGES_APART = 1.0
+"""Seconds between tries that a change of network sets off: where containers come and go there are many."""
 FIRST_LOOK = 0.01
 LONGEST_LOOK = 0.5
 """Seconds between looks at the acknowledgements, while some are awaited: doubling from the first to the
@@ -103,9 +108,15 @@ class Connection:
     """See the module's first lines. Everything here is called with the turn only."""
 
     def __init__(
-        self, settings: Settings, retry: Retry, transcript: Transcript, chance: Callable[[], float]
+        self,
+        settings: Settings,
+        keepalive: KeepAlive,
+        retry: Retry,
+        transcript: Transcript,
+        chance: Callable[[], float],
     ) -> None:
         self.settings = settings
+        self.keepalive = keepalive
         self.retry = retry
         self.transcript = transcript
         self.replies: tuple[tuple[re.Pattern[bytes], bytes], ...] = ()
@@ -142,12 +153,19 @@ class Connection:
         self._look_at: float | None = None
         self._look_pause = FIRST_LOOK
         self._beat_at: float | None = None
+        self._watch_at: float | None = None
+        self._watchdog: Watchdog | None = None
+        self._applied: tuple[KeepAlive, int] | None = None
+        self._probe_begins = False
+        self._changed_at = float("-inf")
+        self.health = Health(verdict=Verdict.DEAD)
+        self.socket_options: tuple[KeepAlive, int] | None = None
+        self.reading = True
         self._said = ""
         self._unanswered_loss: str | None = None
         self._lost_at = 0
 
-    # -- what the driver asks
-    # ---------------------------------------------------------------------------------------------
+    # -- what the driver asks --------------------------------------------------------------------------------
 
     @property
     def state(self) -> State:
@@ -158,7 +176,7 @@ class Connection:
     def deadline(self) -> float | None:
         """When `due` is to be called at the latest (monotonic, s); None: nothing is waited for."""
         earliest = self._look_at
-        for at in (self._phase_ends, self._retry_at, self._farewell_at, self._beat_at):
+        for at in (self._watch_at, self._phase_ends, self._retry_at, self._farewell_at, self._beat_at):
             if at is not None and (earliest is None or at < earliest):
                 earliest = at
         if self._queue:
@@ -169,8 +187,9 @@ class Connection:
 
     @property
     def wants_look(self) -> float | None:
-        """When the acknowledgements are to be looked at (monotonic, s)."""
-        return self._look_at
+        """When the kernel's account of the socket is to be looked at (monotonic, s)."""
+        look, watch = self._look_at, self._watch_at
+        return watch if look is None else look if watch is None else min(look, watch)
 
     @property
     def receives_in_place(self) -> bool:
@@ -207,8 +226,7 @@ class Connection:
         """Whether the peer has all that was written, when it has acknowledged the stream up to there."""
         return acknowledged >= self._written
 
-    # -- the user's wishes
-    # ---------------------------------------------------------------------------------------------------
+    # -- the user's wishes -----------------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
         """Begin connecting, from stopped or, without waiting longer, from waiting."""
@@ -305,9 +323,14 @@ class Connection:
         if expectation in self._expectations:
             self._expectations.remove(expectation)
 
-    def keepalive_changed(self, in_force: KeepAlive) -> None:
-        """Note what the kernel gave back for the live socket."""
-        self._set(keepalive=in_force)
+    def keepalive_changed(self, keepalive: KeepAlive, in_force: KeepAlive | None, now: float) -> None:
+        """Judge by `keepalive` from now on; `in_force` is what the kernel gave back for the live socket."""
+        self.keepalive = keepalive
+        if self._watchdog is not None:
+            self._watchdog.keepalive = keepalive
+            self._watch_at = now
+        if in_force is not None:
+            self._set(keepalive=in_force)
 
     def forked(self) -> None:
         """Let go, as a copy in a child process: the connection is the parent's."""
@@ -315,6 +338,7 @@ class Connection:
         self._pipe = self._framer = self._starttls = self._script = None
         self._out.clear()
         self._phase_ends = self._retry_at = self._farewell_at = self._look_at = self._beat_at = None
+        self._watch_at = self._watchdog = None
         self._fail_expectations(
             ConnectionLost(reason := "the process was forked: the connection stays with its parent")
         )
@@ -330,8 +354,7 @@ class Connection:
             self._look_pause = 0.001
             self._look_at = now
 
-    # -- what the network brings
-    # ---------------------------------------------------------------------------------------------
+    # -- what the network brings -----------------------------------------------------------------------------
 
     def progress(self, phase: Phase, now: float) -> None:
         """Note how far connecting has come."""
@@ -439,20 +462,51 @@ class Connection:
         else:
             self._out[0] = memoryview(head)[size:]
 
-    def looked(self, acknowledged: int | None, now: float) -> bool:
-        """Take over how far the peer has acknowledged the stream (None: the system can't tell); return
-        whether that moved a line.
+    def looked(self, info: TcpInfo | None, now: float) -> None:
+        """Take over the kernel's account of the socket (None: there is none): what the peer has acknowledged,
+        and whether it lives.
         """
-        self._look_at = None
+        self._look_at = self._watch_at = None
+        acknowledged = info.acknowledged if info is not None else None
         moved = acknowledged is not None and self._ledger.acknowledge(acknowledged)
-        if self._state is State.STOPPING and (
-            acknowledged is None or (acknowledged >= self._written and not self._out)
-        ):
-            self._enter(Input.CLOSED, now)
-        elif acknowledged is not None and (self._ledger.awaiting or self._state is State.STOPPING):
+        if self._state is State.STOPPING:
+            if acknowledged is None or (acknowledged >= self._written and not self._out):
+                self._enter(Input.CLOSED, now)
+            else:
+                self._look_at = now + FAREWELL_LOOK
+            return
+        if acknowledged is not None and self._ledger.awaiting:
             self._look_pause = FIRST_LOOK if moved else min(2 * self._look_pause, LONGEST_LOOK)
-            self._look_at = now + (0.001 if self._state is State.STOPPING else self._look_pause)
-        return moved
+            self._look_at = now + self._look_pause
+        if self._watchdog is not None and self._state is State.CONNECTED:
+            self._watch(self._watchdog, info, acknowledged, now)
+
+    def _watch(self, watchdog: Watchdog, info: TcpInfo | None, acknowledged: int | None, now: float) -> None:
+        unacknowledged = max(0, self._ledger.sent - acknowledged) if acknowledged is not None else 0
+        look = watchdog.look(
+            info, now, unacknowledged=unacknowledged, received_at=self.last_received, reading=self.reading
+        )
+        self.health = look.health
+        if look.dead:
+            self.fail(ConnectionLost(f"{self.settings.where} {look.reason}"), now)
+            return
+        self._watch_at = look.next_look
+        wanted = (look.keepalive, look.user_timeout)
+        if wanted != self._applied or self._probe_begins:
+            self._applied = self.socket_options = wanted
+            self._probe_begins = False
+        if look.health.verdict is not self.status.verdict:
+            self._set(verdict=look.health.verdict)
+
+    def network_changed(self, now: float) -> None:
+        """Act upon a change of network or a sleep: probe the peer, or try again without waiting."""
+        if self._state is State.CONNECTED and self._watchdog is not None:
+            self._watchdog.probe(now)
+            self._probe_begins = True
+            self._watch_at = now
+        elif self._state is State.WAITING and now - self._changed_at >= CHANGES_APART:
+            self._changed_at = now
+            self._enter(Input.RETRY, now)
 
     def dropped(self, acknowledged: int | None, now: float) -> None:
         """The socket is closed; `acknowledged` is the last that was known of the stream."""
@@ -481,13 +535,15 @@ class Connection:
         self._script = None
         self.session_wanted = False
         self._out.clear()
-        self._phase_ends = self._look_at = self._farewell_at = self._beat_at = None
+        self._phase_ends = self._look_at = self._farewell_at = self._beat_at = self._watch_at = None
+        self._watchdog = self._applied = self.socket_options = None
+        self.health = Health(verdict=Verdict.DEAD)
         number = self.transcript.append_note(said + self._comes_next(now), wall)
         if self._state is not State.STOPPED and self.last_send and self.mark == self.last_send:
             self._unanswered_loss = self._said
             self._lost_at = number
         self._fail_expectations(ConnectionLost(self._said))
-        self._set(connected_since=None, tls=None, keepalive=None)
+        self._set(connected_since=None, tls=None, keepalive=None, verdict=None)
 
     def stopped(self, now: float) -> None:
         """All is closed: tell what will never be sent."""
@@ -510,7 +566,6 @@ class Connection:
             self._beat(now)
 
     # -- inside ----------------------------------------------------------------------------------------------
-    # ------------------
 
     def _enter(self, happened: Input, now: float) -> None:
         before = self._state
@@ -610,8 +665,12 @@ class Connection:
             status.peer if status.peer == self.settings.where else f"{self.settings.where} at {status.peer}"
         )
         self.transcript.append_note(f"connected to {peer}{how}", wall)
-        if self.settings.heartbeat is not None:
-            self._beat_at = now + self.settings.heartbeat.every
+        beat = self.settings.heartbeat
+        if beat is not None:
+            self._beat_at = now + beat.every
+        self._watchdog = Watchdog(self.keepalive, now, heartbeat=None if beat is None else beat.every)
+        self._applied = (self.keepalive, user_timeout(self.keepalive))
+        self._watch_at = now
         if self._framer is not None and (begun := self.transcript.take_unfinished()):
             self._plain(begun, now)
         queue, self._queue, self._queue_size = self._queue, deque(), 0
@@ -789,8 +848,6 @@ class Connection:
         if self._look_at is None or self._look_at > now + FIRST_LOOK:
             self._look_pause = FIRST_LOOK
             self._look_at = now + FIRST_LOOK
-        if self._beat_at is not None and self.settings.heartbeat is not None:
-            self._beat_at = now + self.settings.heartbeat.every
 
     def _write_quietly(self, data: bytes, now: float, shown: bytes | None = None) -> None:
         """Send a line of our own accord: logged (as `shown`), accounted for, and moving nobody's mark."""
@@ -826,6 +883,8 @@ class Connection:
             else beat.line.encode(self.settings.encoding or "utf-8") + self.settings.eol
         )
         self._write_quietly(line, now)
+        if self._watchdog is not None:
+            self._watchdog.beat(now)
 
     # -- the queue
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..settings import KeepAlive
+from .liveness import Verdict
 from .state import Phase, State
 from .tls import TLSInfo
 
@@ -35,3 +36,4 @@ class Status:
     peer: str = ""
     local: str = ""
     connection: int = 0
+    verdict: Verdict | None = None

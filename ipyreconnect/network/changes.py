@@ -1,0 +1,106 @@
+"""Tells every connection when the network may have changed, or the computer has slept; one watch a process.
+
+What comes in: netlink's messages and the clocks, on the I/O thread. What goes out: one call of each
+subscriber, on the I/O thread.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Protocol
+
+from .loop import Loop
+from .netwatch import NetWatch, SleepClock, read_clocks
+
+__all__ = ["Subscriber", "look_for_sleep", "missing", "subscribe", "unsubscribe"]
+
+
+class Subscriber(Protocol):
+    """Somebody whose connection depends on the network."""
+
+    def network_changed(self) -> None:
+        """The network changed in some way, or the computer has slept. Called on the I/O thread."""
+
+
+class _Watch:
+    """The subscribers of one loop; the NetWatch itself is opened, read and closed on its thread."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.subscribers: set[Subscriber] = set()
+        self._netwatch: NetWatch | None = None
+        self._clock: SleepClock | None = None
+        loop.call_soon(self._open)
+
+    def _open(self) -> None:
+        self._netwatch = NetWatch(self.loop, self.tell)
+        clocks = read_clocks()
+        self._clock = SleepClock(*clocks) if clocks is not None else None
+
+    def close(self) -> None:
+        if self._netwatch is not None:
+            self._netwatch.close()
+
+    def tell(self) -> None:
+        for subscriber in tuple(self.subscribers):
+            subscriber.network_changed()
+
+    def look_for_sleep(self) -> None:
+        clocks = read_clocks()
+        if self._clock is not None and clocks is not None and self._clock.slept(*clocks):
+            self.tell()
+
+    @property
+    def missing(self) -> str | None:
+        return self._netwatch.missing if self._netwatch is not None else None
+
+
+_lock = threading.Lock()
+_watches: dict[Loop, _Watch] = {}
+
+
+def subscribe(subscriber: Subscriber, loop: Loop) -> None:
+    """Tell `subscriber` of every change from now on. Any thread."""
+    with _lock:
+        watch = _watches.get(loop)
+        if watch is None:
+            watch = _watches[loop] = _Watch(loop)
+        watch.subscribers.add(subscriber)
+
+
+def unsubscribe(subscriber: Subscriber, loop: Loop) -> None:
+    """Tell it no more; the last one closes the watch. Any thread, before it releases the loop."""
+    with _lock:
+        watch = _watches.get(loop)
+        if watch is None:
+            return
+        watch.subscribers.discard(subscriber)
+        if not watch.subscribers:
+            del _watches[loop]
+            loop.call_soon(watch.close)
+
+
+def look_for_sleep(loop: Loop) -> None:
+    """Compare the clocks, and tell everybody when the computer has slept. The I/O thread; costs 1 µs."""
+    watch = _watches.get(loop)
+    if watch is not None:
+        watch.look_for_sleep()
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()
+    for watch in _watches.values():
+        watch.close()
+    _watches.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def missing(loop: Loop) -> str | None:
+    """Return why changes of the network go unseen here; None: they don't. Any thread."""
+    watch = _watches.get(loop)
+    return watch.missing if watch is not None else None
