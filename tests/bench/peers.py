@@ -108,6 +108,8 @@ async def _asyncio_streams(task: Task) -> Sample:
 def twisted(tasks: list[Task]) -> list[Sample]:
     """``LineReceiver.lineReceived``; all in one thread, the reactor's."""
     loop: Any = import_module("twisted.internet.reactor")
+    if any(task.tls for task in tasks):
+        import_module("twisted.internet.ssl")  # without pyOpenSSL it fails here, and not within the reactor
     samples: list[Sample] = []
     left = iter(tasks)
 
