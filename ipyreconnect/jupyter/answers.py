@@ -8,8 +8,10 @@ whole texts (never differences), seldom, and of a long answer only the two ends.
 from __future__ import annotations
 
 import html
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -140,6 +142,18 @@ def as_html(rows: Sequence[tuple[str, str, str]]) -> str:
     )
 
 
+_all: weakref.WeakSet[Answers] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for answers in _all:
+        answers.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Answers:
     """The answers that still grow, and the thread that updates them while there are any."""
 
@@ -150,6 +164,14 @@ class Answers:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        _all.add(self)
+
+    def forget(self) -> None:
+        """Begin anew in a forked child: the thread is not there, and the connections are the parent's."""
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._open = {}
+        self._thread = None
 
     def ask(self, client: Client, cell: object) -> None:
         """Begin an answer under the running cell; one that the same cell began on that client goes on.

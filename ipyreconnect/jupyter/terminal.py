@@ -8,11 +8,13 @@ kernel a print from a thread would land in whatever cell ran last, so there noth
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import threading
 import time
 import unicodedata
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -208,6 +210,18 @@ class _DottedMessage:
         return [("", f"{self.row}\n"), *((style, text) for style, text, *_ in to_formatted_text(self.prompt))]
 
 
+_logs: weakref.WeakSet[TerminalLog] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for log in _logs:
+        log.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class TerminalLog:
     """Show the lines of any number of connections, on one thread that runs while there are any.
 
@@ -224,6 +238,14 @@ class TerminalLog:
         self._thread: threading.Thread | None = None
         self._column = 0
         self._next_dot = 0.0
+        _logs.add(self)
+
+    def forget(self) -> None:
+        """Begin anew in a forked child: the thread is not there, and the connections are the parent's."""
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._feeds = {}
+        self._thread = None
 
     def attach(self, client: Watched, name: str, *, quiet_before: int = 0, ticks: bool = False) -> None:
         """Show what `client` receives from now on, and what it kept already.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import signal
 import sys
@@ -151,6 +152,26 @@ def test_a_cells_lines_arrive_exactly_as_written(echoing: tuple[Any, LineServer]
     assert run(shell, f"%%send\n{body}").success
     server.peer(0).wait_line(rf"^{end}$".encode())
     assert server.peer(0).lines[before:] == [line.encode() for line in (*lines, end)]
+
+
+def left_by_ipython(text: str) -> bool:
+    """Say whether IPython hands a text over as typed: all but what ends or splits a line of code."""
+    return text == text.rstrip() and not text.endswith(("?", "\\")) and len(text.splitlines()) < 2
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(_body.filter(left_by_ipython))
+def test_any_line_that_ipython_leaves_arrives_exactly_as_typed(
+    echoing: tuple[Any, LineServer], text: str
+) -> None:
+    """`%send` adds and takes nothing; with -- in front, not even what looks like an option."""
+    shell, server = echoing
+    end = f"end {next(_counter)}"
+    before = len(server.peer(0).lines)
+    assert run(shell, f"%send -- {text}").success
+    assert run(shell, f"%send {end}").success
+    server.peer(0).wait_line(rf"^{end}$".encode())
+    assert server.peer(0).lines[before:] == [text.encode(), end.encode()]
 
 
 @pytest.fixture
@@ -657,6 +678,20 @@ def test_an_interrupted_connect_goes_on(shell: Any, capsys: pytest.CaptureFixtur
 
 
 # -- coming and going --
+
+
+def test_a_forked_child_prints_nothing_and_ends(shell: Any, server: LineServer) -> None:
+    """The child of a fork has no thread of ours: it unloads at once, and the parent's connection goes on."""
+    client = run(shell, f"%connect {server.address}").result
+    child = os.fork()
+    if not child:
+        try:
+            ipyreconnect.unload_ipython_extension(shell)
+        except BaseException:  # noqa: BLE001 - whatever it is, the child must not go on as a test
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert client.send("1 noop", expect="^1 OK", timeout=5)
 
 
 def snapshot(shell: Any) -> dict[str, object]:
