@@ -25,7 +25,7 @@ from traitlets.utils.bunch import Bunch
 from . import notifier
 from .address import Address, Profile, TLSMode, parse_address
 from .errors import ExpectTimeout, ReconnectError, ScriptFailed, SettingsError
-from .network.driver import Driver, Waiter
+from .network.driver import Driver, Follower, Waiter
 from .protocol.connection import QUEUE_LIMIT, Settings
 from .protocol.delivery import UNCONFIRMED, Delivery
 from .protocol.events import Status
@@ -403,11 +403,12 @@ class Client(traitlets.HasTraits):
         return await self._async_outcome(expectation, _seconds(timeout))
 
     def _outcome(self, expectation: Expectation, timeout: float, work: Callable[[], None]) -> Match:
-        try:
-            self._driver.call_and_wait(work, lambda: expectation.outcome is not None, timeout)
-        finally:
-            if expectation.outcome is None:
-                self._driver.call(lambda: self._connection.forget(expectation))
+        self._driver.call_and_wait(
+            work,
+            lambda: expectation.outcome is not None,
+            timeout,
+            lambda: self._connection.forget(expectation),
+        )
         return self._result(expectation, timeout)
 
     async def _async_outcome(self, expectation: Expectation, timeout: float) -> Match:
@@ -674,8 +675,9 @@ class Follow(Generic[T]):
 
     def _batches_as_they_come(self) -> Generator[Iterable[T], None, None]:
         driver = self._client._driver
-        place = driver.begin_following(self._next)
+        place = Follower(self._next)
         try:
+            driver.begin_following(place)
             while True:
                 for batch in self._batches():
                     yield batch

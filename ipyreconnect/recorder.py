@@ -12,7 +12,7 @@ import time
 from typing import IO
 
 from .errors import SettingsError
-from .network.driver import Driver
+from .network.driver import Driver, Follower
 from .protocol.state import State
 from .protocol.transcript import Line, Transcript, to_json
 
@@ -64,7 +64,8 @@ class Recorder:
         self.join()
 
     def _run(self, file: IO[str]) -> None:
-        place = self._driver.begin_following(self._next)
+        place = Follower(self._next)
+        self._driver.begin_following(place)
         transcript, connection = self._transcript, self._driver.connection
 
         def stopped() -> bool:

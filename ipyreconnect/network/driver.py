@@ -33,7 +33,7 @@ from types import FrameType
 from typing import Any, Protocol, TypeVar
 
 from ..address import Address
-from ..errors import AttemptFailed, ConnectionLost
+from ..errors import AttemptFailed, CallerError, ConnectionLost
 from ..protocol.connection import Connection, Settings
 from ..protocol.events import Status
 from ..protocol.liveness import Health, TcpInfo
@@ -56,6 +56,8 @@ FOLLOW_PATIENCE = 2.0
 connection."""
 LEASE = 0.02
 """Seconds at most that a line which nobody waits for is read later, after an exchange."""
+LONGEST_POLL = 1e9
+"""Milliseconds; poll(2) takes an int. Whoever waits for longer than eleven days does so in pieces."""
 TURN_PATIENCE = 0.001
 """Seconds that the I/O thread waits for a turn before it leaves its work in the inbox: without it the
 selector would spin."""
@@ -94,10 +96,10 @@ class _Shield:
     Made by the main thread only.
     """
 
-    __slots__ = ("_before", "_noted", "open")
+    __slots__ = ("_before", "_noted", "_open")
 
     def __init__(self) -> None:
-        self.open = False  # while it is, an interrupt goes through at once: nothing but waiting is under way
+        self._open = False  # while it is, an interrupt goes through at once: nothing but waiting is under way
         self._noted = False
         before = _raw_signal.getsignal(_SIGINT)
         # No handler of Python's own: there is nothing that could raise.
@@ -106,8 +108,11 @@ class _Shield:
             _raw_signal.signal(_SIGINT, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.open and self._before is not None:
+        if self._open and self._before is not None:
+            # Closed first: what it raises leads out of the waiting, and a second one must not tear that.
+            self._open = False
             self._before(number, frame)
+            self._open = True
         else:
             self._noted = True
 
@@ -115,15 +120,28 @@ class _Shield:
         """Let interrupts through again, the one that was noted first."""
         before = self._before
         if before is not None:
-            _raw_signal.signal(_SIGINT, before)
+            installed = _raw_signal.signal(_SIGINT, before)
+            if installed != self._note:
+                _raw_signal.signal(_SIGINT, installed)  # a handler that was called has put in another
             if self._noted:
                 before(_SIGINT, None)
 
-    def pass_on(self) -> None:
-        """Raise the interrupt that was noted, if there was one."""
+    def open(self) -> None:
+        """Let interrupts through while the caller waits, the one that was noted first."""
+        self._open = True
         if self._noted and self._before is not None:
-            self._noted = False
+            self._noted = self._open = False
             self._before(_SIGINT, None)
+            self._open = True
+
+    def close(self) -> None:
+        """Note interrupts again."""
+        self._open = False
+
+
+def _shield() -> _Shield | None:
+    """Return a shield for the main thread; no other is ever interrupted."""
+    return _Shield() if _get_ident() == threading.main_thread().ident else None
 
 
 class Waiter:
@@ -165,6 +183,7 @@ class Driver:
         self._address = address
         self._sink = sink
         self._turn = threading.Lock()
+        self._owner = 0  # the thread that has the turn
         self._inbox: deque[Callable[[], object]] = deque()
         self._loop: Loop | None = None
         self._sock: socket.socket | None = None
@@ -190,17 +209,28 @@ class Driver:
     def call(self, work: Callable[[], T]) -> T:
         """Do `work` with the turn and return what it returns, or raise what it raises. Any thread; waits for
         a step at most.
+
+        Raises CallerError where that step is the caller's own, which cannot go on before this returns: see
+        `has_turn`.
         """
-        if _get_ident() != threading.main_thread().ident:
+        shield = _shield()
+        if shield is None:
             return self._call(work)
-        shield = _Shield()
         try:
             return self._call(work)
         finally:
             shield.lift()
 
+    @property
+    def has_turn(self) -> bool:
+        """Whether the caller has the turn: it is a finalizer or a signal handler that came in the middle of a
+        step, or a user's framing, which is a part of one. Then only `post` is possible.
+        """
+        return self._owner == _get_ident()
+
     def _call(self, work: Callable[[], T]) -> T:
         if self._turn.acquire(False):
+            self._owner = _get_ident()
             try:
                 if self._inbox:
                     self._empty_inbox()
@@ -209,9 +239,15 @@ class Driver:
                 finally:
                     self._settle()
             finally:
+                self._owner = 0
                 self._turn.release()
                 if self._inbox:
                     self._pump()
+        if self.has_turn:
+            raise CallerError(
+                f"the connection to {self._where} is in the middle of something, which cannot go on before "
+                "this call returns: a finalizer, a signal handler or a framing can only stop it"
+            )
         results: list[T] = []
         errors: list[BaseException] = []
         finished = _thread.allocate_lock()
@@ -236,16 +272,23 @@ class Driver:
         """Have `work` done with the turn, soon; waits for nothing. Any thread, finalizers and signal handlers
         too.
         """
-        self._inbox.append(work)
-        self._pump()
+        shield = _shield()
+        try:
+            self._inbox.append(work)
+            self._pump()
+        finally:
+            if shield is not None:
+                shield.lift()
 
     def _pump(self) -> None:
         # Whoever has the turn looks at the inbox again after letting go, so nothing is left there.
         while self._inbox and self._turn.acquire(False):
+            self._owner = _get_ident()
             try:
                 self._empty_inbox()
                 self._settle()
             finally:
+                self._owner = 0
                 self._turn.release()
 
     def _empty_inbox(self) -> None:
@@ -259,6 +302,9 @@ class Driver:
                 work()
             except Exception as error:  # noqa: BLE001 - see _went_wrong
                 self._went_wrong(error)
+            if self.connection.effects:
+                # Before the next piece, which may have come from somebody who counts upon it.
+                self._perform()
 
     def _went_wrong(self, error: Exception) -> None:
         """A fault of ours must neither hang the user nor go unseen: the connection is dropped, and says
@@ -414,6 +460,7 @@ class Driver:
     def _ready(self, mask: int) -> None:
         """On the I/O thread: the socket is ready."""
         if self._turn.acquire(True, TURN_PATIENCE):
+            self._owner = _get_ident()
             try:
                 if self._inbox:
                     self._empty_inbox()
@@ -423,9 +470,10 @@ class Driver:
                     self._went_wrong(error)
                 self._settle()
             finally:
+                self._owner = 0
                 self._turn.release()
-            if self._inbox:
-                self._pump()
+                if self._inbox:
+                    self._pump()
 
     def _step(self, mask: int) -> None:
         sock = self._sock
@@ -581,16 +629,30 @@ class Driver:
     # -- waiting ---------------------------------------------------------------------------------------------
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> bool:
-        """Wait until `done()`, at most `timeout` seconds (None: for ever); return whether it is.
+        """Wait until `done()`, at most `timeout` seconds (None: for ever); return whether it was.
 
         `done` is called with the turn and must be quick. Any thread but the I/O thread; Ctrl-C ends it at
         once and leaves the connection as it was.
         """
-        return done() or self._sleep_until(done, None if timeout is None else _monotonic() + timeout)
+        ends = None if timeout is None else _monotonic() + timeout
+        shield = _shield()
+        try:
+            return self._sleep_until(done, ends, shield)
+        finally:
+            if shield is not None:
+                shield.lift()
 
-    def call_and_wait(self, work: Callable[[], None], done: Callable[[], bool], timeout: float) -> bool:
+    def call_and_wait(
+        self,
+        work: Callable[[], None],
+        done: Callable[[], bool],
+        timeout: float,
+        give_up: Callable[[], None],
+    ) -> None:
         """Do `work` with the turn, then wait until `done()` as `wait` does, reading the socket meanwhile for
-        a quick answer.
+        a quick answer; `give_up` is called with the turn when that was in vain, or interrupted.
+
+        `done` may be called without the turn too: once true, it stays true.
         """
         ends = _monotonic() + timeout
 
@@ -598,38 +660,58 @@ class Driver:
             work()
             return self._take_lead(done)
 
-        shield = _Shield() if _get_ident() == threading.main_thread().ident else None
+        shield = _shield()
         try:
-            if self._call(begin):
-                try:
-                    self._lead(done, ends, shield)
-                finally:
-                    if self._leader == _get_ident():
-                        self._call(self._leave_lead)
+            try:
+                if self._call(begin):
+                    try:
+                        self._lead(ends, shield)
+                    finally:
+                        if self._leader == _get_ident():
+                            self._call(self._leave_lead)
+                if not done() and _monotonic() < ends:
+                    self._sleep_until(done, ends, shield)
+            finally:
+                if not done():
+                    self._call(give_up)
         finally:
             if shield is not None:
                 shield.lift()
-        return done() or (_monotonic() < ends and self._sleep_until(done, ends))
 
-    def _sleep_until(self, done: Callable[[], bool], ends: float | None) -> bool:
+    def _sleep_until(self, done: Callable[[], bool], ends: float | None, shield: _Shield | None) -> bool:
         lock = _thread.allocate_lock()
         lock.acquire()
         waiter = Waiter(done, lock.release)
-        self.call(lambda: self._waiters.append(waiter))
+        if self._call(lambda: self._done_or_watched(waiter)):
+            return True
         try:
-            left = -1.0 if ends is None else max(0.0, ends - _monotonic())
-            lock.acquire(True, min(left, threading.TIMEOUT_MAX))
+            left = -1.0 if ends is None else min(max(0.0, ends - _monotonic()), threading.TIMEOUT_MAX)
+            if shield is not None:
+                shield.open()
+            lock.acquire(True, left)
         finally:
-            self.call(lambda: self.unwatch(waiter))
-        return done()
+            if shield is not None:
+                shield.close()
+            woken = self._call(lambda: self._woken_or_done(waiter))
+        return woken
+
+    def _done_or_watched(self, waiter: Waiter) -> bool:
+        if waiter.done():
+            return True
+        self._waiters.append(waiter)
+        return False
+
+    def _woken_or_done(self, waiter: Waiter) -> bool:
+        if waiter not in self._waiters:
+            return True  # it was; that may be past already
+        self._waiters.remove(waiter)
+        return waiter.done()
 
     # -- followers -------------------------------------------------------------------------------------------
 
-    def begin_following(self, start: int) -> Follower:
+    def begin_following(self, place: Follower) -> None:
         """Note a reader that the receiving waits for while it is far behind. Any thread."""
-        place = Follower(start)
         self.call(lambda: self._followers.append(place))
-        return place
 
     def followed(self, place: Follower, number: int) -> None:
         """Note that a reader has read up to line `number`. Any thread; cheap unless the receiving waits for
@@ -644,8 +726,9 @@ class Driver:
         """Forget a reader. Any thread, finalizers too."""
 
         def forget() -> None:
-            self._followers.remove(place)
-            self._reconsider_pause()
+            if place in self._followers:  # or its beginning was interrupted
+                self._followers.remove(place)
+                self._reconsider_pause()
 
         self.post(forget)
 
@@ -691,7 +774,10 @@ class Driver:
         if self._loop.is_io_thread():
             return False
         if self._wake_pair is None:
-            self._wake_pair = socket.socketpair()
+            try:
+                self._wake_pair = socket.socketpair()
+            except OSError:  # too many open files: the I/O thread will do
+                return False
             for end in self._wake_pair:
                 end.setblocking(False)
         if self._poller is None:
@@ -702,19 +788,21 @@ class Driver:
         self._leader_done = done
         return True
 
-    def _lead(self, done: Callable[[], bool], ends: float, shield: _Shield | None) -> None:
-        """Read until `done()`, until time is over, or until the socket is gone."""
+    def _lead(self, ends: float, shield: _Shield | None) -> None:
+        """Read until that has brought what is waited for, until time is over, or until the socket is gone."""
         poller = self._poller
         while poller is not None and self._poller is poller:
             left = (ends - _monotonic()) * 1000
             if left <= 0:
                 return
-            if shield is not None:
-                shield.open = True
-                shield.pass_on()
-            ready = poller.poll(left)
-            if shield is not None:
-                shield.open = False
+            if shield is None:
+                ready = poller.poll(min(left, LONGEST_POLL))
+            else:
+                try:
+                    shield.open()
+                    ready = poller.poll(min(left, LONGEST_POLL))
+                finally:
+                    shield.close()
             if ready:
                 self._call(self._lead_step)
                 if self._leader != _get_ident():
@@ -793,12 +881,14 @@ class Driver:
         return self._loop.thread if self._loop is not None else None
 
     def at_exit(self) -> None:
-        """Stop, and wait for as long as an orderly end takes."""
-        self.call(lambda: self.connection.stop(_monotonic()))
+        """Stop; the loop waits for as long as an orderly end takes."""
+        # Posted: what ended the process may have torn a step of this very thread, a signal's handler say.
+        self.post(lambda: self.connection.stop(_monotonic()))
 
     def after_fork(self) -> None:
         """In the child: let go of the parent's connection without a byte on the wire."""
         self._turn = threading.Lock()
+        self._owner = 0
         self._inbox.clear()
         self._waiters.clear()
         for sock in (self._sock, *(sock for sock, _ in self._condemned)):
