@@ -136,7 +136,8 @@ def as_html(rows: Sequence[tuple[str, str, str]]) -> str:
             row += f'   <span style="opacity:.6">{html.escape(mark)}</span>'
         shown.append(f'<span style="{style}">{row}</span>' if style else row)
     return (
-        '<pre class="ipyreconnect-answer" style="margin:0;white-space:pre-wrap;overflow-wrap:anywhere">'
+        '<pre class="ipyreconnect-answer" style="margin:0;padding:1px 8px;white-space:pre-wrap;'
+        'overflow-wrap:anywhere;font-size:var(--jp-code-font-size,13px);line-height:1.3">'
         + "\n".join(shown)
         + "</pre>"
     )
@@ -218,6 +219,15 @@ class Answers:
         """Let all answers be and end the thread."""
         for client in list(self._open):
             self.finish(client)
+
+    def end(self) -> None:
+        """End the thread and show nothing more: the interpreter exits, and nobody listens any more."""
+        with self._lock:
+            self._open.clear()
+            thread, self._thread = self._thread, None
+        self._wake.set()
+        if thread is not None:
+            thread.join(1.0)
 
     def _poke(self) -> None:
         if not self._wake.is_set():

@@ -533,12 +533,14 @@ class ReconnectMagics(Magics):
         self.defaults.observe(self._set_answers, "answers")
         # The engine stops the connections at exit; printing has to end before the streams are closed.
         atexit.register(self._log.close)
+        atexit.register(self._answers.end)
 
     def unregister(self) -> None:
         """Take everything out of the shell again, but what others took over; stop the connections."""
         shell: Any = self.shell
         self.close()
         atexit.unregister(self._log.close)
+        atexit.unregister(self._answers.end)
         manager = shell.magics_manager
         for kind, own in self.magics.items():
             for name, magic in own.items():

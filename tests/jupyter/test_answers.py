@@ -212,6 +212,33 @@ def test_connect_shows_its_panel_once(kernel: Kernel) -> None:
 
 
 @pytest.mark.kernel
+def test_unloading_leaves_no_trace_in_a_kernel(kernel: Kernel) -> None:
+    """%unload_ext with a connection, a panel and an answer leaves no thread, widget, magic or hook."""
+    with LineServer(SERVER) as server:
+        kernel.run("%reload_ext storemagic")  # IPython itself loads what these magics need at their first use
+        look = kernel.run(
+            "import threading, ipywidgets\nip = get_ipython()\n"
+            "def look():\n"
+            "    names = {kind: sorted(table) for kind, table in ip.magics_manager.magics.items()}\n"
+            "    hooks = {name: len(calls) for name, calls in ip.events.callbacks.items()}\n"
+            "    threads = [t.name for t in threading.enumerate() if 'reconnect' in t.name]\n"
+            "    return (names, hooks, threads, list(ip.Completer.custom_matchers), len(ip.configurables),\n"
+            "            sorted(ip.magics_manager.registry), len(ipywidgets.widgets.widget._instances))\n"
+            "before = look()\nprint(len(before))"
+        )
+        assert kernel.streams[look] == "7\n"
+        for _ in range(3):
+            kernel.run(f"%load_ext ipyreconnect\n%connect {server.address}")
+            kernel.run("%send 1 noop")
+            kernel.run("%reload_ext ipyreconnect")
+            kernel.run(f"c = %connect {server.address}")
+            kernel.run("%send 2 noop")
+            kernel.run("%unload_ext ipyreconnect")
+        cell = kernel.run("after = look()\nprint(c.state, *[x for x, y in zip(after, before) if x != y])")
+        assert kernel.streams[cell] == "stopped\n"
+
+
+@pytest.mark.kernel
 def test_an_interrupt_ends_a_wait_and_leaves_the_connection(kernel: Kernel) -> None:
     """The kernel's interrupt leaves %expect within half a second; the connection is as it was."""
     with LineServer(SERVER) as server:

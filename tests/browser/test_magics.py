@@ -1,0 +1,47 @@
+"""What the magics promise to somebody who works in a real JupyterLab: answers, completion, one panel."""
+
+from __future__ import annotations
+
+from playwright.sync_api import expect
+
+from tests.browser.lab import Notebook
+from tests.browser.panels import serving
+from tests.servers.line_server import answering
+
+SERVER = answering(
+    {rb"^html": b"<img src=x onerror=alert(1)><b>bold</b>", rb"^(\S+) (\S+)": rb"\1 OK \2 done"},
+    b"* OK hello\r\n",
+)
+
+
+def test_an_answer_grows_under_the_cell_that_asked_and_is_saved_there(notebook: Notebook) -> None:
+    """Lines that come after later cells have run stand under the cell that asked, also in the saved file."""
+    with serving(SERVER) as server:
+        notebook.run(f"%load_ext ipyreconnect\nc = %connect {server.address} --no-panel")
+        asked = notebook.run("%send 1 noop")
+        later = notebook.run("print('meanwhile')")
+        server.peer(0).send(b"* late\r\n")
+        answer = asked.locator(".ipyreconnect-answer")
+        expect(answer).to_have_text("> 1 noop   ✓✓ acknowledged\n< 1 OK noop done\n< * late")
+        expect(later).to_have_text("meanwhile\n")
+        second = notebook.run("%send html")
+        expect(second.locator(".ipyreconnect-answer")).to_contain_text("<b>bold</b>")
+        assert not second.locator("b, img").count()
+        saved = notebook.save()
+    texts = [str(output) for cell in saved["cells"] for output in cell.get("outputs", [])]
+    assert any("< * late" in text and "1 OK noop done" in text for text in texts)
+
+
+def test_tab_offers_the_magics_options(notebook: Notebook) -> None:
+    """Behind `r = %connect --no-` stand our options and nothing else."""
+    notebook.run("%load_ext ipyreconnect")
+    notebook.run("0")
+    page = notebook.page
+    page.evaluate("jupyterapp.commands.execute('notebook:insert-cell-below')")
+    page.evaluate("jupyterapp.commands.execute('notebook:enter-edit-mode')")
+    page.keyboard.type("r = %connect --no-")
+    page.keyboard.press("Tab")
+    items = page.locator(".jp-Completer-item")
+    expect(items).to_have_count(3)
+    for name in ("--no-tls", "--no-verify", "--no-panel"):
+        expect(items.filter(has_text=name)).to_have_count(1)
