@@ -1,0 +1,228 @@
+"""A client's panel: header, buttons, log, send box and keepalive fields in one box; the client does the work.
+
+Stock ipywidgets serve where they can (the box, the buttons); the rest draws itself (log_view.py,
+controls.py). Each part can also be put into a layout of one's own: `panel.header`, `panel.log`,
+`panel.send_box`, `panel.keepalive`.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+from IPython.display import DisplayHandle, display
+
+from ipyreconnect.jupyter.controls import Commands, Header, KeepAliveFields, SendBox
+from ipyreconnect.jupyter.log_view import LogView
+from ipyreconnect.jupyter.part import free_from_busy_cells
+from ipyreconnect.protocol.transcript import Line
+from ipyreconnect.settings import MASK
+
+if TYPE_CHECKING:
+    from ipyreconnect.client import Client
+
+__all__ = ["Panel", "close_all_panels", "close_panel", "panel_for", "static_html"]
+
+SAVED_LINES = 20
+"""Lines that a saved notebook shows: enough to remember what it was about, little enough for a diff."""
+SAVED_CHARS = 300
+"""Characters of each of them."""
+
+# What users type to log in, by protocol; the rest of such a line has no place in a file that is passed on.
+_LOGIN = re.compile(
+    r"""^(
+        \S+\s+(?:LOGIN|AUTHENTICATE)                      # IMAP, with its tag
+      | AUTH | PASS | USER | AUTHINFO\s+\w+ | OPER | CONNECT  # SMTP, Redis, POP3, NNTP, IRC, NATS
+      | AUTHENTICATE | HELLO\s+\d\s+AUTH | (?:PRIVMSG\s+)?NICKSERV\s+:?IDENTIFY
+    )\s.+$""",
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
+# After these a server is given a password, or something of that kind, on a line of its own.
+_CHALLENGE = re.compile(r"334|\+(\s|$)")
+
+
+class Panel(ipywidgets.VBox):
+    """The panel of one client, in any number of views; closing it leaves the client as it is.
+
+    client: whose panel; `panel_for` gives the one that it has. saved_lines: how many of the last lines a
+    saved notebook shows as plain HTML (what looks like a log-in is masked); 0 for none. Any thread.
+    """
+
+    def __init__(self, client: Client, *, saved_lines: int = SAVED_LINES) -> None:
+        self.client = client
+        self.saved_lines = saved_lines
+        self._handles: list[DisplayHandle] = []
+        self._commands = Commands()
+        self.header = Header(client, self._commands)
+        self._log_view = LogView(client, label=f"log of {client.name}")
+        self.send_box = SendBox(client, self._commands)
+        self.keepalive = KeepAliveFields(client, self._commands)
+        self.connect_button = self._button(
+            "Connect", "Connect, and stay connected", lambda: client.connect(wait=0), swap=True
+        )
+        self.reconnect_button = self._button(
+            "Reconnect now",
+            "Cut the wait short, or drop this connection and dial anew",
+            client.reconnect_now,
+            swap=True,
+        )
+        self.stop_button = self._button("Stop", "Close the connection and stay away", client.stop)
+        buttons = ipywidgets.HBox([self.connect_button, self.reconnect_button, self.stop_button])
+        buttons.add_class("ipyreconnect-buttons")
+        top = ipywidgets.HBox([self.header, buttons])
+        top.add_class("ipyreconnect-top")
+        self._boxes = (top, buttons)
+        self._show_buttons(str(getattr(client.status.state, "value", client.status.state)))
+        self.header.on_status = self._show_buttons
+        super().__init__([top, self._log_view, self.send_box, self.keepalive])
+        self.add_class("ipyreconnect-panel")
+        for widget in (self, top, buttons):
+            free_from_busy_cells(widget)
+            free_from_busy_cells(widget.layout)
+
+    @property
+    def log(self) -> LogView:
+        """The live log; ipywidgets calls its logger so, which nothing here needs."""
+        return self._log_view
+
+    def _button(
+        self, text: str, tooltip: str, act: Callable[[], object], *, swap: bool = False
+    ) -> ipywidgets.Button:
+        button = ipywidgets.Button(description=text, tooltip=tooltip)
+        button.add_class("ipyreconnect-button")
+        if swap:
+            button.add_class("ipyreconnect-swap")
+        for widget in (button, button.layout, button.style):
+            free_from_busy_cells(widget)
+
+        def clicked(_: object) -> None:
+            self.header.calm()
+            self._commands.submit(lambda: void(act()), self.header.complain)
+
+        button.on_click(clicked)
+        return button
+
+    def _show_buttons(self, state: str) -> None:
+        """Offer what makes sense now. On the publisher's thread, the only one that writes traits."""
+        stopped = state in ("stopped", "stopping")
+        self.connect_button.disabled = not stopped
+        self.reconnect_button.disabled = stopped
+        self.stop_button.disabled = stopped
+
+    def show(self) -> None:
+        """Show the panel under the running cell, so that a later `refresh` finds the place again."""
+        handle = display(self, display_id=True)
+        if handle is not None:
+            self._handles.append(handle)
+
+    def close(self) -> None:
+        """Close the panel and all that belongs to it; where it was shown, the last lines stay as HTML."""
+        if self.comm is None:
+            return
+        with _lock:
+            if _panels.get(self.client) is self:
+                del _panels[self.client]
+        for part in (self.header, self._log_view, self.send_box, self.keepalive):
+            part.close()
+        for button in (self.connect_button, self.reconnect_button, self.stop_button):
+            button.style.close()
+            button.layout.close()
+            button.close()
+        for box in self._boxes:
+            box.layout.close()
+            box.close()
+        layout = self.layout
+        super().close()
+        layout.close()
+        for handle in self._handles:
+            handle.update({"text/html": self.static_html(), "text/plain": repr(self)}, raw=True)
+        self._handles.clear()
+
+    def static_html(self) -> str:
+        """Return the header and the last lines as plain HTML, for where no kernel answers."""
+        return static_html(self.client, self.saved_lines)
+
+    def __repr__(self) -> str:
+        return f"<Panel of {self.client!r}>"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any] | None:
+        """Return the live view, and for nbviewer, GitHub and nbconvert the last lines as HTML."""
+        bundle: dict[str, Any] | None = super()._repr_mimebundle_(**kwargs)
+        if bundle is not None:
+            bundle["text/plain"] = repr(self)
+            if self.saved_lines > 0:
+                bundle["text/html"] = self.static_html()
+        return bundle
+
+
+def void(_: object) -> None:
+    """Drop a result."""
+
+
+def redacted(lines: Sequence[Line]) -> Iterator[tuple[Line, str]]:
+    """Yield each line with its text, without what looks like a password that was typed in clear."""
+    challenged = False
+    for line in lines:
+        text = line.text
+        if line.direction == ">":
+            text = MASK if challenged else _LOGIN.sub(rf"\1 {MASK}", text)
+            challenged = False
+        elif line.direction == "<":
+            challenged = _CHALLENGE.match(text) is not None
+        yield line, text
+
+
+def static_html(client: Client, lines: int) -> str:
+    """Return a client's state and its last lines as HTML that needs no script, style sheet or network."""
+    transcript = client.transcript
+    rows = []
+    for line, text in redacted(transcript[max(transcript.first, transcript.end - lines) : transcript.end]):
+        shown = text[:SAVED_CHARS] + ("…" if len(text) > SAVED_CHARS else "")
+        shown = "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in shown)
+        rows.append(f"{time.strftime('%H:%M:%S', time.localtime(line.time))} {line.direction} {shown}")
+    status = client.status
+    state = str(getattr(status.state, "value", status.state))
+    said = f"{client.name}: {client.address}, {state}" + (f" ({status.reason})" if status.reason else "")
+    count = f"{transcript.end:,} line{'s' if transcript.end != 1 else ''}" + (
+        ", the last of them:" if transcript.end > len(rows) > 0 else ""
+    )
+    return (
+        '<div style="font:13px system-ui,sans-serif">'
+        f"<div><b>{html.escape(said)}</b> · {count} (as saved at {time.strftime('%Y-%m-%d %H:%M:%S')})</div>"
+        '<pre style="margin:4px 0 0;white-space:pre-wrap;overflow-wrap:anywhere">'
+        f"{html.escape(chr(10).join(rows))}</pre></div>"
+    )
+
+
+_panels: dict[Client, Panel] = {}
+_lock = threading.RLock()
+
+
+def panel_for(client: Client) -> Panel:
+    """Return the client's panel; the first call makes it. Any thread."""
+    with _lock:
+        panel = _panels.get(client)
+        if panel is None:
+            panel = _panels[client] = Panel(client)
+        return panel
+
+
+def close_panel(client: Client) -> None:
+    """Close the client's panel where it has one. Any thread."""
+    with _lock:
+        panel = _panels.get(client)
+    if panel is not None:
+        panel.close()
+
+
+def close_all_panels() -> None:
+    """Close every panel of the process, and end the publisher with the last one. Any thread."""
+    with _lock:
+        panels = list(_panels.values())
+    for panel in panels:
+        panel.close()

@@ -1,0 +1,320 @@
+"""One daemon thread that alone sends widget messages and writes widget traits; it decides when something is
+said, never what.
+
+ipywidgets is not thread-safe, and a kernel that says too much is silently cut off (JupyterLab drops what is
+beyond 1000 messages a second). So every panel of the process posts here, and this thread speaks: at most `1 /
+TICK` times a second for each `Channel`, with absolute state and never a difference, so that a tick that was
+skipped is never missed.
+
+Flow control. Each view in a browser says hello once and acknowledges every tick after it has painted it. The
+next tick leaves when the last one is acknowledged: a slow browser, or one that is gone, slows or stops the
+stream, and nothing piles up.
+
+- Nobody looks: nothing is sent. A view that is not heard for `LEASE` seconds is forgotten; it says hello
+  again when it wakes.
+- All views are out of sight (another browser tab, scrolled away): one tick a second.
+- One of several views lags: it slows the stream to one tick in `LAG` seconds, and cannot stop it.
+- The kernel itself is busy and cannot hear (kernels without subshells run widget messages after the cell):
+  ticks go on, ever slower, and say that they are late, so that the browser can say that the controls wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+__all__ = ["Channel", "Publisher", "Tick", "View", "get_publisher"]
+
+TICK = 1 / 15
+"""Least seconds between two ticks of a channel: the eye does not see more, and 20 channels stay far below the
+rate limit."""
+HEARTBEAT = 2.5
+"""Seconds after which a channel with a view speaks even though nothing has changed: by its age the browser
+sees that the kernel lives."""
+LEASE = 30.0
+"""Seconds without a word after which a view is forgotten; several signs of life long."""
+SIGN_OF_LIFE = 12.0
+"""Seconds within which a view that has nothing to acknowledge is heard (it says a word every 8 s)."""
+UNSEEN = 1.0
+"""Seconds between ticks while every view is out of sight."""
+LAG = 1.0
+"""Seconds between ticks while one of several views does not acknowledge."""
+LATE = 0.25
+"""Seconds between ticks while a running cell keeps the kernel from hearing any acknowledgement; doubled each
+minute …"""
+LATE_AT_MOST = 8.0
+"""… up to this: a notebook that was closed during an endless cell must not fill the server's buffers."""
+
+PATIENCE = 2.0
+"""Seconds that closing waits for the thread; it is there at once unless a cell holds the interpreter lock."""
+
+logger = logging.getLogger(__name__)
+
+
+class Sender(Protocol):
+    """What a channel needs of its widget."""
+
+    def send(self, content: Any, buffers: Sequence[bytes] | None = None) -> None:
+        """Send one custom message to every view."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One bounded message with the whole present state: JSON content and binary buffers.
+
+    key: what the state is, where the content also has moments counted from now; a tick with the same key as
+    the last one is not sent. None: always send.
+    """
+
+    content: Mapping[str, Any]
+    buffers: Sequence[bytes] = ()
+    key: Hashable = None
+
+
+@dataclass
+class View:
+    """One view in one browser: when it was last heard (monotonic seconds), which tick it has painted, and
+    what it said it wants.
+    """
+
+    heard: float
+    acknowledged: int
+    wants: dict[str, Any] = field(default_factory=dict)
+
+
+class Channel:
+    """The ticks of one widget. Only the publisher's thread calls it, except for `poke`.
+
+    `compose(views)` makes the next tick from the present state. It has no clock of its own: `now` is
+    monotonic seconds.
+    """
+
+    def __init__(
+        self, widget: Sender, compose: Callable[[Mapping[str, View]], Tick], wake: Callable[[], None]
+    ) -> None:
+        self._widget = widget
+        self._compose = compose
+        self._wake = wake
+        self.views: dict[str, View] = {}
+        self.number = 0
+        self._sent_at = float("-inf")
+        self._looked_at = float("-inf")  # when the state was last found unchanged
+        self._last_key: Hashable = None
+        self._acknowledged_at = float("-inf")
+        self._changed = True
+        self._greeted = False
+
+    def poke(self) -> None:
+        """Say that something may have changed. Any thread; free while an earlier poke is unanswered."""
+        if not self._changed:
+            self._changed = True
+            if self.views:
+                self._wake()
+
+    def hear(
+        self,
+        view: str,
+        now: float,
+        *,
+        acknowledged: int | None = None,
+        wants: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take a word from a view: its hello (`acknowledged` is None) or its acknowledgement of a tick."""
+        known = self.views.get(view)
+        if known is None or acknowledged is None:
+            # A fresh view has nothing to acknowledge yet and gets the present state at once.
+            known = self.views[view] = View(now, self.number)
+            self._greeted = True
+        known.heard = self._acknowledged_at = now
+        if acknowledged is not None:
+            known.acknowledged = max(known.acknowledged, acknowledged)
+        if wants is not None and dict(wants) != known.wants:
+            known.wants = dict(wants)
+            self._changed = True
+
+    def leave(self, view: str) -> None:
+        """Forget a view that says goodbye."""
+        self.views.pop(view, None)
+
+    def step(self, now: float, busy: bool) -> float | None:
+        """Send a tick if one is due; return when to look again (monotonic seconds), or None when there is
+        nothing to wait for.
+
+        busy: a cell is running, so that missing acknowledgements prove nothing.
+        """
+        if not busy:
+            for name in [name for name, view in self.views.items() if view.heard + LEASE <= now]:
+                del self.views[name]
+        if not self.views:
+            return None
+        earliest, late = self._earliest(now, busy)
+        if self._greeted:
+            due = earliest
+        elif self._changed:
+            due = max(earliest, self._looked_at + TICK)
+        else:
+            due = max(earliest, self._sent_at + HEARTBEAT)
+        if now < due:
+            expiry = min(view.heard for view in self.views.values()) + LEASE
+            return min(due, expiry if expiry > now else now + LEASE)
+        greeted, changed = self._greeted, self._changed or self._greeted
+        # Cleared before reading: what changes while the tick is composed is poked again.
+        self._changed = self._greeted = False
+        tick = self._compose(self.views) if changed else None
+        if tick is not None and not greeted and tick.key is not None and tick.key == self._last_key:
+            self._looked_at = now
+            tick = None
+            if now < self._sent_at + HEARTBEAT:
+                return self._sent_at + HEARTBEAT
+        self._sent_at = now
+        if tick is not None:
+            self.number += 1
+            self._last_key = tick.key
+            self._widget.send(
+                {"m": "tick", "seq": self.number, "late": late, **tick.content}, list(tick.buffers)
+            )
+        else:
+            self._widget.send({"m": "beat", "late": late})
+        return now + HEARTBEAT
+
+    def _earliest(self, now: float, busy: bool) -> tuple[float, bool]:
+        """Return when flow control lets the next tick leave, and whether acknowledgements are missing because
+        of a busy kernel.
+        """
+        behind = sum(view.acknowledged < self.number for view in self.views.values())
+        unheard = now - self._acknowledged_at
+        if not behind or self._greeted:
+            unseen = not self._greeted and all(view.wants.get("unseen") for view in self.views.values())
+            return self._sent_at + (UNSEEN if unseen else TICK), busy and unheard > SIGN_OF_LIFE
+        if behind < len(self.views):
+            return self._sent_at + LAG, False
+        if busy:
+            pace = LATE * 2.0 ** min(10, max(0.0, unheard) // 60)
+            return self._sent_at + min(LATE_AT_MOST, pace), unheard > LAG
+        return float("inf"), False
+
+
+class Publisher:
+    """The thread. `post`, `add` and `remove` may be called from any thread; the rest happens on the thread
+    itself.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._channels: list[Channel] = []
+        self._event = threading.Event()
+        self._lock = threading.Lock()  # guards _thread and _channels: starting and ending is rare
+        self._thread: threading.Thread | None = None
+        self._cells = _Cells()
+
+    def wake(self) -> None:
+        """Have the thread look at once. Any thread."""
+        self._event.set()
+
+    def post(self, job: Callable[[], None]) -> None:
+        """Run `job` on the publisher's thread, soon and in order. It must not block; what it raises is
+        logged.
+        """
+        self._jobs.append(job)
+        self._event.set()
+
+    def add(self, channel: Channel) -> None:
+        """Serve a channel; the first one starts the thread."""
+        with self._lock:
+            self._channels = [*self._channels, channel]
+            if self._thread is None or not self._thread.is_alive():
+                self._cells.watch()
+                self._thread = threading.Thread(target=self._run, name="ipyreconnect-publisher", daemon=True)
+                self._thread.start()
+
+    def remove(self, channels: Sequence[Channel]) -> None:
+        """Serve these channels no more. Returns when nothing is sent on them any longer; the last one ends
+        the thread.
+        """
+        with self._lock:
+            self._channels = [channel for channel in self._channels if channel not in channels]
+            thread, last = self._thread, not self._channels
+        if thread is None or thread is threading.current_thread():
+            return
+        passed = threading.Event()
+        self.post(passed.set)
+        passed.wait(PATIENCE)
+        if last:
+            self._cells.forget()
+            thread.join(PATIENCE)
+
+    def _run(self) -> None:
+        while True:
+            self._event.clear()
+            while self._jobs:
+                self._guarded(self._jobs.popleft())
+            with self._lock:
+                channels = self._channels
+                if not channels and not self._jobs:
+                    self._thread = None
+                    return
+            dues = [self._step(channel) for channel in channels]
+            pending = [due for due in dues if due is not None]
+            self._event.wait(max(0.0, min(pending) - time.monotonic()) if pending else None)
+
+    @staticmethod
+    def _guarded(job: Callable[[], None]) -> None:
+        """Run one job: nothing that goes wrong in one panel may silence the others."""
+        try:
+            job()
+        except Exception:
+            logger.exception("the panel could not be updated")
+
+    def _step(self, channel: Channel) -> float | None:
+        try:
+            return channel.step(time.monotonic(), self._cells.running)
+        except Exception:
+            logger.exception("the panel could not be updated")
+            return time.monotonic() + HEARTBEAT
+
+
+class _Cells:
+    """Knows whether IPython is running a cell."""
+
+    def __init__(self) -> None:
+        self.running = False
+        self._events: Any = None
+
+    def watch(self) -> None:
+        from IPython.core.getipython import get_ipython
+
+        shell = get_ipython()
+        if shell is None or self._events is not None:
+            return
+        self._events = shell.events
+        self._events.register("pre_run_cell", self._begin)
+        self._events.register("post_run_cell", self._end)
+        # The panel that brings us to life is made by a cell, as a rule, and its end will be told. Where it is
+        # not, some leases last longer.
+        self.running = threading.current_thread() is threading.main_thread()
+
+    def forget(self) -> None:
+        if self._events is not None:
+            self._events.unregister("pre_run_cell", self._begin)
+            self._events.unregister("post_run_cell", self._end)
+            self._events = None
+        self.running = False
+
+    def _begin(self, info: object) -> None:
+        self.running = True
+
+    def _end(self, result: object) -> None:
+        self.running = False
+
+
+_publisher = Publisher()
+
+
+def get_publisher() -> Publisher:
+    """Return the publisher of the process."""
+    return _publisher

@@ -1,0 +1,167 @@
+// The link between one view and the kernel: says hello, acknowledges ticks once they are painted, and knows by the age of the
+// last word whether the kernel still lives. publisher.py is the other end and explains the flow. Put in front of each part's own script.
+
+const SILENCE = 9000; // ms without a word (the kernel speaks every 2.5 s) after which it counts as gone
+const KEEP = 8000; // ms after which a view that had nothing to acknowledge shows that it is still there
+const KNOCK = [2000, 4000, 8000, 16000, 30000]; // ms between hellos to a kernel that does not answer
+const CHECK = 1000;
+
+/**
+ * model: anywidget's model. signal: ends with the view. el: the view's element.
+ * want(): what this view wants to be told. onTick(content, buffers): draws. onMessage(content, buffers): anything else for this view.
+ * onLife({state: "new" | "live" | "late" | "gone", since: Date}): whether the kernel lives.
+ */
+function openLink({ model, signal, el, want, onTick, onMessage = () => {}, onLife = () => {} }) {
+  const view = crypto.getRandomValues(new Uint32Array(2)).join("-");
+  let heard = Date.now(); // when the kernel last spoke
+  let spoke = 0; // when we last spoke
+  let checked = Date.now();
+  let knocks = 0;
+  let seq = 0; // the last tick that was painted
+  let life = "new";
+  let said = ""; // what the kernel last knew of our wants
+
+  const post = (content) => {
+    try {
+      spoke = Date.now();
+      model.send({ ...content, view });
+    } catch (error) {
+      // A kernel that is gone; the age of its last word tells the user.
+    }
+  };
+  const tell = (kind) => {
+    const wants = want();
+    said = JSON.stringify(wants);
+    post(kind === "hello" ? { m: "hello", want: wants } : { m: "ack", seq, want: wants });
+  };
+  const live = (state) => {
+    if (state === life) return;
+    life = state;
+    onLife({ state, since: new Date(heard) });
+  };
+  // After the paint, so that a slow browser slows the kernel; a tab that is not shown paints nothing and answers at once.
+  const painted = (then) => {
+    let done = false;
+    const once = () => {
+      if (!done && !signal.aborted) then();
+      done = true;
+    };
+    if (document.hidden) return once();
+    requestAnimationFrame(() => setTimeout(once));
+    setTimeout(once, 1000);
+  };
+
+  model.on("msg:custom", (content, buffers) => {
+    if (signal.aborted || !content || (content.view !== undefined && content.view !== view)) return;
+    heard = Date.now();
+    knocks = 0;
+    if (content.m === "tick") {
+      live(content.late ? "late" : "live");
+      onTick(content, buffers || []);
+      painted(() => {
+        seq = Math.max(seq, content.seq);
+        tell("ack");
+      });
+    } else if (content.m === "beat") {
+      live(content.late ? "late" : "live");
+    } else {
+      onMessage(content, buffers || []);
+    }
+  });
+
+  const check = () => {
+    const now = Date.now();
+    // A machine that slept, or a throttled tab: silence proves nothing before the kernel had time to answer.
+    const slept = now - checked > 4 * CHECK;
+    checked = now;
+    if (slept && life !== "gone") {
+      heard = Math.max(heard, now - SILENCE + 4 * CHECK);
+      tell("hello");
+    } else if (el.closest(".jupyter-widgets-disconnected") || now - heard > SILENCE) {
+      if (life !== "new") live("gone");
+      if (now - spoke >= KNOCK[Math.min(knocks, KNOCK.length - 1)]) {
+        knocks += 1;
+        tell("hello");
+      }
+    } else if (now - spoke > KEEP) {
+      tell(life === "new" ? "hello" : "ack");
+    }
+  };
+  const timer = setInterval(check, CHECK);
+  signal.addEventListener("abort", () => {
+    clearInterval(timer);
+    post({ m: "bye" });
+  });
+  const seen = new IntersectionObserver((entries) => {
+    link.unseen = !entries[entries.length - 1].isIntersecting;
+    link.refresh();
+  });
+  const link = {
+    view,
+    unseen: false,
+    post,
+    get life() {
+      return life;
+    },
+    /** Tell the kernel when what this view wants has changed. */
+    refresh() {
+      if (life !== "new" && JSON.stringify(want()) !== said) tell("ack");
+    },
+    start() {
+      tell("hello");
+      seen.observe(el);
+      signal.addEventListener("abort", () => seen.disconnect());
+      document.addEventListener("visibilitychange", () => link.refresh(), { signal });
+    },
+    /** Whether nobody can see this view now. */
+    get hidden() {
+      return document.hidden || link.unseen;
+    },
+  };
+  return link;
+}
+
+/** Make an element: h("div", {class: "x", title: "y"}, child, "text"). Text is only ever text. */
+function h(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+/** Set an element's text, only where it differs: an equal write would still cost a layout. */
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+const two = (number) => String(number).padStart(2, "0");
+const clock = (date) => `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+const count = (number, one, many = one + "s") => `${number.toLocaleString()} ${number === 1 ? one : many}`;
+
+/** 5 -> "5 s", 75 -> "1 min 15 s", 7300 -> "2 h 1 min", 200000 -> "2 d 7 h". */
+function span(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  const first = units.findIndex(([, size]) => whole >= size);
+  if (first < 0) return "0 s";
+  const parts = [];
+  let rest = whole;
+  for (const [name, size] of units.slice(first, first + 2)) {
+    const number = Math.floor(rest / size);
+    if (number || !parts.length) parts.push(`${number} ${name}`);
+    rest -= number * size;
+  }
+  return parts.join(" ");
+}
+
+/** Show on every part of the panel whether the kernel lives: one glance must do. */
+function showLife(el, { state, since }) {
+  const root = el.closest(".ipyreconnect-panel") || el;
+  root.classList.toggle("ipyreconnect-gone", state === "gone");
+  root.classList.toggle("ipyreconnect-late", state === "late");
+  return state === "gone" ? `kernel gone since ${clock(since)}` : state === "late" ? "kernel busy, controls wait" : "";
+}

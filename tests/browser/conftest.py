@@ -1,0 +1,94 @@
+"""One JupyterLab and one page for all tests of this folder, a notebook and its kernel for each; no tests."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Error, Page, expect
+
+from tests.browser.lab import Jupyter, Notebook, chromium, flags
+
+pytestmark = pytest.mark.browser
+
+PATIENCE = 15_000
+"""Milliseconds that an expectation of the page waits; what is expected comes within one second."""
+
+_numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in this folder."""
+    for item in items:
+        if "browser" in item.path.parts:
+            item.add_marker("browser")
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    """Start the system's Chromium, with scrollbars as users see them."""
+    return {
+        **browser_type_launch_args,
+        "executable_path": chromium(),
+        "args": flags(),
+        "ignore_default_args": ["--hide-scrollbars"],
+    }
+
+
+@pytest.fixture(scope="session")
+def jupyter() -> Iterator[Jupyter]:
+    """Give the JupyterLab of all tests."""
+    with Jupyter() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def requests() -> list[str]:
+    """Give the addresses of all that the page has asked for so far."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def complaints() -> list[str]:
+    """Give the uncaught errors of the page so far."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def lab(browser: Browser, jupyter: Jupyter, requests: list[str], complaints: list[str]) -> Iterator[Page]:
+    """Give the page with JupyterLab in it."""
+    expect.set_options(timeout=PATIENCE)
+
+    def note(error: Error) -> None:
+        # Ours come from a blob; what else goes wrong in the page is not ours to judge.
+        if "blob:" in (error.stack or ""):
+            complaints.append(str(error))
+
+    context = browser.new_context(viewport={"width": 1100, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.on("request", lambda request: requests.append(request.url))
+    # "Leave this page?" is a question of the notebook's, not of ours.
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.on("pageerror", note)
+    page.goto(jupyter.url(), timeout=60_000)
+    page.wait_for_function("window.jupyterapp?.started", timeout=60_000)
+    page.evaluate("window.jupyterapp.started.then(() => null)")
+    # The file browser takes room and is of no use here.
+    page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def notebook(lab: Page, jupyter: Jupyter, complaints: list[str]) -> Iterator[Notebook]:
+    """Give an empty notebook with a fresh kernel."""
+    complaints.clear()
+    made = Notebook(lab, jupyter, jupyter.write(f"test-{next(_numbers)}.ipynb", "")).open()
+    yield made
+    with suppress(Error):  # a test that failed may leave the page in any state; the next one opens its own
+        made.close()
+    assert not complaints, complaints

@@ -1,0 +1,217 @@
+"""What the panel promises to somebody who looks at it, in a real JupyterLab with real connections."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from tests.browser.lab import Notebook
+from tests.browser.panels import connect, serving, show
+from tests.servers.certificates import Certificates
+from tests.servers.line_server import RUBBISH, answering, greet, say
+
+NOOP = answering({rb"(\S+) NOOP": rb"\1 OK done"}, b"* OK hello\r\n")
+BUSY = "import time\nend = time.monotonic() + 6\nwhile time.monotonic() < end: sum(range(1000))"
+
+
+def test_the_panel_shows_the_state_and_every_line_as_it_comes(notebook: Notebook) -> None:
+    """The badge says connected; what the server says appears by itself, with its time and direction."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        panel.state("connected")
+        expect(panel.row("* OK hello")).to_be_visible()
+        expect(panel.root.locator(".ipr-lock")).to_have_text("not encrypted")
+        server.peer(0).send(b"* 1 EXISTS\r\n")
+        expect(panel.row("* 1 EXISTS")).to_have_class(re.compile("ipr-in"))
+        expect(panel.row("* 1 EXISTS").locator(".ipr-time")).to_have_text(
+            re.compile(r"^\d\d:\d\d:\d\d\.\d{3}$")
+        )
+        expect(panel.count).to_have_text("3 lines")
+
+
+def test_a_loss_is_shown_with_its_reason_and_a_countdown_to_the_next_try(notebook: Notebook) -> None:
+    """The reason, "next try in 1.9 s (try 1)" counting down by itself; then it is back, and says what was."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        server.peer(0).close()
+        panel.state("waiting")
+        countdown = re.compile(r"closed by 127\.0\.0\.1:\d+: next try in (\d\.\d) s \(try 1\)")
+        expect(panel.detail).to_have_text(countdown)
+        first = countdown.search(panel.detail.inner_text())
+        assert first is not None
+        expect(panel.detail).not_to_have_text(first[0])
+        server.peer(1)
+        panel.state("connected")
+        expect(panel.detail).to_contain_text("last loss: closed by 127.0.0.1")
+        expect(panel.row("closed by")).to_have_class(re.compile("ipr-note-down"))
+
+
+def test_reconnect_now_cuts_the_wait_short(notebook: Notebook) -> None:
+    """One click, and the next try is made at once however long the wait would have been."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address, "retry=600.0")
+        server.peer(0).close()
+        panel.state("waiting")
+        panel.button("Reconnect now").click()
+        panel.state("connected")
+
+
+def test_a_click_on_stop_is_answered_while_a_cell_runs(notebook: Notebook) -> None:
+    """Stop works at once during a busy cell, with lines pouring in; and Connect brings it back."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        notebook.run(
+            "import threading\n"
+            "def pour():\n"
+            "    while client.state == 'connected':\n"
+            "        client.send('1 NOOP'); time.sleep(0.02)\n"
+            "import time; threading.Thread(target=pour, daemon=True).start()"
+        )
+        notebook.run(BUSY, wait=False)
+        panel.button("Stop").click()
+        panel.state("stopped")
+        panel.button("Connect").click()
+        panel.state("connected")
+        busy = notebook.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.status")
+        assert busy == "busy", "the cell ended too soon for this to prove anything"
+
+
+def test_keepalive_fields_change_the_live_socket_and_show_what_is_in_force(notebook: Notebook) -> None:
+    """A preset and a typed value are applied at once; the sentence tells the bound that was read back."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.outcome).to_have_text("in force: a dead peer is noticed within 14 s")
+        panel.button("gentle").click()
+        expect(panel.outcome).to_have_text("in force: a dead peer is noticed within 45 s")
+        assert notebook.value("str(client.keepalive_in_force)") == "30/5/3"
+        panel.root.get_by_role("spinbutton", name="idle").fill("7")
+        expect(panel.outcome).to_have_text("Enter applies: a dead peer noticed within 22 s")
+        panel.root.get_by_role("spinbutton", name="idle").press("Enter")
+        expect(panel.outcome).to_have_text("in force: a dead peer is noticed within 22 s")
+        assert notebook.value("str(client.keepalive_in_force)") == "7/5/3"
+
+
+def test_a_refused_keepalive_says_why_and_changes_nothing(notebook: Notebook) -> None:
+    """99999 is more than Linux takes: the reason stands there, and the old values stay in force."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        count = panel.root.get_by_role("spinbutton", name="count")
+        count.fill("99999")
+        count.press("Enter")
+        expect(panel.outcome).to_have_text("keepalive count must be a whole number from 1 to 127, not 99999")
+        assert notebook.value("str(client.keepalive_in_force)") == "5/3/3"
+        count.press("Escape")
+        expect(count).to_have_value("3")
+
+
+def test_enter_sends_a_line_and_its_delivery_is_marked(notebook: Notebook) -> None:
+    """The line leaves, its answer appears, and the mark says that the server's machine has it."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        panel.line.fill("a1 NOOP")
+        panel.line.press("Enter")
+        expect(panel.row("a1 OK done")).to_be_visible()
+        expect(panel.row("a1 NOOP")).to_have_class(re.compile("ipr-out"))
+        expect(panel.row("a1 NOOP").locator(".ipr-acknowledged")).to_have_attribute(
+            "title", re.compile("acknowledged")
+        )
+        expect(panel.line).to_have_value("")
+        assert server.peer(0).lines == [b"a1 NOOP"]
+
+
+def test_the_arrow_keys_bring_back_earlier_lines(notebook: Notebook) -> None:
+    """Up goes back, down goes forth again to what was being typed."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        for text in ("a1 NOOP", "a2 NOOP"):
+            panel.line.fill(text)
+            panel.line.press("Enter")
+        panel.line.fill("a3 ")
+        panel.line.press("ArrowUp")
+        panel.line.press("ArrowUp")
+        expect(panel.line).to_have_value("a1 NOOP")
+        panel.line.press("ArrowDown")
+        expect(panel.line).to_have_value("a2 NOOP")
+        panel.line.press("ArrowDown")
+        expect(panel.line).to_have_value("a3 ")
+
+
+def test_a_line_that_cannot_be_sent_says_why_where_it_was_typed_and_stays(notebook: Notebook) -> None:
+    """Stopped: the reason appears below the box, the text is back in it, and nothing is sent later."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        panel.button("Stop").click()
+        panel.state("stopped")
+        panel.line.fill("a1 NOOP")
+        panel.line.press("Enter")
+        expect(panel.send_error).to_contain_text("not connected")
+        expect(panel.line).to_have_value("a1 NOOP")
+        panel.button("Connect").click()
+        panel.state("connected")
+        expect(panel.send_error).to_be_hidden()
+        assert server.peer(1).lines == []
+
+
+def test_what_a_server_sends_is_only_ever_text(notebook: Notebook) -> None:
+    """Markup, escapes, NULs and invalid UTF-8 are shown as characters; nothing of it runs or draws."""
+    with serving(say(RUBBISH)) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("end of the rubbish").first).to_be_visible()
+        shown = "\n".join(panel.shown())
+        assert "<script>document.title = 'owned'</script><img src=x onerror=alert(1)>" in shown
+        assert "a NUL NUL inside" in shown
+        assert "ESC[2JESC[Hthe screen is cleared" in shown
+        assert panel.root.locator("img, script, iframe, a").count() == 0
+        assert notebook.page.title() != "owned"
+
+
+def test_without_verification_the_header_says_so_loudly(notebook: Notebook, tmp_path: Path) -> None:
+    """No green lock: "NOT VERIFIED", in red."""
+    with serving(greet(b"* OK hello\r\n"), tls=Certificates(tmp_path).good().server_context()) as server:
+        notebook.run("from ipyreconnect import TLS")
+        panel = connect(notebook, server.address, "tls=TLS(verify=False)")
+        panel.state("connected")
+        lock = panel.root.locator(".ipr-lock")
+        expect(lock).to_have_text("TLS 1.3, NOT VERIFIED")
+        expect(lock).to_have_css("background-color", "rgb(179, 32, 44)")
+
+
+def test_two_views_of_one_panel_live_side_by_side(notebook: Notebook) -> None:
+    """Both show the lines, each scrolls for itself, and one goes on when the other is taken away."""
+    with serving(NOOP) as server:
+        one = connect(notebook, server.address)
+        two = show(notebook)
+        server.peer(0).send(b"".join(b"%d of many\r\n" % number for number in range(200)))
+        expect(one.row("199 of many")).to_be_visible()
+        expect(two.row("199 of many")).to_be_visible()
+        one.wheel(-600)
+        expect(one.row("199 of many")).to_be_hidden()
+        expect(two.row("199 of many")).to_be_visible()
+        notebook.page.evaluate("jupyterapp.shell.currentWidget.content.model.sharedModel.deleteCell(1)")
+        expect(notebook.page.locator(".ipyreconnect-panel")).to_have_count(1)
+        left = type(two)(notebook.page.locator(".ipyreconnect-panel"))
+        server.peer(0).send(b"still here\r\n")
+        expect(left.row("still here")).to_be_visible()
+
+
+def test_closing_the_panel_leaves_nothing_behind_in_the_kernel(notebook: Notebook) -> None:
+    """After close: no widget, no publisher's thread; the client is still connected."""
+    with serving(NOOP) as server:
+        notebook.run("import threading, ipywidgets\nfrom ipywidgets.widgets.widget import _instances")
+        connect(notebook, server.address)
+        assert notebook.value("len(_instances)") > 10
+        notebook.run("from ipyreconnect.jupyter.panel import panel_for; panel_for(client).close()")
+        assert notebook.value("len(_instances)") == 0
+        threads = notebook.value("[thread.name for thread in threading.enumerate()]")
+        assert {"ipyreconnect-publisher", "ipyreconnect-commands"}.isdisjoint(threads)
+        assert notebook.value("client.state") == "connected"
+
+
+def test_nothing_is_loaded_from_elsewhere(notebook: Notebook, requests: list[str]) -> None:
+    """Every request of the page went to the notebook server, or was data in the page itself."""
+    with serving(NOOP) as server:
+        connect(notebook, server.address)
+    foreign = [url for url in requests if not url.startswith((notebook.jupyter.origin, "data:", "blob:"))]
+    assert foreign == []

@@ -1,0 +1,219 @@
+"""When a panel speaks and when it is silent: the publisher's flow control, with times as literal numbers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ipyreconnect.jupyter.publisher import (
+    HEARTBEAT,
+    LAG,
+    LATE,
+    LEASE,
+    TICK,
+    UNSEEN,
+    Channel,
+    Publisher,
+    Tick,
+    View,
+)
+
+
+class Stage:
+    """A channel with what it sent, and a state that can be changed."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.woken = 0
+        self.state: Any = 0
+        self.keyed = False
+        self.channel = Channel(self, self.compose, self.wake)
+
+    def send(self, content: Any, buffers: Sequence[bytes] | None = None) -> None:
+        self.sent.append(content)
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def compose(self, views: Mapping[str, View]) -> Tick:
+        return Tick({"state": self.state}, key=self.state if self.keyed else None)
+
+    def change(self, state: Any) -> None:
+        self.state = state
+        self.channel.poke()
+
+    def ticks(self) -> list[Any]:
+        return [content["state"] for content in self.sent if content["m"] == "tick"]
+
+
+def with_view() -> Stage:
+    """A stage whose one view has said hello at 100 and painted the first tick."""
+    stage = Stage()
+    stage.channel.hear("v", 100.0)
+    stage.channel.step(100.0, False)
+    stage.channel.hear("v", 100.01, acknowledged=1)
+    return stage
+
+
+def test_without_a_view_nothing_is_sent_and_nobody_woken() -> None:
+    """A client that nobody looks at costs nothing."""
+    stage = Stage()
+    stage.change(1)
+    assert stage.channel.step(100.0, False) is None
+    assert (stage.sent, stage.woken) == ([], 0)
+
+
+def test_a_fresh_view_gets_the_present_state_at_once() -> None:
+    """Hello is answered with everything, whoever else is behind."""
+    stage = with_view()
+    stage.change(7)
+    stage.channel.step(100.1, False)  # not acknowledged
+    stage.channel.hear("w", 100.2)
+    stage.channel.step(100.2, False)
+    assert stage.ticks() == [0, 7, 7]
+
+
+def test_changes_between_two_ticks_are_told_once() -> None:
+    """A thousand changes make one tick, with the last state."""
+    stage = with_view()
+    for state in range(1000):
+        stage.change(state)
+    due = stage.channel.step(100.02, False)
+    assert due is not None
+    assert abs(due - (100.0 + TICK)) < 1e-9
+    stage.channel.step(due, False)
+    assert stage.ticks() == [0, 999]
+
+
+def test_a_state_that_is_the_same_again_is_not_sent() -> None:
+    """Pokes about something else cost no message."""
+    stage = with_view()
+    stage.keyed = True
+    stage.change("a")
+    stage.channel.step(101.0, False)
+    stage.channel.hear("v", 101.0, acknowledged=2)
+    stage.change("a")
+    stage.channel.step(102.0, False)
+    assert stage.ticks() == [0, "a"]
+
+
+def test_an_unacknowledged_tick_holds_the_next_one_back() -> None:
+    """One tick under way at most: a slow browser is never sent more than it paints."""
+    stage = with_view()
+    stage.change(1)
+    stage.channel.step(101.0, False)
+    stage.change(2)
+    stage.channel.step(105.0, False)
+    assert stage.ticks() == [0, 1]
+    stage.channel.hear("v", 105.1, acknowledged=2)
+    stage.channel.step(105.1, False)
+    assert stage.ticks() == [0, 1, 2]
+
+
+def test_a_view_that_is_not_heard_for_a_while_is_forgotten() -> None:
+    """A closed tab says no goodbye; after its lease nothing more is sent."""
+    stage = with_view()
+    now, due = 0.0, stage.channel.step(100.02, False)
+    while due is not None:
+        now = due
+        stage.change(now)
+        due = stage.channel.step(now, False)
+    assert 100.0 + LEASE <= now <= 100.02 + LEASE
+    assert len(stage.ticks()) == 2
+
+
+def test_one_view_that_lags_slows_the_others_and_cannot_stop_them() -> None:
+    """The one that paints is served once in `LAG` seconds."""
+    stage = with_view()
+    stage.channel.hear("slow", 100.02)
+    stage.channel.step(100.0 + TICK, False)
+    stage.channel.hear("v", 100.1, acknowledged=2)
+    stage.change(1)
+    assert stage.channel.step(100.2, False) == 100.0 + TICK + LAG
+    stage.channel.step(100.0 + TICK + LAG, False)
+    assert stage.ticks() == [0, 0, 1]
+
+
+def test_views_out_of_sight_are_served_once_a_second() -> None:
+    """A log in another browser tab costs next to nothing."""
+    stage = with_view()
+    stage.channel.hear("v", 100.02, acknowledged=1, wants={"unseen": True})
+    stage.change(1)
+    assert stage.channel.step(100.5, False) == 100.0 + UNSEEN
+
+
+def test_a_quiet_connection_still_shows_that_the_kernel_lives() -> None:
+    """A beat every few seconds, small and without a number to acknowledge."""
+    stage = with_view()
+    stage.channel.step(100.0 + TICK, False)
+    due = stage.channel.step(100.2, False)
+    assert due == 100.0 + HEARTBEAT
+    stage.channel.step(due, False)
+    assert stage.sent[-1] == {"m": "beat", "late": False}
+
+
+def test_during_a_cell_that_keeps_the_kernel_deaf_the_ticks_go_on_and_say_so() -> None:
+    """On kernels without subshells the tail still moves while a cell runs, ever slower, marked as late."""
+    stage = with_view()
+    now: float | None = 101.0
+    times = []
+    while now is not None and now < 100.0 + 3600:
+        stage.change(now)
+        before = len(stage.sent)
+        step, now = now, stage.channel.step(now, True)
+        if len(stage.sent) > before:
+            times.append(step)
+            now = step + 0.01
+    assert stage.sent[-1]["late"]
+    assert abs(times[2] - times[1] - LATE) < 0.02
+    assert len(times) < 1500, "an endless cell of a closed notebook must not fill the server's buffers"
+
+
+def test_a_view_that_says_goodbye_is_not_served() -> None:
+    """A cell that was cleared needs nothing any more."""
+    stage = with_view()
+    stage.channel.leave("v")
+    stage.change(1)
+    assert stage.channel.step(101.0, False) is None
+
+
+def test_the_thread_starts_with_the_first_panel_and_ends_with_the_last() -> None:
+    """Nothing runs while there is no panel; what was posted before the end is still done."""
+    publisher = Publisher()
+    stages = [Stage(), Stage()]
+    done = threading.Event()
+    for stage in stages:
+        publisher.add(stage.channel)
+    publisher.post(done.set)
+    assert done.wait(5)
+    publisher.remove([stages[0].channel])
+    names = [thread.name for thread in threading.enumerate()]
+    assert "ipyreconnect-publisher" in names
+    publisher.remove([stages[1].channel])
+    names = [thread.name for thread in threading.enumerate()]
+    assert "ipyreconnect-publisher" not in names
+
+
+def test_an_error_in_one_panel_does_not_silence_the_others() -> None:
+    """What goes wrong is logged, and the thread goes on."""
+    publisher = Publisher()
+    bad, good = Stage(), Stage()
+    told = threading.Event()
+
+    def fail(views: Mapping[str, View]) -> Tick:
+        raise RuntimeError("no state today")
+
+    def tell(views: Mapping[str, View]) -> Tick:
+        told.set()
+        return Tick({"state": 1})
+
+    bad.channel = Channel(bad, fail, publisher.wake)
+    good.channel = Channel(good, tell, publisher.wake)
+    for stage in (bad, good):
+        publisher.add(stage.channel)
+    for stage in (bad, good):
+        publisher.post(lambda channel=stage.channel: channel.hear("v", time.monotonic()))  # type: ignore[misc]
+    assert told.wait(5)
+    publisher.remove([bad.channel, good.channel])

@@ -1,0 +1,118 @@
+"""What leaves the kernel of a line: bounded, harmless, and with a password masked where it is stored."""
+
+from __future__ import annotations
+
+import struct
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipyreconnect.client import Client
+from ipyreconnect.jupyter.log_view import ROW_CHARS, encode_rows, visible
+from ipyreconnect.jupyter.panel import static_html
+from ipyreconnect.protocol.delivery import Delivery
+from ipyreconnect.protocol.transcript import Line
+
+
+def client_with(*lines: tuple[str, str]) -> Client:
+    """A client that was never connected, with this in its transcript."""
+    client = Client("127.0.0.1:9")
+    for direction, text in lines:
+        if direction == ">":
+            client.transcript.append_sent(text.encode(), 0.0, Delivery(text.encode()))
+        else:
+            client.transcript.append_received([text.encode()], 0.0, bytearray)  # type: ignore[arg-type]
+    return client
+
+
+def test_control_characters_are_written_out_and_a_tab_stays_a_tab_too() -> None:
+    """ESC is three letters, so that no terminal, browser or reader is led astray."""
+    assert visible("a\x1b[2J\x00b\tc\u202ed") == "a\x01ESC\x02[2J\x01NUL\x02b\x01⇥\x02\tc\x01U+202E\x02d"
+
+
+def test_scripts_and_emoji_keep_their_joiners() -> None:
+    """Only what hides or turns text is written out."""
+    assert visible("नमस्ते क्‍ष 👩‍🔧 é") == "नमस्ते क्‍ष 👩‍🔧 é"
+
+
+@given(st.text())
+def test_no_text_gets_a_raw_control_character_or_a_second_line_into_a_row(text: str) -> None:
+    """Whatever a server sends: the only controls that travel are our own brackets and the tab."""
+    rest = visible(text).replace("\x01", "").replace("\x02", "").replace("\t", "")
+    assert not any(unicodedata.category(character) == "Cc" for character in rest)
+    assert not {"\u2028", "\u2029", "\u202e", "\ufeff"} & set(rest)
+
+
+def test_rows_say_all_that_is_shown_of_a_line() -> None:
+    """Number, time, direction, delivery, fragment, and the time of the line before."""
+    lines = [
+        Line(b"* OK", 10.5, "<", 7),
+        Line(b"a1 NOOP", 11.0, ">", 8, delivery=Delivery(b"a1 NOOP")),
+        Line(b"half a li", 12.0, "<", 9, truncated=True),
+        Line(b"closed", 13.0, "*", 10),
+    ]
+    content, (texts, times) = encode_rows(lines, 1000, before=9.0)
+    assert content == {
+        "a": 7, "n": 4, "dir": "<><*", "mark": "-q--", "part": [2], "cut": {}, "before": 9.0
+    }  # fmt: skip
+    assert texts.decode().split("\n") == ["* OK", "a1 NOOP", "half a li", "closed"]
+    assert struct.unpack("4d", times) == (10.5, 11.0, 12.0, 13.0)
+
+
+def test_a_long_line_is_cut_and_says_how_much_is_missing() -> None:
+    """One row of a line of a megabyte is no megabyte."""
+    content, (texts, _) = encode_rows([Line(b"x" * 1_000_000)], 64 * 1024)
+    assert content["cut"] == {0: 1_000_000 - ROW_CHARS}
+    assert len(texts) == ROW_CHARS
+
+
+def test_many_long_lines_share_what_one_message_may_have() -> None:
+    """A window is bounded, however long its lines are."""
+    _, (texts, _) = encode_rows([Line(b"x" * 5000) for _ in range(500)], 64 * 1024)
+    assert len(texts) < 70_000
+
+
+def test_no_lines_make_an_empty_window() -> None:
+    """A window that was forgotten meanwhile is no error."""
+    content, (texts, times) = encode_rows([], 1000)
+    assert (content["n"], texts, times) == (0, b"", b"")
+
+
+def test_a_stored_log_in_is_masked() -> None:
+    """IMAP, SMTP, POP3, Redis, IRC: what was typed to log in is not in a file that is passed on."""
+    stored = static_html(
+        client_with(
+            (">", "a1 LOGIN alice wonderland-1"),
+            (">", "PASS wonderland-2"),
+            (">", "auth wonderland-3"),
+            (">", "PRIVMSG NickServ :IDENTIFY wonderland-4"),
+            (">", "AUTH LOGIN"),
+            ("<", "334 VXNlcm5hbWU6"),
+            (">", "wonderland-5"),
+            ("<", "+ "),
+            (">", "wonderland-6"),
+            (">", "a2 SELECT INBOX"),
+        ),
+        20,
+    )
+    assert "wonderland" not in stored
+    assert "a1 LOGIN ••••" in stored
+    assert "a2 SELECT INBOX" in stored
+
+
+def test_the_stored_html_is_harmless_and_short() -> None:
+    """Markup is escaped, controls are replaced, long lines are cut, and only the last lines are there."""
+    stored = static_html(
+        client_with(*[("<", f"<script>{n}\x1b</script>" + "x" * 5000) for n in range(100)]), 5
+    )
+    assert "<script" not in stored
+    assert "\x1b" not in stored
+    assert "&lt;script&gt;99" in stored
+    assert "&lt;script&gt;94" not in stored
+    assert len(stored) < 5000
+
+
+def test_nothing_of_the_log_is_stored_where_the_user_wants_none() -> None:
+    """saved_lines=0 stores the state only."""
+    assert "a line" not in static_html(client_with(("<", "a line")), 0)
