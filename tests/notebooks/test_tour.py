@@ -39,6 +39,8 @@ def test_the_tour_runs_and_shows_what_it_promises() -> None:
     client.execute(env=environment)
     shown = {cell.id: texts(cell) for cell in notebook.cells}
 
+    assert "CAPABILITY IMAP4rev1" in shown["capability"]
+    assert "1 OK" in shown["capability"]
     assert "2 OK" in shown["login"]
     assert "BODY[HEADER] {" in shown["fetch"]
     assert "EXISTS" in shown["deliver"]
