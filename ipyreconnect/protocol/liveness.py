@@ -1,0 +1,562 @@
+"""Judge from the kernel's account of a connection whether its peer lives; asks the kernel for nothing itself.
+
+Why the kernel's own means are not enough: keepalive is suspended while anything is unacknowledged, so one
+line in flight hides a dead peer for a quarter of an hour, and TCP_USER_TIMEOUT, which mends that, starts
+anew with each line written and kills a live peer that is slow to read. The watchdog looks at both at once.
+
+A peer is dead when nothing at all was heard from it for T = idle + interval × count, and the kernel has
+been asking in vain for the last interval × count of these. The second half is what spares the living: while
+a closed window is probed at growing intervals, or after a jump of the clock, silence alone means nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from ..settings import KeepAlive
+
+__all__ = [
+    "PROBING",
+    "Health",
+    "Look",
+    "TcpInfo",
+    "Verdict",
+    "Watchdog",
+    "longest_retransmission",
+    "user_timeout",
+]
+
+LOOK_EVERY: Final = 0.5
+"""Seconds between two looks while an answer is awaited: a verdict is then late by no more."""
+
+PATIENCE: Final = 1.0
+"""Seconds beyond the round trip until an answer counts as overdue: a single lost packet is normal."""
+
+VERDICT_AFTER: Final = 2.5
+"""Seconds until a peer that was probed because of a change of network counts as dead: within the promised 3,
+and longer than a link that flaps for 0.5 s plus the next probe, 1 s later."""
+
+PROBING: Final = KeepAlive(idle=1, interval=1, count=3)
+"""What is in force meanwhile. On an idle connection a live peer answered it within 6.5 ms (measured)."""
+
+LATE: Final = 2.0
+"""Seconds by which a look may come late before the time in between counts as unobserved: the process was
+stopped, or the whole machine, and the clock may have jumped."""
+
+LONGEST_PAUSE: Final = 120.0
+"""Seconds that Linux waits at the most between two retransmissions or window probes (TCP_RTO_MAX), unless
+told otherwise."""
+
+LAST_CALL: Final = 1.9
+"""Seconds before the end of T in which an idle peer is asked once more: the kernel's own last question may be
+as old as an interval, and an outage shorter than T − 2 s shall cut nothing."""
+
+# The kernel counts in jiffies: what is said to be younger than this may be as old as that.
+_TICK: Final = 0.012
+
+# The kernel sends a probe late by up to an eighth of its time (the granularity of its timer wheel). Looking
+# after that spares a second look; nobody needs to wait half a minute for it.
+_PROBE_LATE: Final = 1 / 8
+_LONGEST_GRACE: Final = 30.0
+
+# One lost packet is no death: the kernel must have asked twice, or as often as the user's count wants.
+_QUESTIONS: Final = 2
+
+# Nothing was heard for that many intervals of the application's heartbeat.
+_HEARTBEATS: Final = 2
+
+_CLOSED: Final = 7  # TCP_CLOSE in include/net/tcp_states.h
+_RTO_MIN: Final = 0.2  # seconds; TCP_RTO_MIN in include/net/tcp.h
+
+
+class Verdict(StrEnum):
+    """What can be said of a peer."""
+
+    ALIVE = "alive"
+    SILENT = "silent"
+    """Nothing was heard for a while, and nothing follows from that yet."""
+    STALLED = "stalled"
+    """It lives and does not read: its window is closed."""
+    DYING = "dying"
+    """An answer is overdue."""
+    DEAD = "dead"
+
+
+_COMMON: Final = struct.Struct("=B x B B B 3x I 12x I 16x I 4x I I 8x I I")
+_COUNTERS: Final = struct.Struct("=Q Q 8x I")
+_COUNTERS_AT: Final = 120
+_MSS: Final = struct.Struct("=I")
+_MSS_AT: Final = 16
+_WINDOW: Final = struct.Struct("=I")
+_WINDOW_AT: Final = 228
+
+
+@dataclass(frozen=True, slots=True)
+class TcpInfo:
+    """What the kernel knows of a connection at one moment (struct tcp_info of linux/tcp.h).
+
+    :param state: 1 while established, 7 when it has ended
+    :param retransmits: times that the oldest unacknowledged data was sent again since something was
+        acknowledged
+    :param probes: keepalive or window probes that went unanswered, one after the other
+    :param backoff: how often the time until the next of them was doubled
+    :param rto: the time until the next retransmission, µs
+    :param unacked: segments in flight
+    :param last_data_sent: ms since data was sent
+    :param last_data_recv: ms since data was received
+    :param last_ack_recv: ms since an acknowledgement was received
+    :param rtt: smoothed round-trip time, µs
+    :param rttvar: its variation, µs
+    :param bytes_acked: bytes that the peer has acknowledged, and the SYN; None before Linux 4.1
+    :param bytes_received: None before Linux 4.1
+    :param notsent: bytes that are yet to be sent
+    :param snd_wnd: bytes that the peer has room for; None before Linux 5.4
+    :param snd_mss: bytes of the largest segment that is sent; 0: not known
+    """
+
+    state: int = 1
+    retransmits: int = 0
+    probes: int = 0
+    backoff: int = 0
+    rto: int = 0
+    unacked: int = 0
+    last_data_sent: int = 0
+    last_data_recv: int = 0
+    last_ack_recv: int = 0
+    rtt: int = 0
+    rttvar: int = 0
+    bytes_acked: int | None = None
+    bytes_received: int | None = None
+    notsent: int = 0
+    snd_wnd: int | None = None
+    snd_mss: int = 0
+
+    @classmethod
+    def unpack(cls, buffer: bytes) -> TcpInfo:
+        """Read what ``getsockopt(IPPROTO_TCP, TCP_INFO, 280)`` gave; an older kernel's is shorter.
+
+        :raises ValueError: it is shorter than any that has what is needed
+        """
+        if len(buffer) < _COMMON.size:
+            raise ValueError(f"a tcp_info has at least {_COMMON.size} bytes, not {len(buffer)}")
+        state, retransmits, probes, backoff, rto, unacked, *ages, rtt, rttvar = _COMMON.unpack_from(buffer)
+        counters: tuple[int | None, int | None, int] = (None, None, 0)
+        if len(buffer) >= _COUNTERS_AT + _COUNTERS.size:
+            counters = _COUNTERS.unpack_from(buffer, _COUNTERS_AT)
+        window: int | None = None
+        if len(buffer) >= _WINDOW_AT + _WINDOW.size:
+            (window,) = _WINDOW.unpack_from(buffer, _WINDOW_AT)
+        sent, received, heard = ages
+        return cls(
+            state,
+            retransmits,
+            probes,
+            backoff,
+            rto,
+            unacked,
+            sent,
+            received,
+            heard,
+            rtt,
+            rttvar,
+            *counters,
+            window,
+            *_MSS.unpack_from(buffer, _MSS_AT),
+        )
+
+    @property
+    def acknowledged(self) -> int | None:
+        """Bytes of the stream that the peer's kernel has; None where this one does not count them."""
+        return None if self.bytes_acked is None else max(self.bytes_acked - 1, 0)
+
+    @property
+    def silence(self) -> float:
+        """Seconds since anything at all was heard from the peer."""
+        return min(self.last_data_recv, self.last_ack_recv) / 1000
+
+    @property
+    def asking(self) -> bool:
+        """Whether the kernel waits for an answer."""
+        return bool(self.probes or self.retransmits or self.unacked)
+
+    @property
+    def questions(self) -> int:
+        """How often it has asked since the last answer."""
+        return self.probes + self.retransmits + (1 if self.unacked else 0)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether there is something to send that the peer has no room for.
+
+        Besides a window of 0 there is one too small for the next segment: then nothing is in flight, either.
+        Where there is room, nothing could be sent at all: this end's own link is down, or has no route.
+        """
+        if self.unacked or self.snd_wnd is None:
+            return self.notsent > 0 if not self.unacked else self.snd_wnd == 0
+        return self.snd_wnd < min(self.notsent, self.snd_mss or self.notsent)
+
+    @property
+    def retransmitting_for(self) -> float:
+        """Seconds, at the least, that the oldest data in flight has been there: the sum of the waits."""
+        if not self.retransmits:
+            return 0.0
+        first = max(_RTO_MIN, (self.rtt + 4 * self.rttvar) / 1e6)
+        longest = self.rto / 1e6
+        waits = [min(first * 2.0**wait, longest) for wait in range(self.retransmits)]
+        return sum(waits) + self.last_data_sent / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What is known of a connection's peer at one moment.
+
+    :param verdict: alive, silent, stalled (alive but not reading), dying or dead
+    :param dead_in: seconds until it counts as dead, while dying
+    :param rtt: smoothed round-trip time, seconds; None: not known
+    :param last_data: seconds since data came; None: not known
+    :param last_ack: seconds since an acknowledgement came; None: not known
+    :param probes: unanswered probes
+    :param probes_of: how many of them are too many
+    :param unacknowledged: bytes that were sent and not acknowledged
+    :param retransmits: times that the oldest of these were sent again
+    """
+
+    verdict: Verdict = Verdict.ALIVE
+    dead_in: float | None = None
+    rtt: float | None = None
+    last_data: float | None = None
+    last_ack: float | None = None
+    probes: int = 0
+    probes_of: int = 0
+    unacknowledged: int = 0
+    retransmits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at a connection came to, and what is to be done.
+
+    :param health: for the user
+    :param next_look: when to look again, on the clock of `now`, in seconds; None: no need
+    :param keepalive: what is to be in force on the socket
+    :param user_timeout: what TCP_USER_TIMEOUT is to be, ms; 0: the system's own rule
+    :param reason: why the peer is dead, to follow its name: "has not answered for 14.0 s (3 probes)"; else ""
+    """
+
+    health: Health
+    next_look: float | None
+    keepalive: KeepAlive
+    user_timeout: int
+    reason: str = ""
+
+    @property
+    def dead(self) -> bool:
+        """Whether the connection is to be given up."""
+        return self.health.verdict is Verdict.DEAD
+
+
+def user_timeout(keepalive: KeepAlive) -> int:
+    """Return TCP_USER_TIMEOUT in ms for a connection that is not stalled; 0 with keepalive off.
+
+    A little below T: above it, the kernel would wait for one more probe (measured).
+    """
+    return max(keepalive.bound * 1000 - 100, 0)
+
+
+def longest_retransmission(keepalive: KeepAlive) -> int:
+    """Return TCP_RTO_MAX_MS (option 44, Linux 6.15) in ms; 0 with keepalive off, which leaves the system's.
+
+    Without it the kernel asks at growing intervals, up to 120 s apart: a peer that dies with its window
+    closed would not even be asked within T. A fourteenth of T at the least, since after 15 questions the
+    kernel gives up.
+    """
+    if not keepalive.enabled:
+        return 0
+    pause = min(keepalive.idle, keepalive.interval) * 1000
+    return min(max(pause, keepalive.bound * 1000 // 14, 1000), 120_000)
+
+
+class Watchdog:
+    """Watch one connection: `look` when it is up, at each `next_look`, and whenever somebody wants to know.
+
+    What each look asks for has to be applied to the socket before the next one. I/O thread only.
+
+    :param keepalive: the user's
+    :param now: the monotonic clock, seconds
+    :param heartbeat: seconds between the application's heartbeats; None: it has none
+    :param longest_pause: seconds between two questions of the kernel at the most: `longest_retransmission`
+        where the system takes it
+    """
+
+    def __init__(
+        self,
+        keepalive: KeepAlive,
+        now: float,
+        *,
+        heartbeat: float | None = None,
+        longest_pause: float = LONGEST_PAUSE,
+    ) -> None:
+        self.longest_pause = longest_pause
+        """May be changed, together with the keepalive."""
+        self._keepalive = keepalive
+        self._heartbeat = heartbeat
+        self._now = now
+        self._planned: float | None = None  # the next look
+        self._asking_since: float | None = None
+        self._probing_since: float | None = None
+        self._asked_before = 0  # questions that were open when the probing began
+        self._probing_begins = False
+        self._blocked: tuple[float, int | None] | None = None  # since when, and what was acknowledged then
+        self._received_at = now
+        self._beat_at: float | None = None  # the first heartbeat since something was received
+
+    @property
+    def keepalive(self) -> KeepAlive:
+        """The user's; a new one counts from the next look on, which should be at once."""
+        return self._keepalive
+
+    @keepalive.setter
+    def keepalive(self, keepalive: KeepAlive) -> None:
+        self._keepalive = keepalive
+        if not keepalive.enabled:
+            self._probing_since = None
+
+    def probe(self, now: float) -> None:
+        """Doubt the peer, because the network has changed or the machine slept: a verdict follows within 3 s.
+
+        Look at once; and apply what the look asks for even if that is in force: setting it is what makes the
+        kernel ask. With keepalive off it does nothing. While the kernel cannot ask, because it waits to
+        repeat something in flight, there is no hasty verdict, and the usual one follows.
+        """
+        if self._keepalive.enabled:
+            self._probing_since = now
+            self._probing_begins = True
+
+    def beat(self, now: float) -> None:
+        """Take note that the application's heartbeat was sent."""
+        if self._beat_at is None:
+            self._beat_at = now
+
+    def look(
+        self,
+        info: TcpInfo | None,
+        now: float,
+        *,
+        unacknowledged: int = 0,
+        received_at: float | None = None,
+        reading: bool = True,
+    ) -> Look:
+        """Judge.
+
+        :param info: the kernel's account; None where there is none: only the heartbeat counts then
+        :param now: the monotonic clock, seconds
+        :param unacknowledged: bytes that were handed to the kernel and not acknowledged
+        :param received_at: when the application last received something, on that clock
+        :param reading: whether the application reads at present
+        """
+        now = max(now, self._now)
+        late = 0.0 if self._planned is None else now - self._planned
+        late = late if late > LATE else 0.0
+        self._now = now
+        look = self._judge(info, now, late, unacknowledged)
+        if self._heartbeat is not None and not look.dead:
+            look = self._listen(look, self._heartbeat, now, late, received_at, reading)
+        self._planned = look.next_look
+        return look
+
+    # -- TCP
+
+    def _judge(self, info: TcpInfo | None, now: float, late: float, unacknowledged: int) -> Look:
+        """Judge by what the kernel says."""
+        keepalive = self._keepalive
+        timeout = user_timeout(keepalive)
+        if info is None:
+            health = Health(probes_of=keepalive.count, unacknowledged=unacknowledged)
+            return Look(health, None, keepalive, timeout)
+        silence = info.silence
+        asked_for = self._asked_for(info, now, late)
+        overdue = asked_for >= PATIENCE + (info.rtt + 4 * info.rttvar) / 1e6
+        stalled = self._stalled(info, now)
+        dead_in, reason = self._dead_in(info, now, asked_for)
+        verdict = Verdict.ALIVE
+        if info.state == _CLOSED:
+            verdict, dead_in, reason = Verdict.DEAD, None, "is gone: the system has ended the connection"
+        elif dead_in is not None and dead_in <= 0:
+            verdict, dead_in = Verdict.DEAD, None
+        else:
+            reason = ""
+            if overdue and dead_in is not None:
+                verdict = Verdict.DYING
+            elif stalled:
+                verdict = Verdict.STALLED
+            elif (
+                overdue or silence >= max(keepalive.idle, keepalive.interval) + self._grace(info) + LOOK_EVERY
+            ):
+                verdict = Verdict.SILENT
+        health = Health(
+            verdict=verdict,
+            dead_in=dead_in if verdict is Verdict.DYING else None,
+            rtt=info.rtt / 1e6 if info.rtt else None,
+            last_data=info.last_data_recv / 1000,
+            last_ack=info.last_ack_recv / 1000,
+            probes=min(info.probes, keepalive.count),
+            probes_of=keepalive.count,
+            unacknowledged=unacknowledged,
+            retransmits=info.retransmits,
+        )
+        return Look(
+            health=health,
+            next_look=None if verdict is Verdict.DEAD else self._next_look(info, now, dead_in),
+            keepalive=PROBING if self._probing_since is not None or self._last_call(info) else keepalive,
+            # While the window is closed the kernel's rule would kill the living, also with a probe or two
+            # lost.
+            user_timeout=0 if info.blocked else timeout,
+            reason=reason,
+        )
+
+    def _asked_for(self, info: TcpInfo, now: float, late: float) -> float:
+        """Return for how many seconds the kernel has been asking in vain; 0 when it is not asking."""
+        if not info.asking:
+            self._asking_since = None
+            return 0.0
+        heard_at = now - info.silence
+        if self._asking_since is None or heard_at > self._asking_since + _TICK:
+            # Seen for the first time. When it began is known at the least, and never guessed too long ago.
+            since = now - info.retransmitting_for
+            if info.probes:
+                first, then = self._first_question(info), float(self._keepalive.interval)
+                if info.blocked:
+                    # Window probes: each pause is twice the one before, and the first began with the answer.
+                    pause = info.rto / 1e6 * 2.0 ** (info.backoff - info.probes)
+                    first, then = min(pause, first) * (1 + _PROBE_LATE), self.longest_pause
+                since = min(since, max(heard_at + first, now - info.probes * then))
+            self._asking_since = max(since, heard_at)
+        else:
+            self._asking_since = min(self._asking_since + late, now)
+        return now - self._asking_since
+
+    def _stalled(self, info: TcpInfo, now: float) -> bool:
+        """Tell whether the peer does not read; a transfer at full speed looks like that only for moments."""
+        if not info.blocked:
+            self._blocked = None
+            return False
+        if self._blocked is None or self._blocked[1] != info.bytes_acked:
+            self._blocked = (now, info.bytes_acked)
+        return info.snd_wnd == 0 or now - self._blocked[0] >= LOOK_EVERY
+
+    def _dead_in(self, info: TcpInfo, now: float, asked_for: float) -> tuple[float | None, str]:
+        """Return in how many seconds the peer is dead unless it answers, and why; None: nothing is asked."""
+        keepalive = self._keepalive
+        silence = info.silence
+        soon, why = self._probed(info, now)
+        if not info.asking or not keepalive.enabled:
+            return soon, why
+        enough = float(keepalive.interval * keepalive.count)
+        least = enough / 2 if info.blocked else min(enough, PATIENCE)
+        enough = max(enough - max(self._first_question(info) - keepalive.idle, 0.0), least)
+        left = max(keepalive.bound - silence, enough - asked_for)
+        if info.questions < min(_QUESTIONS, keepalive.count):
+            left = max(left, LOOK_EVERY)
+        if soon is not None and soon < left:
+            return soon, why
+        asked = [
+            f"{count} {word}" if count == 1 else f"{count} {word}s"
+            for count, word in ((info.probes, "probe"), (info.retransmits, "retransmission"))
+            if count
+        ]
+        return left, f"has not answered for {silence:.1f} s ({' and '.join(asked) or 'data in flight'})"
+
+    def _last_call(self, info: TcpInfo) -> bool:
+        """Tell whether an idle peer is to be asked once more before it counts as dead."""
+        keepalive = self._keepalive
+        left = keepalive.bound - info.silence
+        return (
+            bool(info.probes)
+            and not info.unacked
+            and not info.blocked
+            and left <= LAST_CALL
+            and keepalive.interval > PROBING.interval
+        )
+
+    def _probed(self, info: TcpInfo, now: float) -> tuple[float | None, str]:
+        """Return the same for a peer that is probed because of a change of network."""
+        if self._probing_begins:
+            self._probing_begins = False
+            self._asked_before = info.probes + info.retransmits
+        elif self._probing_since is not None and now - info.silence > self._probing_since + _TICK:
+            self._probing_since = None  # it was heard
+        if self._probing_since is None or info.blocked:
+            return None, ""
+        since = now - self._probing_since
+        left = VERDICT_AFTER - since
+        if left <= 0 and info.probes + info.retransmits - self._asked_before < _QUESTIONS:
+            return None, ""  # the kernel did not get to ask
+        return left, f"has not answered for {since:.1f} s since the network changed"
+
+    def _first_question(self, info: TcpInfo) -> float:
+        """Return how many seconds after an answer the kernel asks again, at the latest.
+
+        After a probe its keepalive timer runs on for an interval, answered or not; window probes have their
+        own.
+        """
+        if info.blocked:
+            return self.longest_pause
+        return float(max(self._keepalive.idle, self._keepalive.interval))
+
+    def _grace(self, info: TcpInfo) -> float:
+        """Return how many seconds after the time for it a probe is sure to be sent, and answered."""
+        keepalive = self._keepalive
+        grace = LOOK_EVERY
+        if not info.blocked:
+            grace = min(max(grace, keepalive.idle * _PROBE_LATE), _LONGEST_GRACE)
+            grace = min(grace, max(LOOK_EVERY, keepalive.interval * keepalive.count / 2))
+        return grace
+
+    def _next_look(self, info: TcpInfo, now: float, dead_in: float | None) -> float | None:
+        if not self._keepalive.enabled:
+            return None
+        silence = info.silence
+        if self._probing_since is not None or (info.asking and silence >= PATIENCE):
+            return now + (LOOK_EVERY if dead_in is None else min(LOOK_EVERY, max(dead_in, _TICK)))
+        due = max(self._keepalive.idle, self._keepalive.interval) + self._grace(info) - silence
+        if due > 0:
+            return now + max(due, _TICK)
+        # The probe is late, or the window is closed and the kernel bides its time.
+        pause = min(self._keepalive.idle * _PROBE_LATE, self._keepalive.bound - silence)
+        return now + (LOOK_EVERY if info.blocked else max(LOOK_EVERY, pause))
+
+    # -- the application's heartbeat
+
+    def _listen(
+        self, look: Look, every: float, now: float, late: float, received_at: float | None, reading: bool
+    ) -> Look:
+        """Judge by what the application receives: a peer's kernel may answer for a program that hangs."""
+        if late or not reading:
+            # Nobody sent heartbeats, or nobody read the answers: nothing follows, and counting starts anew.
+            self._received_at = now
+            self._beat_at = None
+        elif received_at is not None and received_at > self._received_at:
+            self._received_at = received_at
+            if self._beat_at is not None and self._beat_at <= received_at:
+                self._beat_at = None
+        quiet = now - self._received_at
+        left = _HEARTBEATS * every - quiet
+        health, next_look, reason = look.health, look.next_look, look.reason
+        if self._beat_at is not None:
+            left = max(left, self._beat_at + every - now)  # whoever was asked late may answer late
+            if left <= 0:
+                reason = f"has sent nothing for {quiet:.0f} s, in spite of heartbeats: its program hangs"
+                health, next_look = replace(health, verdict=Verdict.DEAD, dead_in=None), None
+            elif health.dead_in is not None:
+                health = replace(health, dead_in=min(left, health.dead_in))
+            elif now - self._beat_at > every / 2:
+                health = replace(health, verdict=Verdict.DYING, dead_in=left)
+            elif now - self._beat_at > PATIENCE and health.verdict is Verdict.ALIVE:
+                health = replace(health, verdict=Verdict.SILENT)
+        if health.verdict is not Verdict.DEAD:
+            due = now + max(left, every / 2 if self._beat_at is None else _TICK)
+            next_look = due if next_look is None else min(next_look, due)
+        return Look(health, next_look, look.keepalive, look.user_timeout, reason)
