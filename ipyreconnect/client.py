@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import codecs
 import contextlib
+import logging
 import os
 import re
+import ssl
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Generic, Self, TypeVar, cast, overload
@@ -48,6 +51,10 @@ INTERRUPT_EVERY = 0.2
 (measured: 0.24–0.37 s)."""
 FOLLOW_STEP = 4096
 """Lines that a follower turns into objects at a time."""
+LISTENER_STEP = 1000
+"""Lines that one on_line listener is told before the others have their turn."""
+LISTENER_PATIENCE = 0.1
+"""Seconds that listeners are still told, after a stop, of what had been received before."""
 EXIT_PATIENCE = 1.0
 """Seconds that `stop` waits for the I/O thread to end after the last connection; it takes milliseconds."""
 
@@ -55,6 +62,7 @@ _LINE_BREAK = (
     "a line break in a line would send more than one command: send each line by itself, or bytes as they are"
 )
 
+log = logging.getLogger("ipyreconnect")
 T = TypeVar("T")
 Payload = str | bytes | Secret
 EOLS = {"crlf": b"\r\n", "lf": b"\n", "cr": b"\r", "none": b""}
@@ -185,7 +193,7 @@ class Client(traitlets.HasTraits):
             where=self.address.display,
             profile=profile,
             tls=self.address.tls,
-            context=options.context() if secure else None,
+            context=_context(options) if secure else None,
             server_name=(options.server_name or self.address.host.partition("%")[0] or None)
             if secure
             else None,
@@ -741,6 +749,7 @@ class _Listener:
         self._listener = listener
         self._next = client.transcript.end
         self._posted = False
+        self._ends: float | None = None
         self.gone = False
 
     def poke(self) -> None:
@@ -749,14 +758,52 @@ class _Listener:
             notifier.post(self._run)
 
     def _run(self) -> None:
-        self._posted = False
-        end = self._client.transcript.end
-        start, self._next = self._next, end
-        for line in self._client.transcript.lines(start, end):
-            if self.gone:
-                return
+        """Tell a number of lines, then let the other callbacks of the process have their turn."""
+        client, transcript = self._client, self._client.transcript
+        if (missed := transcript.first - self._next) > 0:
+            self._next = transcript.first
+            self._say(f"{missed} lines were forgotten before {self._name} was told of them: it is too slow")
+        stop = min(transcript.end, self._next + LISTENER_STEP)
+        for line in transcript.lines(self._next, stop):
+            if self.gone or self._is_over():
+                break
             if line.direction == "<":
-                self._listener(line)
+                try:
+                    self._listener(line)
+                except Exception:
+                    log.exception("%s failed at line %d; it is told the next ones", self._name, line.number)
+        self._next = stop
+        if self._ends is not None and self._is_over():
+            left, self._next = transcript.end - stop, transcript.end
+            if left > 0 and not self.gone:
+                log.warning(
+                    "%s was not told of the last %d lines: %s was stopped", self._name, left, client.name
+                )
+        if transcript.end > self._next and not self.gone:
+            notifier.post(self._run)
+        else:
+            self._posted = False
+            self.poke()
+
+    def _is_over(self) -> bool:
+        """Say whether the client was stopped, and what it had received was told for long enough."""
+        if self._client._connection.state is not State.STOPPED:
+            self._ends = None
+            return False
+        if self._ends is None:
+            self._ends = time.monotonic() + LISTENER_PATIENCE
+        return time.monotonic() > self._ends
+
+    def _say(self, text: str) -> None:
+        client = self._client
+        client._driver.post(lambda: client._connection.note(text, time.monotonic()))
+
+    @property
+    def _name(self) -> str:
+        return getattr(self._listener, "__qualname__", None) or repr(self._listener)
+
+
+_contexts: weakref.WeakValueDictionary[object, ssl.SSLContext] = weakref.WeakValueDictionary()
 
 
 def _in_notebook() -> bool:
@@ -779,6 +826,19 @@ def _with_tls(address: Address, tls: TLS | bool | None) -> tuple[Address, TLS]:
     if tls and address.tls is not TLSMode.NONE:
         return address, TLS()
     return address.with_tls(TLSMode.IMPLICIT if tls else TLSMode.NONE), TLS()
+
+
+def _context(options: TLS) -> ssl.SSLContext:
+    """Return the context for these options; clients with equal ones share it, as it takes 18 KiB and more."""
+    files = [os.fspath(path) for path in (options.cafile, options.cert, options.key) if path is not None]
+    try:
+        key = (options, tuple((path, os.stat(path).st_mtime_ns) for path in files))
+    except OSError:
+        return options.context()  # which says what is wrong with it
+    context = _contexts.get(key)
+    if context is None:
+        context = _contexts[key] = options.context()
+    return context
 
 
 def _keepalive(keepalive: KeepAlive | str | None) -> KeepAlive:

@@ -36,7 +36,7 @@ from ..address import Address
 from ..errors import AttemptFailed, CallerError, ConnectionLost
 from ..protocol.connection import Connection, Settings
 from ..protocol.events import Status
-from ..protocol.liveness import Health, TcpInfo
+from ..protocol.liveness import Health, TcpInfo, longest_retransmission
 from ..protocol.state import Effect, Phase
 from ..protocol.transcript import Transcript
 from ..settings import KeepAlive, Retry
@@ -230,7 +230,7 @@ class Driver:
 
     def _call(self, work: Callable[[], T]) -> T:
         if self._turn.acquire(False):
-            self._owner = _get_ident()
+            self._begin_turn()
             try:
                 if self._inbox:
                     self._empty_inbox()
@@ -268,6 +268,11 @@ class Driver:
             raise errors[0]
         return results[0]
 
+    def _begin_turn(self) -> None:
+        self._owner = _get_ident()
+        # Each time, as the wall clock may be set, and runs on while the computer sleeps.
+        self.connection.wall_offset = time.time() - _monotonic()
+
     def post(self, work: Callable[[], object]) -> None:
         """Have `work` done with the turn, soon; waits for nothing. Any thread, finalizers and signal handlers
         too.
@@ -283,7 +288,7 @@ class Driver:
     def _pump(self) -> None:
         # Whoever has the turn looks at the inbox again after letting go, so nothing is left there.
         while self._inbox and self._turn.acquire(False):
-            self._owner = _get_ident()
+            self._begin_turn()
             try:
                 self._empty_inbox()
                 self._settle()
@@ -415,7 +420,7 @@ class Driver:
             try:
                 self._local = outcome.getsockname()
                 peer, local = sockets.describe(outcome.getpeername()), sockets.describe(self._local)
-                sockets.apply_keepalive(outcome, self.keepalive, sockets.user_timeout_for(self.keepalive))
+                self._keep_alive(outcome, self.keepalive, sockets.user_timeout_for(self.keepalive))
                 in_force = None if outcome.family == _AF_UNIX else sockets.read_keepalive(outcome)
             except OSError as error:
                 sockets.abort(outcome)
@@ -423,7 +428,6 @@ class Driver:
                 return
             self._sock = outcome
             self._interest = 0
-            self.connection.wall_offset = time.time() - now
             self.connection.dialed(peer or self._address.display, local, in_force, now)
 
         self.post(take_over)
@@ -460,7 +464,7 @@ class Driver:
     def _ready(self, mask: int) -> None:
         """On the I/O thread: the socket is ready."""
         if self._turn.acquire(True, TURN_PATIENCE):
-            self._owner = _get_ident()
+            self._begin_turn()
             try:
                 if self._inbox:
                     self._empty_inbox()
@@ -490,7 +494,6 @@ class Driver:
     def _read(self, sock: socket.socket) -> None:
         connection = self.connection
         now = _monotonic()
-        connection.wall_offset = time.time() - now
         try:
             if connection.receives_in_place:
                 size = sock.recv_into(connection.room(now))
@@ -558,6 +561,8 @@ class Driver:
         """The network changed, or the computer has slept. The I/O thread."""
         local = self._local
         gone = local is not None and address_gone(local)
+        if (dial := self._dial) is not None:
+            dial.again()
 
         def act() -> None:
             now = _monotonic()
@@ -595,9 +600,17 @@ class Driver:
         options, self.connection.socket_options = self.connection.socket_options, None
         if options is not None and self._sock is not None:
             try:
-                sockets.apply_keepalive(self._sock, *options)
+                self._keep_alive(self._sock, *options)
             except OSError as error:
                 self.connection.fail(ConnectionLost(self._reason(error)), _monotonic())
+                self._perform()
+
+    def _keep_alive(self, sock: socket.socket, keepalive: KeepAlive, user_timeout: int) -> None:
+        """Set all that decides how the kernel asks the peer, and when it gives up."""
+        sockets.apply_keepalive(sock, keepalive, user_timeout)
+        self.connection.pauses_limited = sockets.set_longest_retransmission(
+            sock, longest_retransmission(keepalive)
+        )
 
     # -- the timer -------------------------------------------------------------------------------------------
 
@@ -620,7 +633,6 @@ class Driver:
         self._leased = False
         connection = self.connection
         now = _monotonic()
-        connection.wall_offset = time.time() - now
         connection.due(now)
         look = connection.wants_look
         if look is not None and now >= look:
@@ -860,10 +872,10 @@ class Driver:
         in_force = None
         if sock is not None and sock.family != _AF_UNIX:
             try:
-                sockets.apply_keepalive(sock, keepalive, sockets.user_timeout_for(keepalive))
+                self._keep_alive(sock, keepalive, sockets.user_timeout_for(keepalive))
                 in_force = sockets.read_keepalive(sock)
             except OSError:
-                sockets.apply_keepalive(sock, self.keepalive, sockets.user_timeout_for(self.keepalive))
+                self._keep_alive(sock, self.keepalive, sockets.user_timeout_for(self.keepalive))
                 raise
         self.keepalive = keepalive
         self.connection.keepalive_changed(keepalive, in_force, _monotonic())

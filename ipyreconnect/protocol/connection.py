@@ -12,9 +12,9 @@ the transcript shows.
 
 from __future__ import annotations
 
+import math
 import re
 import ssl
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,7 +26,15 @@ from .delivery import UNCONFIRMED, Delivery, Ledger
 from .events import Status
 from .expect import Expectation, Match
 from .framing import Fragment, Framer, make_framer
-from .liveness import Health, TcpInfo, Verdict, Watchdog, user_timeout
+from .liveness import (
+    LONGEST_PAUSE,
+    Health,
+    TcpInfo,
+    Verdict,
+    Watchdog,
+    longest_retransmission,
+    user_timeout,
+)
 from .script import ScriptRun, Send, Step
 from .starttls import StartTLS
 from .state import Effect, Input, Phase, State, transition
@@ -47,6 +55,9 @@ QUEUE_LINES = 10_000
 QUEUE_PATIENCE = 60.0
 """Seconds that a line waits for a connection: an answer to something that was asked a minute ago
 surprises."""
+WATCH_GRID = 0.5
+"""Seconds: looks that have time are put off to the next multiple of it, so that a thousand idle connections
+wake the thread together."""
 FAREWELL_LOOK = 0.001
 """Seconds between looks while the last acknowledgement is awaited."""
 CHANGES_APART = 1.0
@@ -107,6 +118,60 @@ class _Queued:
 class Connection:
     """See the module's first lines. Everything here is called with the turn only."""
 
+    __slots__ = (
+        "_applied",
+        "_beat_at",
+        "_chance",
+        "_changed_at",
+        "_changed_meanwhile",
+        "_expectations",
+        "_failures",
+        "_farewell_at",
+        "_framer",
+        "_ledger",
+        "_look_at",
+        "_look_pause",
+        "_lost_at",
+        "_out",
+        "_phase_ends",
+        "_pipe",
+        "_probe_begins",
+        "_queue",
+        "_queue_size",
+        "_retry_at",
+        "_said",
+        "_script",
+        "_session",
+        "_starttls",
+        "_state",
+        "_unanswered_loss",
+        "_up_at",
+        "_watch_at",
+        "_watchdog",
+        "_written",
+        "changes",
+        "effects",
+        "health",
+        "keepalive",
+        "last_received",
+        "last_send",
+        "mark",
+        "pauses_limited",
+        "reading",
+        "received_bytes",
+        "replies",
+        "retry",
+        "session",
+        "session_start",
+        "session_wanted",
+        "settings",
+        "socket_options",
+        "status",
+        "transcript",
+        "unconfirmed",
+        "wall_offset",
+    )
+
     def __init__(
         self,
         settings: Settings,
@@ -140,9 +205,9 @@ class Connection:
         self._framer: Framer | None = None
         self._starttls: StartTLS | None = None
         self._script: ScriptRun | None = None
-        self._out: deque[memoryview | bytes] = deque()
+        self._out: list[memoryview | bytes] = []
         self._written = 0  # bytes of the outgoing stream so far
-        self._queue: deque[_Queued] = deque()
+        self._queue: list[_Queued] = []
         self._queue_size = 0
         self._expectations: list[Expectation] = []
         self._failures = 0
@@ -158,8 +223,10 @@ class Connection:
         self._applied: tuple[KeepAlive, int] | None = None
         self._probe_begins = False
         self._changed_at = float("-inf")
+        self._changed_meanwhile = False  # the network, since the attempt began
         self.health = Health(verdict=Verdict.DEAD)
         self.socket_options: tuple[KeepAlive, int] | None = None
+        self.pauses_limited = False  # whether the kernel took `longest_retransmission`
         self.reading = True
         self._said = ""
         self._unanswered_loss: str | None = None
@@ -210,11 +277,11 @@ class Connection:
         """
         out = self._out
         if len(out) > 1 and len(out[0]) < JOIN_BELOW:
-            pieces, size = [], 0
-            while out and size < JOIN_UP_TO:
-                pieces.append(piece := out.popleft())
-                size += len(piece)
-            out.appendleft(b"".join(pieces))
+            size = count = 0
+            while count < len(out) and size < JOIN_UP_TO:
+                size += len(out[count])
+                count += 1
+            out[:count] = [b"".join(out[:count])]
         return out[0]
 
     @property
@@ -328,6 +395,7 @@ class Connection:
         self.keepalive = keepalive
         if self._watchdog is not None:
             self._watchdog.keepalive = keepalive
+            self._watchdog.longest_pause = self._longest_pause
             self._watch_at = now
         if in_force is not None:
             self._set(keepalive=in_force)
@@ -458,7 +526,7 @@ class Connection:
         self._ledger.hand_over(size)
         head = self._out[0]
         if size == len(head):
-            self._out.popleft()
+            del self._out[0]
         else:
             self._out[0] = memoryview(head)[size:]
 
@@ -481,6 +549,12 @@ class Connection:
         if self._watchdog is not None and self._state is State.CONNECTED:
             self._watch(self._watchdog, info, acknowledged, now)
 
+    @property
+    def _longest_pause(self) -> float:
+        """Seconds between two questions of the kernel at the most."""
+        limited = self.pauses_limited and self.keepalive.enabled
+        return longest_retransmission(self.keepalive) / 1000 if limited else LONGEST_PAUSE
+
     def _watch(self, watchdog: Watchdog, info: TcpInfo | None, acknowledged: int | None, now: float) -> None:
         unacknowledged = max(0, self._ledger.sent - acknowledged) if acknowledged is not None else 0
         look = watchdog.look(
@@ -490,7 +564,7 @@ class Connection:
         if look.dead:
             self.fail(ConnectionLost(f"{self.settings.where} {look.reason}"), now)
             return
-        self._watch_at = look.next_look
+        self._watch_at = _on_grid(look.next_look, now)
         wanted = (look.keepalive, look.user_timeout)
         if wanted != self._applied or self._probe_begins:
             self._applied = self.socket_options = wanted
@@ -504,9 +578,15 @@ class Connection:
             self._watchdog.probe(now)
             self._probe_begins = True
             self._watch_at = now
-        elif self._state is State.WAITING and now - self._changed_at >= CHANGES_APART:
-            self._changed_at = now
-            self._enter(Input.RETRY, now)
+        elif self._state is State.CONNECTING:
+            self._changed_meanwhile = True
+        elif self._state is State.WAITING and self._retry_at is not None:
+            at = max(now, self._changed_at + CHANGES_APART)
+            if at < self._retry_at:
+                # It may be the last one, the one that matters: postponed, never ignored.
+                self._changed_at = self._retry_at = at
+                self._set(retry_at=at + self.wall_offset)
+            self.due(now)
 
     def dropped(self, acknowledged: int | None, now: float) -> None:
         """The socket is closed; `acknowledged` is the last that was known of the stream."""
@@ -561,7 +641,7 @@ class Connection:
             self._farewell_at = None
             self._enter(Input.CLOSED, now)
         while self._queue and now >= self._queue[0].since + QUEUE_PATIENCE:
-            self._expire(self._queue.popleft(), f"waited {QUEUE_PATIENCE:.0f} s for a connection", now)
+            self._expire(self._queue.pop(0), f"waited {QUEUE_PATIENCE:.0f} s for a connection", now)
         if self._beat_at is not None and now >= self._beat_at:
             self._beat(now)
 
@@ -575,11 +655,15 @@ class Connection:
         self.effects.extend(effects)
         self._retry_at = None
         if Effect.DIAL in effects:
+            self._changed_meanwhile = False
             self._set(
                 state=State.CONNECTING, phase=Phase.RESOLVING, attempt=self.status.attempt + 1, retry_at=None
             )
         elif Effect.WAIT in effects:
             wait = self.retry.wait(max(1, self._failures), self._chance())
+            if self._changed_meanwhile and before is State.CONNECTING:
+                # Its failure belongs to the network as it was.
+                wait = min(wait, CHANGES_APART)
             self._retry_at = now + wait
             self._set(state=State.WAITING, phase=None, retry_at=self._retry_at + self.wall_offset)
         elif self._state is not State.CONNECTED:
@@ -668,12 +752,17 @@ class Connection:
         beat = self.settings.heartbeat
         if beat is not None:
             self._beat_at = now + beat.every
-        self._watchdog = Watchdog(self.keepalive, now, heartbeat=None if beat is None else beat.every)
+        self._watchdog = Watchdog(
+            self.keepalive,
+            now,
+            heartbeat=None if beat is None else beat.every,
+            longest_pause=self._longest_pause,
+        )
         self._applied = (self.keepalive, user_timeout(self.keepalive))
         self._watch_at = now
         if self._framer is not None and (begun := self.transcript.take_unfinished()):
             self._plain(begun, now)
-        queue, self._queue, self._queue_size = self._queue, deque(), 0
+        queue, self._queue, self._queue_size = self._queue, [], 0
         for entry in queue:
             self._write_line(entry.data, entry.line, entry.delivery, now, entry.expectation)
 
@@ -744,6 +833,9 @@ class Connection:
         finally:
             # An alert, a key update or the handshake's next flight.
             self._collect()
+        if pipe.closed_by_peer and self._pipe is pipe and self._state is not State.STOPPING:
+            # Its FIN may be long in coming: asyncio's waits up to 30 s for our close_notify.
+            self.fail(ConnectionLost(f"closed by {self.settings.where}"), now)
 
     def _plain(self, data: bytes, now: float) -> None:
         if self._framer is None:
@@ -898,5 +990,10 @@ class Connection:
 
     def _drop_queue(self, why: str, now: float) -> None:
         while self._queue:
-            self._expire(self._queue.popleft(), why, now)
+            self._expire(self._queue.pop(0), why, now)
         self._fail_expectations(ConnectionLost(why))
+
+
+def _on_grid(at: float | None, now: float) -> float | None:
+    """Return when to look if it may be a little later than `at`."""
+    return at if at is None or at - now < 2 * WATCH_GRID else math.ceil(at / WATCH_GRID) * WATCH_GRID
