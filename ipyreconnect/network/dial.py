@@ -36,6 +36,9 @@ STAGGER: Final = 0.25
 MAX_CANDIDATES: Final = 16
 """Addresses of one name that are tried: more would not get their turn within the time-out (16 × 0.25 s)."""
 
+AGAIN_EVERY: Final = 1.0
+"""Seconds from one `Dial.again` to the next that tries anything: networks change in bursts."""
+
 MAX_LOOKUPS: Final = 64
 """Threads that look up names at the same time; further names wait for one of them."""
 
@@ -212,7 +215,10 @@ class Dial:
         self._question = _Question(resolver or resolve, address.host, address.port)
         self._finished = False
         self._waiter: _Waiter | None = None
+        self._candidates: list[Candidate] = []
         self._todo: deque[Candidate] = deque()
+        self._again: Timer | None = None
+        self._again_at = 0.0
         self._connecting: dict[socket.socket, str] = {}
         self._failures: list[tuple[str, OSError]] = []
         self._next_turn: Timer | None = None
@@ -226,8 +232,9 @@ class Dial:
         """
         self._finished = True
         self._deadline.cancel()
-        if self._next_turn is not None:
-            self._next_turn.cancel()
+        for timer in (self._next_turn, self._again):
+            if timer is not None:
+                timer.cancel()
         if self._waiter is not None:
             self._waiter.callback = None
         self._todo.clear()
@@ -236,7 +243,25 @@ class Dial:
             drop(sock)
         self._connecting.clear()
 
+    def again(self) -> None:
+        """Try each address once more beside those that have not answered, for the network has changed.
+
+        A call that was made over the old network may never be heard, or the next time only 4 s later.
+
+        The I/O thread; harmless when it is over.
+        """
+        if self._finished or not self._candidates or self._address.path or self._again is not None:
+            return
+        self._again = self._loop.call_at(max(self._again_at, time.monotonic()), self._try_again)
+
     # -- on the I/O thread -----------------------------------------------------------------------------------
+
+    def _try_again(self) -> None:
+        self._again = None
+        self._again_at = time.monotonic() + AGAIN_EVERY
+        self._todo.clear()
+        self._todo.extend(self._candidates)
+        self._try_next()
 
     def _finish(self, result: socket.socket | AttemptFailed) -> None:
         self.cancel()
@@ -284,7 +309,8 @@ class Dial:
             self._dial(answer)
 
     def _dial(self, candidates: Sequence[Candidate]) -> None:
-        self._todo.extend(_in_turn(candidates))
+        self._candidates = _in_turn(candidates)
+        self._todo.extend(self._candidates)
         self._phase("dialing")
         if not self._finished:
             self._try_next()
@@ -365,7 +391,8 @@ class Dial:
                 f"no answer from the name service for {self._timeout:g} s"
             )
             return
-        mute = f"timed out connecting to {join_names(self._connecting.values() or [self._address.display])}"
+        called = dict.fromkeys(self._connecting.values()) or [self._address.display]
+        mute = f"timed out connecting to {join_names(called)}"
         self._fail("; ".join(filter(None, (mute, _summary(self._failures)))))
 
 
@@ -389,5 +416,6 @@ def _summary(failures: Sequence[tuple[str, OSError]]) -> str:
     for where, error in failures:
         alike.setdefault((type(error), error.errno, error.strerror), []).append((where, error))
     return "; ".join(
-        reason_for(group[0][1], join_names(where for where, _ in group)) for group in alike.values()
+        reason_for(group[0][1], join_names(dict.fromkeys(where for where, _ in group)))
+        for group in alike.values()
     )

@@ -35,6 +35,7 @@ __all__ = [
     "read_keepalive",
     "read_user_timeout",
     "reason_for",
+    "set_longest_retransmission",
     "set_user_timeout",
     "shut",
     "system_for",
@@ -74,6 +75,8 @@ class System:
     :param count: the option for the number of probes
     :param user_timeout: the option for how long sent data may stay unacknowledged
     :param user_timeout_unit: milliseconds in one unit of that option
+    :param longest_retransmission: the option for the milliseconds between two retransmissions or window
+        probes at the most
     :param tcp_info: the option that reads struct tcp_info in Linux's layout
     :param outq_ioctl: whether SIOCOUTQ tells the bytes that the peer has not acknowledged
     :param outq_option: the option of SOL_SOCKET that tells them
@@ -87,6 +90,7 @@ class System:
     count: int | None
     user_timeout: int | None = None
     user_timeout_unit: int = 1
+    longest_retransmission: int | None = None
     tcp_info: int | None = None
     outq_ioctl: bool = False
     outq_option: int | None = None
@@ -96,7 +100,15 @@ class System:
 
 # tcp(7), and linux/tcp.h for the numbers.
 _LINUX: Final = System(
-    "Linux", idle=4, interval=5, count=6, user_timeout=18, tcp_info=11, outq_ioctl=True, usual=(7200, 75, 9)
+    "Linux",
+    idle=4,
+    interval=5,
+    count=6,
+    user_timeout=18,
+    longest_retransmission=44,
+    tcp_info=11,
+    outq_ioctl=True,
+    usual=(7200, 75, 9),
 )
 # netinet/tcp.h and sys/socket.h of xnu: TCP_KEEPALIVE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_RXT_CONNDROPTIME in
 # seconds, and SO_NWRITE.
@@ -253,6 +265,32 @@ def read_user_timeout(sock: socket.socket, *, system: System = HERE) -> int:
     return _get(sock, system.user_timeout, 0) * system.user_timeout_unit
 
 
+def set_longest_retransmission(sock: socket.socket, milliseconds: int, *, system: System = HERE) -> bool:
+    """Set how long the kernel waits between two retransmissions or window probes at the most.
+
+    :param milliseconds: 1000 to 120000; 0: the system's own rule
+    :returns: whether the kernel knows such a limit; Linux does since 6.15
+    :raises OSError: the kernel refuses the value
+
+    Any thread. Takes effect when the next wait begins. Source: linux/tcp.h, TCP_RTO_MAX_MS.
+    """
+    option = system.longest_retransmission
+    if sock.family == _AF_UNIX or option is None:
+        return False
+    if not milliseconds:
+        with socket.socket(sock.family, socket.SOCK_STREAM) as fresh:
+            if not _has(fresh, option):
+                return False
+            milliseconds = fresh.getsockopt(_TCP, option)
+    try:
+        sock.setsockopt(_TCP, option, milliseconds)
+    except OSError as error:
+        if error.errno not in _UNKNOWN_OPTION:
+            raise
+        return False
+    return True
+
+
 def probe_now(sock: socket.socket, *, system: System = HERE) -> None:
     """Ask the peer at once whether it is there; the kernel reports a mute one within 3 s.
 
@@ -365,6 +403,8 @@ def missing_options(*, system: System = HERE, sock: socket.socket | None = None)
         )
         if not _has(sock, option)
     ]
+    if system.longest_retransmission is not None and not _has(sock, system.longest_retransmission):
+        missing.append("TCP_RTO_MAX_MS (a peer that dies while it does not read is noticed late)")
     if outq(sock, system=system) is None:
         missing.append("SIOCOUTQ (no count of unacknowledged bytes)")
     return tuple(missing)

@@ -21,7 +21,7 @@ from ipyreconnect.errors import AttemptFailed
 from ipyreconnect.network import dial as dial_module
 from ipyreconnect.network.dial import Candidate, Dial, Resolver, resolve
 from ipyreconnect.network.loop import Loop, acquire_loop, release_loop
-from tests.namespaces import Namespace, deafen, unavailable
+from tests.namespaces import Namespace, deafen, hear, unavailable
 
 PATIENCE = 10.0
 """Seconds after which a test gives up waiting for what should come at once."""
@@ -264,6 +264,36 @@ def test_the_losers_of_the_race_are_closed(loop: Loop, stack: ExitStack) -> None
         assert sock.getpeername() == servers[2].getsockname()
         assert waited_for(loop) == 0
         assert not attempt.dial._connecting
+
+
+# -- a change of network -----------------------------------------------------------------------------------
+
+
+def test_a_change_of_network_calls_once_more(loop: Loop, stack: ExitStack) -> None:
+    """A call that went into the dead network is made anew at once, not when TCP would repeat it, 1 s later."""
+    server = listener(stack)
+    deafen(server)
+    attempt = Attempt(loop, f"127.0.0.1:{port_of(server)}")
+    assert waited_for(loop) == 1
+    hear(server)
+    began = time.monotonic()
+    on_io(loop, attempt.dial.again)
+    with attempt.socket():
+        assert time.monotonic() - began < 0.8
+
+
+def test_a_storm_of_changes_calls_once_more(loop: Loop, stack: ExitStack) -> None:
+    """However often the network changes, there is one more call a second, and one line tells of them all."""
+    server = listener(stack)
+    deafen(server)
+    attempt = Attempt(loop, f"127.0.0.1:{port_of(server)}", timeout=0.3)
+    for _ in range(100):
+        on_io(loop, attempt.dial.again)
+    assert waited_for(loop) == 2
+    failure = attempt.failure()
+    assert failure.reason == f"timed out connecting to 127.0.0.1:{port_of(server)}"
+    on_io(loop, attempt.dial.again)
+    assert waited_for(loop) == 0
 
 
 def test_the_families_take_turns_each_address_once() -> None:

@@ -228,12 +228,40 @@ def test_a_probe_finds_a_mute_peer_within_3_seconds_and_spares_a_live_one() -> N
         assert live.recv(10) == b"alive"
 
 
+# -- the pauses between retransmissions ------------------------------------------------------------
+
+
+def test_the_kernels_pauses_can_be_shortened_and_given_back(pair: Pair) -> None:
+    """A peer that is not read from is asked often enough, and with keepalive off as the system likes it."""
+    here, _ = pair
+    option = system_for("linux").longest_retransmission
+    assert option is not None
+    if not sockets.set_longest_retransmission(here, 3000):  # older than 6.15, which it says
+        assert any(text.startswith("TCP_RTO_MAX_MS") for text in sockets.missing_options())
+        return
+    assert here.getsockopt(TCP, option) == 3000
+    assert sockets.set_longest_retransmission(here, 0)
+    with socket.socket() as fresh:
+        assert here.getsockopt(TCP, option) == fresh.getsockopt(TCP, option)
+    with pytest.raises(OSError, match="Invalid argument"):
+        sockets.set_longest_retransmission(here, 999)
+
+
+@pytest.mark.parametrize("platform", KERNELS)
+def test_a_system_that_knows_no_limit_for_the_pauses_goes_on(platform: str) -> None:
+    """An older Linux, macOS and Windows keep their own pauses."""
+    with FakeKernel(KERNELS[platform]) as kernel:
+        assert not sockets.set_longest_retransmission(kernel, 3000, system=system_for(platform))
+        assert kernel.order == []
+
+
 # -- what is missing ------------------------------------------------------------
 
 
 def test_linux_misses_nothing() -> None:
-    """On Linux %keepalive has nothing to apologise for."""
-    assert sockets.missing_options(system=system_for("linux")) == ()
+    """On Linux %keepalive has nothing to apologise for, but for one thing before Linux 6.15."""
+    missing = sockets.missing_options(system=system_for("linux"))
+    assert [text for text in missing if not text.startswith("TCP_RTO_MAX_MS")] == []
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])

@@ -504,8 +504,8 @@ class LineServerProcess:
     """Run this file's server in a process of its own, from `start` to `kill` (or in a `with`).
 
     `behaviour` is the command line's, see `BEHAVIOURS`: "echo", "mute", "flood 1000000", "endless 200", …;
-    `cert` and `key` are PEM files and turn TLS on. It ends with the test's process in any case: its
-    standard input is our pipe.
+    `cert` and `key` are PEM files and turn TLS on, `tls12` has it speak nothing newer. It ends with the
+    test's process in any case: its standard input is our pipe.
     """
 
     def __init__(
@@ -516,12 +516,14 @@ class LineServerProcess:
         port: int = 0,
         cert: Path | None = None,
         key: Path | None = None,
+        tls12: bool = False,
     ) -> None:
         self.behaviour = behaviour
         self.host = host
         self.port = port
         self._cert = cert
         self._key = key
+        self._tls12 = tls12
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -541,6 +543,8 @@ class LineServerProcess:
         command += ["--host", self.host, "--port", str(self.port)]
         if self._cert is not None:
             command += ["--cert", str(self._cert), "--key", str(self._key or self._cert)]
+        if self._tls12:
+            command += ["--tls12"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.port = int(read_announcement(self._process, "line server").split()[-1])
         return self
@@ -643,11 +647,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--cert", type=Path)
     parser.add_argument("--key", type=Path)
+    parser.add_argument("--tls12", action="store_true", help="speak nothing newer")
     options = parser.parse_args(arguments)
     context = None
     if options.cert is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(options.cert, options.key)
+        if options.tls12:
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
     behaviour = BEHAVIOURS[options.behaviour](*options.argument)
     with LineServer(behaviour, host=options.host, port=options.port, tls=context) as server:
         sys.stdout.write(f"listening {server.host} {server.port}\n")
