@@ -25,7 +25,7 @@ from ..settings import Heartbeat, KeepAlive, Retry
 from .delivery import UNCONFIRMED, Delivery, Ledger
 from .events import Status
 from .expect import Expectation, Match
-from .framing import Fragment, Framer, make_framer
+from .framing import Announced, Fragment, Framer, make_framer
 from .liveness import (
     LONGEST_PAUSE,
     Health,
@@ -66,6 +66,8 @@ FIRST_LOOK = 0.01
 LONGEST_LOOK = 0.5
 """Seconds between looks at the acknowledgements, while some are awaited: doubling from the first to the
 longest."""
+PLAIN_LINE = 32 * 1024
+"""Bytes of a line that the transcript frames as well as a framer does."""
 PLAIN_STEP = 16 * 1024
 """The plaintext of one TLS record."""
 JOIN_BELOW = 16 * 1024
@@ -838,19 +840,25 @@ class Connection:
             self.fail(ConnectionLost(f"closed by {self.settings.where}"), now)
 
     def _plain(self, data: bytes, now: float) -> None:
-        if self._framer is None:
-            view = memoryview(data)
-            while view:
-                room = self.room(now)
-                size = min(len(room), len(view))
-                room[:size] = view[:size]
-                view = view[size:]
-                self.committed(size, now)
+        """Take over plaintext: framed, or as it came where it is plain lines, which is far quicker."""
+        framer = self._framer
+        size = len(data)
+        if framer is not None:
+            size = framer.plain(data, PLAIN_LINE) if isinstance(framer, Announced) else 0
+        view = memoryview(data)
+        at = 0
+        while at < size and self._framer is framer:
+            room = self.room(now)
+            step = min(len(room), size - at)
+            room[:step] = view[at : at + step]
+            at += step
+            self.committed(step, now)
+        if framer is None or size == len(data) or self._framer is not framer:
             return
-        self.received_bytes += len(data)
+        self.received_bytes += len(data) - size
         self.last_received = now
         before = self.transcript.end
-        self.transcript.append_received(self._framer.feed(data), now + self.wall_offset, Fragment)
+        self.transcript.append_received(framer.feed(data[size:]), now + self.wall_offset, Fragment)
         if self.transcript.end > before:
             self._look_at_new(before, now)
 

@@ -132,6 +132,23 @@ class Announced:
             self._consume(data, start, lines)
         return lines
 
+    def plain(self, data: bytes, longest: int) -> int:
+        """Return how many bytes at the beginning of `data` are whole lines of at most `longest` bytes that
+        announce nothing, where `data` begins a line: they need no framing, and `feed` is given the rest.
+
+        0 where that is not plain to see.
+        """
+        if self._held or self._raw or self._over or not self._mark:
+            return 0
+        end, _, _ = self._find(data, 0, data.rfind(b"\n") + 1)
+        start = 0
+        while end - start > longest:
+            stop = data.rfind(b"\n", start, start + longest) + 1
+            if not stop:
+                return start
+            start = stop
+        return end
+
     def finish(self) -> list[bytes]:
         """Return the incomplete line as fragments, if there is one, and start anew."""
         held = bytes(self._held)
