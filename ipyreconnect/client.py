@@ -23,11 +23,12 @@ from itertools import chain
 from typing import Any, Generic, Self, TypeVar, cast, overload
 
 import traitlets
+from traitlets.traitlets import EventHandler
 from traitlets.utils.bunch import Bunch
 
 from . import notifier
 from .address import Address, Profile, TLSMode, parse_address
-from .errors import ExpectTimeout, ReconnectError, ScriptFailed, SettingsError
+from .errors import ExpectTimeout, Overrun, ReconnectError, ScriptFailed, SettingsError
 from .network.driver import Driver, Follower, Waiter
 from .protocol.connection import QUEUE_LIMIT, Settings
 from .protocol.delivery import UNCONFIRMED, Delivery
@@ -51,6 +52,9 @@ INTERRUPT_EVERY = 0.2
 (measured: 0.24–0.37 s)."""
 FOLLOW_STEP = 4096
 """Lines that a follower turns into objects at a time."""
+LARGEST_PART = 1024
+SLOW_PART = 0.1
+"""Lines that a follower is handed at a time: fewer where they took it longer than so many seconds."""
 LISTENER_STEP = 1000
 """Lines that one on_line listener is told before the others have their turn."""
 LISTENER_PATIENCE = 0.1
@@ -134,7 +138,7 @@ class Client(traitlets.HasTraits):
     health = _Live(lambda client: client._health(), about="what is known of the peer; read anew each time")
     keepalive = _Live(
         lambda client: client._driver.keepalive,
-        lambda client, value: client._set_keepalive_trait(value),
+        lambda client, value: _ignore(client.set_keepalive(value)),
         about="as set",
     )
     retry = _Live(
@@ -277,6 +281,9 @@ class Client(traitlets.HasTraits):
         """
         if self._recorder is not None:
             self._recorder.start()
+        if self._connection.state is State.STOPPING:
+            # A fifth of a second at most.
+            self._driver.wait(lambda: self._connection.state is not State.STOPPING, None)
         self._driver.call(lambda: self._connection.start(time.monotonic()))
         if wait:
             self._driver.wait(lambda: self._connection.state is not State.CONNECTING, wait)
@@ -288,12 +295,22 @@ class Client(traitlets.HasTraits):
         What the peer has not acknowledged within a fifth of a second is in `unconfirmed`, and is not
         delivered later.
         """
-        thread = self._driver.loop_thread
-        self._driver.call(lambda: self._connection.stop(time.monotonic()))
+        driver = self._driver
+
+        def stop() -> int:
+            self._connection.stop(time.monotonic())
+            return driver.ended
+
+        if driver.has_turn:  # called by a finalizer or a signal handler, in the middle of something
+            driver.post(stop)
+            return
+        thread = driver.loop_thread
+        ended = driver.call(stop)
         if threading.current_thread() is thread:
             return
-        self._driver.wait(lambda: self._connection.state is State.STOPPED, None)
-        if thread is not None and self._driver.ends(thread):
+        # Another thread may connect anew at once: then it has ended all the same.
+        driver.wait(lambda: driver.at_rest or driver.ended != ended, None)
+        if thread is not None and driver.ends(thread):
             thread.join(EXIT_PATIENCE)
         if self._recorder is not None:
             self._recorder.join()
@@ -530,7 +547,7 @@ class Client(traitlets.HasTraits):
         A reader who is far behind holds up the receiving, by TCP's own flow control, but never for more than
         two seconds without reading; then the oldest lines are forgotten and it raises Overrun.
         """
-        return Follow(self, bool(as_bytes), self._connection.mark if start is None else start)
+        return Follow(self, bool(as_bytes), start)
 
     def on_line(self, listener: Callable[[Line], object]) -> Callable[[Line], object]:
         """Call `listener(line)` for each line received from now on, on the observers' thread. Returns it, so
@@ -557,21 +574,19 @@ class Client(traitlets.HasTraits):
 
         Raises SettingsError, also when the kernel refuses it; then nothing is changed.
         """
-        wanted = _keepalive(keepalive)
+        before, wanted = self.keepalive, _keepalive(keepalive)
         try:
-            return self._driver.call(lambda: self._driver.set_keepalive(wanted))
+            in_force = self._driver.call(lambda: self._driver.set_keepalive(wanted))
         except OSError as error:
             raise SettingsError(f"the system refuses the keepalive {wanted}: {error.strerror}") from None
+        if wanted != before:
+            self._notify([("keepalive", before, wanted)])
+        return in_force
 
     def add_reply(self, pattern: str | bytes, line: str | bytes) -> None:
         """Answer each received line in which `pattern` is found with `line`; it may refer to groups."""
         rule = _reply(pattern, line, self.encoding)
         self._driver.call(lambda: setattr(self._connection, "replies", (*self._connection.replies, rule)))
-
-    def _set_keepalive_trait(self, keepalive: KeepAlive | str) -> None:
-        before = self.keepalive
-        self.set_keepalive(keepalive)
-        self._notify([("keepalive", before, self.keepalive)])
 
     def _set_retry(self, retry: Retry | float) -> None:
         before, wanted = self.retry, _retry(retry)
@@ -597,7 +612,10 @@ class Client(traitlets.HasTraits):
     def poke(self) -> None:
         """Tell the watchers."""
         for poke in self._watchers:
-            poke()
+            try:
+                poke()
+            except Exception:
+                log.exception("a watcher failed; the connection goes on")
 
     def changed(self, statuses: list[Status]) -> None:
         """Tell the observers, on their own thread, in order."""
@@ -614,7 +632,25 @@ class Client(traitlets.HasTraits):
 
     def _tell(self, differences: list[tuple[str, Any, Any]]) -> None:
         for name, old, new in differences:
-            self.notify_change(Bunch(name=name, old=old, new=new, owner=self, type="change"))
+            change = Bunch(name=name, old=old, new=new, owner=self, type="change")
+            # Not by `notify_change`: there, one that raises would rob the others.
+            for observer in self._observers(name):
+                try:
+                    observer(change)
+                except Exception:
+                    log.exception("an observer of %s failed; the connection and the others go on", name)
+
+    def _observers(self, name: str) -> list[Callable[[Bunch], object]]:
+        found = [
+            observer
+            for trait in (name, traitlets.All)
+            for kind in ("change", traitlets.All)
+            for observer in self._trait_notifiers.get(trait, {}).get(kind, ())
+        ]
+        return [
+            getattr(self, each.name) if isinstance(each, EventHandler) and each.name else each
+            for each in found
+        ]
 
     def run_function(self, session: int) -> None:
         """Run the on-connect function on a thread of its own; what it raises is why the attempt failed."""
@@ -622,17 +658,23 @@ class Client(traitlets.HasTraits):
 
         def run() -> None:
             error: Exception | None = None
+            mark = 0
             try:
                 if callable(function):
-                    function(Session(self, self._driver, session))
+                    given = Session(self, self._driver, session)
+                    function(given)
+                    mark = given.mark
             except ReconnectError as raised:
                 error = raised
-            except Exception as raised:  # noqa: BLE001 - whatever the user's function raises is the reason
+            except BaseException as raised:  # noqa: BLE001 - whatever the user's function raises is the reason
                 error = ScriptFailed(f"on-connect function: {type(raised).__name__}: {raised}")
-            now = time.monotonic()
-            self._driver.post(lambda: self._connection.script_ended(session, error, now))
+            self._driver.post(lambda: self._connection.script_ended(session, error, time.monotonic(), mark))
 
-        threading.Thread(target=run, name=f"ipyreconnect-script-{self.name}", daemon=True).start()
+        try:
+            threading.Thread(target=run, name=f"ipyreconnect-script-{self.name}", daemon=True).start()
+        except RuntimeError as error:
+            failed = ScriptFailed(f"on-connect function: {error}")
+            self._driver.post(lambda: self._connection.script_ended(session, failed, time.monotonic()))
 
 
 def _differences(before: Status, after: Status) -> Iterator[tuple[str, Any, Any]]:
@@ -653,92 +695,179 @@ def _differences(before: Status, after: Status) -> Iterator[tuple[str, Any, Any]
 
 
 class Follow(Generic[T]):
-    """The received lines, as they come; made by `Client.follow`, iterated with `for`, `next`, or `async
-    for`.
+    """The received lines, as they come; made by `Client.follow`, iterated with `for`, `next`, or `async for`.
+
+    There is one row of lines, however it is iterated: what one loop has left, the next one goes on with.
     """
 
-    def __init__(self, client: Client, as_bytes: bool, start: int) -> None:
-        self._client = client
-        self._as_bytes = as_bytes
-        self._next = start
-        self._one: Generator[Iterable[T], None, None] | None = None
-        self._batch: Iterator[T] = iter(())
+    def __init__(self, client: Client, as_bytes: bool, start: int | None) -> None:
+        self._reader: _Reader[T] = _Reader(client, as_bytes, start)
+        self._lines: Iterator[T] | None = None
+        self._awaited: Iterator[T] = iter(())
+        self._awaits = False
 
     def __iter__(self) -> Iterator[T]:
-        # A chain hands out the lines of a batch without a step of Python for each, which is half the cost.
-        return chain.from_iterable(self._batches_as_they_come())
+        if self._lines is None:
+            # A chain hands out the lines of a part without a step of Python for each, which is half the cost.
+            # Nothing in it refers to this object, so that whoever leaves a loop leaves nothing behind.
+            self._lines = chain.from_iterable(self._reader.parts())
+        return self._lines
 
     def __next__(self) -> T:
-        if self._one is None:
-            self._one = self._batches_as_they_come()
-        while True:
-            for line in self._batch:
-                return line
-            self._batch = iter(next(self._one))
-
-    def close(self) -> None:
-        """End the iteration; also done when it is left or forgotten."""
-        if self._one is not None:
-            self._one.close()
-
-    def _batches_as_they_come(self) -> Generator[Iterable[T], None, None]:
-        driver = self._client._driver
-        place = Follower(self._next)
-        try:
-            driver.begin_following(place)
-            while True:
-                for batch in self._batches():
-                    yield batch
-                    driver.followed(place, self._next)
-                if not self._more():
-                    return
-                driver.wait(self._news, None)
-        finally:
-            driver.end_following(place)
+        return next(iter(self))
 
     def __aiter__(self) -> Follow[T]:
         return self
 
     async def __anext__(self) -> T:
+        reader = self._reader
+        if not self._awaits:
+            self._awaits = True
+            reader.begin()
         while True:
-            for line in self._batch:
+            for line in self._awaited:
                 return line
-            for batch in self._batches():
-                self._batch = iter(batch)
-                break
-            else:
-                if not self._more():
-                    raise StopAsyncIteration
-                await self._client._until(self._news, None)
+            if (part := reader.take()) is None:
+                reader.end()
+                raise StopAsyncIteration
+            self._awaited = iter(part)
+            if not part:
+                await reader.client._until(reader.news, None)
 
-    def _news(self) -> bool:
-        client = self._client
-        return client.transcript.end > self._next or client._connection.state is State.STOPPED
+    def close(self) -> None:
+        """End the iteration, also one that another thread waits in; a loop that is left needs no close."""
+        self._reader.close()
 
-    def _more(self) -> bool:
-        return self._client._connection.state is not State.STOPPED or self._client.transcript.end > self._next
+    def __del__(self) -> None:
+        if self._awaits:
+            self._reader.end()
 
-    def _batches(self) -> Iterator[Iterable[T]]:
-        """Yield what is there, a run at a time; each is counted as read when it is taken."""
-        transcript = self._client.transcript
-        end = transcript.end
-        if self._as_bytes:
-            for number, lines in transcript.received(self._next, end):
-                self._next = number + len(lines)
-                if transcript.hides:
-                    lines = [transcript.redacted(line) for line in lines]
-                yield cast("list[T]", lines)
-            self._next = max(self._next, end)
-            return
+
+class _Reader(Generic[T]):
+    """Where one reader of the received lines is, and what it reads next."""
+
+    def __init__(self, client: Client, as_bytes: bool, start: int | None) -> None:
+        self.client = client
+        self._driver = client._driver
+        self._transcript = client.transcript
+        self._as_bytes = as_bytes
+        self._next = client._connection.mark if start is None else start
+        self._from_oldest = start is None  # until something was read: then nobody asked for what is forgotten
+        self._place = Follower(self._next)
+        self._runs: Iterator[list[T]] = iter(())
+        self._lines: list[T] = []
+        self._at = 0  # how many of them are given out
+        self._part: list[T] = []
+        self._size = 1
+        self._began = 0.0
+        self._closed = False
+
+    def begin(self) -> None:
+        """Have the receiving wait for this reader, when it is far behind."""
+        self._place.read_at = time.monotonic()
+        self._driver.begin_following(self._place)
+
+    def end(self) -> None:
+        """Have nobody wait for this reader any more."""
+        self._driver.end_following(self._place)
+
+    def close(self) -> None:
+        """Have nothing more to read. Any thread."""
+        self._closed = True
+        self._part.clear()
+        self.end()  # which also wakes who waits for news
+
+    def parts(self) -> Generator[list[T], None, None]:
+        """Yield the lines as they come, a few at a time, until the client is stopped."""
+        try:
+            self.begin()
+            while (part := self.take()) is not None:
+                if part:
+                    yield part
+                else:
+                    self._driver.wait(self.news, None)
+        finally:
+            self.end()
+
+    def news(self) -> bool:
+        """Say whether there is something to do."""
+        return self._transcript.end > self._next or self._closed or self._stopped
+
+    @property
+    def _stopped(self) -> bool:
+        return self.client._connection.state is State.STOPPED
+
+    def take(self) -> list[T] | None:
+        """Return the next lines, none when there are none yet, None at the end.
+
+        As many as the reader takes a moment for: who is slow must be seen to read, line by line.
+        """
+        now = time.monotonic()
+        if self._part:
+            if now - self._began > SLOW_PART:
+                self._size = max(1, self._size // 4)
+            elif self._size < LARGEST_PART:
+                self._size *= 2
+        stopped = self._stopped  # asked first: what came before it is still read
+        if self._at == len(self._lines):
+            self._lines = self._read()
+            self._at = 0
+        self._part = self._lines[self._at : self._at + self._size]
+        self._driver.followed(self._place, self._next - (len(self._lines) - self._at))
+        self._at += len(self._part)
+        self._began = now
+        return None if self._closed or (stopped and not self._part) else self._part
+
+    def _read(self) -> list[T]:
+        """Return the next lines that are there, some thousand at most."""
+        while not self._closed and (lines := self._try_to_read()) is not None:
+            if lines:
+                self._from_oldest = False
+                return lines
+        return []
+
+    def _try_to_read(self) -> list[T] | None:
+        """Return the lines of the next run, which may hold none; None when there is no other yet."""
+        try:
+            for lines in self._runs:
+                return lines
+        except Overrun:
+            if not self._from_oldest:
+                raise
+        if self._next >= self._transcript.end:
+            return None
+        if self._from_oldest:
+            self._next = max(self._next, self._transcript.first)
+        self._runs = self._bytes_of_lines() if self._as_bytes else self._line_objects()
+        return []
+
+    def _bytes_of_lines(self) -> Iterator[list[T]]:
+        transcript, end = self._transcript, self._transcript.end
+        together: list[bytes] = []
+        for number, lines in transcript.received(self._next, end):
+            self._next = number + len(lines)
+            together = together + lines if together else lines
+            if len(together) >= FOLLOW_STEP:
+                yield self._shown(together)
+                together = []
+        self._next = max(self._next, end)
+        yield self._shown(together)
+
+    def _shown(self, lines: list[bytes]) -> list[T]:
+        if self._transcript.hides:
+            lines = [self._transcript.redacted(line) for line in lines]
+        return cast("list[T]", lines)
+
+    def _line_objects(self) -> Iterator[list[T]]:
+        transcript, end = self._transcript, self._transcript.end
         while self._next < end:
-            start = self._next
-            if start < transcript.first:
+            start, stop = self._next, min(end, self._next + FOLLOW_STEP)
+            lines = list(transcript.lines(start, stop))
+            if len(lines) < stop - start:
                 # Says what is lost, as an exception.
-                next(transcript.received(start, end), None)
-            self._next = min(end, start + FOLLOW_STEP)
-            yield cast(
-                "list[T]", [line for line in transcript.lines(start, self._next) if line.direction == "<"]
-            )
+                next(transcript.received(start, stop), None)
+            self._next = stop
+            yield cast("list[T]", [line for line in lines if line.direction == "<"])
 
 
 class _Listener:
@@ -804,6 +933,10 @@ class _Listener:
 
 
 _contexts: weakref.WeakValueDictionary[object, ssl.SSLContext] = weakref.WeakValueDictionary()
+
+
+def _ignore(_: object) -> None:
+    pass
 
 
 def _in_notebook() -> bool:

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["on_notifier_thread", "post"]
+__all__ = ["post"]
 
 THREAD_NAME = "ipyreconnect-observers"
 LINGER = 0.05
@@ -24,46 +24,48 @@ log = logging.getLogger("ipyreconnect")
 
 _calls: deque[Callable[[], None]] = deque()
 _condition = threading.Condition()
-_thread: threading.Thread | None = None
+_running = False
 
 
 def post(call: Callable[[], None]) -> None:
-    """Have `call` run on the observers' thread, after those posted before. Any thread; never waits."""
-    global _thread
+    """Have `call` run on the observers' thread, after those posted before. Any thread, finalizers too; never
+    waits.
+    """
+    global _running
     with _condition:
         _calls.append(call)
-        if _thread is None:
-            _thread = threading.Thread(target=_run, name=THREAD_NAME, daemon=True)
-            _thread.start()
-        else:
+        if _running:
             _condition.notify()
-
-
-def on_notifier_thread() -> bool:
-    """Say whether the caller is a callback of ours."""
-    return threading.current_thread() is _thread
+            return
+        # First: making the thread may bring a finalizer, which posts as well.
+        _running = True
+    try:
+        threading.Thread(target=_run, name=THREAD_NAME, daemon=True).start()
+    except RuntimeError:  # too many threads: the next one tries again
+        _running = False
+        log.exception("cannot start the observers' thread: they will be told later")
 
 
 def _run() -> None:
-    global _thread
+    global _running
     while True:
         with _condition:
             if not _calls:
                 _condition.wait(LINGER)
             if not _calls:
-                _thread = None
+                _running = False
                 return
             call = _calls.popleft()
         try:
             call()
-        except Exception:
+        except BaseException:  # a SystemExit would end the thread, and nobody would be told any more
             log.exception("a callback failed; the connection and the other callbacks go on")
 
 
 def _after_fork_in_child() -> None:
-    global _condition, _thread
+    global _condition, _running
     _condition = threading.Condition()
-    _thread = None
+    _running = False
     _calls.clear()
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from .errors import ExpectTimeout
+from .errors import ExpectTimeout, Overrun
 from .network.driver import Driver
 from .protocol.connection import SCRIPT_PATIENCE
 from .protocol.delivery import Delivery
@@ -40,8 +40,15 @@ class Session:
         self._connection = driver.connection
         self._number = number
         # Where reading goes on: a line's number in the transcript, and how many bytes of it are read already.
-        self._line, self._offset = driver.call(lambda: self._connection.session_start)
+        self._line, self._offset, self._received = driver.call(lambda: self._connection.session_start)
+        self._read = 0  # bytes, of those that were received since
         self._since_send = self._line
+        self._sent_up_to = 0
+
+    @property
+    def mark(self) -> int:
+        """The number of the first line that the function has left for others."""
+        return max(self._line, self._sent_up_to)
 
     def send(self, data: str | bytes | Secret, *, secrets: Iterable[Secret] = ()) -> Delivery:
         """Send one line of text (the line end is added), or bytes as they are; see `Client.send`."""
@@ -51,6 +58,7 @@ class Session:
             lambda: self._connection.send(wire, line, delivery, time.monotonic(), session=self._number)
         )
         self._since_send = self._line
+        self._sent_up_to = (delivery.number or 0) + 1
         return delivery
 
     def expect(self, pattern: Pattern, timeout: float = SCRIPT_PATIENCE) -> Match:
@@ -66,9 +74,11 @@ class Session:
         def look() -> bool:
             self._connection.check_session(self._number)
             transcript = self._connection.transcript
+            self._check_kept()
             for number, raw in transcript.raw(self._line):
                 if number == transcript.end:
                     return False  # not complete yet
+                self._read += len(raw) - self._offset
                 data = raw[self._offset :].removesuffix(b"\n").removesuffix(b"\r")
                 self._line, self._offset = number + 1, 0
                 text = decode(data, self._client.encoding)
@@ -95,6 +105,9 @@ class Session:
 
         def look() -> bool:
             self._connection.check_session(self._number)
+            self._check_kept()
+            if self._connection.received_bytes - self._received < self._read + size:
+                return False  # without looking, which would cost the square of the size
             pieces: list[bytes] = []
             missing, offset = size, self._offset
             for number, raw in self._connection.transcript.raw(self._line):
@@ -104,6 +117,7 @@ class Session:
                 if not missing:
                     whole = offset + len(piece) == len(raw) and number < self._connection.transcript.end
                     self._line, self._offset = (number + 1, 0) if whole else (number, offset + len(piece))
+                    self._read += size
                     taken[:] = pieces
                     return True
                 offset = 0
@@ -114,6 +128,14 @@ class Session:
         raise ExpectTimeout(
             f"{self._client.address.display} did not send {size} more bytes within {timeout:g} s"
         )
+
+    def _check_kept(self) -> None:
+        transcript = self._connection.transcript
+        if self._line < transcript.first:
+            raise Overrun(
+                f"lines {self._line} to {transcript.first - 1} were forgotten before the on-connect function "
+                "read them: let the transcript keep more"
+            )
 
     def _wait(self, look: Callable[[], bool], timeout: float) -> bool:
         """Wait until `look()` with the turn gives true; what it raises is raised here."""
@@ -130,8 +152,7 @@ class Session:
                 error.append(raised)
             return bool(true or error)
 
-        self._driver.call(done)
-        self._driver.wait(lambda: bool(true or error) or done(), timeout)
+        self._driver.wait(done, timeout)
         if error:
             raise error[0]
         return bool(true)

@@ -56,7 +56,8 @@ class _Watch:
         return self._netwatch.missing if self._netwatch is not None else None
 
 
-_lock = threading.Lock()
+# Reentrant, for a finalizer, which can come at any time, may stop a client.
+_lock = threading.RLock()
 _watches: dict[Loop, _Watch] = {}
 
 
@@ -90,7 +91,7 @@ def look_for_sleep(loop: Loop) -> None:
 
 def _after_fork_in_child() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     for watch in _watches.values():
         watch.close()
     _watches.clear()

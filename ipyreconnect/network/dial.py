@@ -222,6 +222,8 @@ class Dial:
         self._connecting: dict[socket.socket, str] = {}
         self._failures: list[tuple[str, OSError]] = []
         self._next_turn: Timer | None = None
+        # It may be over before it is assigned.
+        self._deadline: Timer | None = None
         self._deadline = loop.call_at(time.monotonic() + timeout, self._time_out)
         loop.call_soon(self._start)
 
@@ -231,8 +233,7 @@ class Dial:
         The I/O thread, or a forked child's only one: closing there leaves what the parent has untouched.
         """
         self._finished = True
-        self._deadline.cancel()
-        for timer in (self._next_turn, self._again):
+        for timer in (self._deadline, self._next_turn, self._again):
             if timer is not None:
                 timer.cancel()
         if self._waiter is not None:

@@ -56,6 +56,8 @@ FOLLOW_PATIENCE = 2.0
 connection."""
 LEASE = 0.02
 """Seconds at most that a line which nobody waits for is read later, after an exchange."""
+TCP_CLOSE = 7
+"""The state of a socket whose connection has ended (include/net/tcp_states.h)."""
 LONGEST_POLL = 1e9
 """Milliseconds; poll(2) takes an int. Whoever waits for longer than eleven days does so in pieces."""
 TURN_PATIENCE = 0.001
@@ -203,6 +205,8 @@ class Driver:
         self._poller: select.poll | None = None
         self._wake_pair: tuple[socket.socket, socket.socket] | None = None
         self._condemned: list[tuple[socket.socket, bool]] = []
+        self.ended = 0
+        """How often all was closed and done."""
 
     # -- the turn --------------------------------------------------------------------------------------------
 
@@ -373,7 +377,7 @@ class Driver:
             for effect in effects:
                 now = _monotonic()
                 if effect is Effect.DROP:
-                    acknowledged = self._acknowledged()
+                    acknowledged = self._acknowledged(self._account())
                     self._release_socket(orderly=False)
                     connection.dropped(acknowledged, now)
                 elif effect is Effect.DIAL:
@@ -383,7 +387,7 @@ class Driver:
                     if self._sock is not None and not connection.has_outgoing:
                         sockets.shut(self._sock)
                 elif effect is Effect.CLOSE:
-                    acknowledged = self._acknowledged()
+                    acknowledged = self._acknowledged(self._account())
                     # What is not acknowledged by now is reported as unconfirmed, so it must not arrive later.
                     self._release_socket(
                         orderly=acknowledged is None or connection.all_acknowledged(acknowledged)
@@ -395,7 +399,12 @@ class Driver:
 
     def _begin_dial(self) -> None:
         if self._loop is None:
-            self._loop = acquire_loop(self)
+            try:
+                self._loop = acquire_loop(self)
+            except (OSError, RuntimeError) as error:  # too many open files, or threads: no I/O at all
+                release_loop(self)
+                self.connection.give_up(f"cannot start the I/O thread: {error}", _monotonic())
+                return
             changes.subscribe(self, self._loop)
         self._dials += 1
         dial = self._dials
@@ -423,6 +432,7 @@ class Driver:
                 self._keep_alive(outcome, self.keepalive, sockets.user_timeout_for(self.keepalive))
                 in_force = None if outcome.family == _AF_UNIX else sockets.read_keepalive(outcome)
             except OSError as error:
+                self._local = None
                 sockets.abort(outcome)
                 self.connection.fail(AttemptFailed(sockets.reason_for(error, self._where)), now)
                 return
@@ -443,6 +453,7 @@ class Driver:
             loop, self._loop = self._loop, None
             changes.unsubscribe(self, loop)
             release_loop(self)
+        self.ended += 1
 
     # -- the socket ------------------------------------------------------------------------------------------
 
@@ -546,16 +557,34 @@ class Driver:
         raw = sockets.tcp_info(self._sock) if self._sock is not None else None
         return TcpInfo.unpack(raw) if raw is not None else None
 
-    def _acknowledged(self) -> int | None:
+    def _acknowledged(self, info: TcpInfo | None) -> int | None:
         """Return how much of the outgoing stream the peer has acknowledged, where the system tells."""
-        info = self._account()
-        return None if info is None else info.acknowledged
+        if info is not None and info.acknowledged is not None:
+            return info.acknowledged
+        sock, handed_over = self._sock, self.connection.handed_over_bytes
+        if sock is None:
+            return None
+        if sock.family == _AF_UNIX:
+            return handed_over  # the peer's kernel is ours
+        waiting = sockets.outq(sock)
+        return None if waiting is None else max(0, handed_over - waiting)
 
     def look(self) -> Health:
         """Look at the connection's health now. With the turn."""
         if self._sock is not None:
-            self.connection.looked(self._account(), _monotonic())
+            info = self._account()
+            if info is not None and info.state == TCP_CLOSE:
+                self._read_rest()
+            self.connection.looked(info, _monotonic(), self._acknowledged(info))
         return self.connection.health
+
+    def _read_rest(self) -> None:
+        """Read what is left of a connection that has ended, and why it has."""
+        sock, connection = self._sock, self.connection
+        before = -1
+        while sock is not None and connection.received_bytes != before and not connection.effects:
+            before = connection.received_bytes
+            self._read(sock)
 
     def network_changed(self) -> None:
         """The network changed, or the computer has slept. The I/O thread."""
@@ -585,7 +614,7 @@ class Driver:
         if self._loop is not None:
             self._loop.unregister(sock)
         self._interest = 0
-        self._leased = False
+        self._leased = self._paused = False
         self._poller = None
         if self._leader and self._leader != _get_ident():
             # It may be waiting on this very descriptor, whose number must not be used again before it has
@@ -636,7 +665,7 @@ class Driver:
         connection.due(now)
         look = connection.wants_look
         if look is not None and now >= look:
-            connection.looked(self._account(), now)
+            self.look()
 
     # -- waiting ---------------------------------------------------------------------------------------------
 
@@ -738,7 +767,7 @@ class Driver:
         """Forget a reader. Any thread, finalizers too."""
 
         def forget() -> None:
-            if place in self._followers:  # or its beginning was interrupted
+            if place in self._followers:  # or its beginning was interrupted, or it has ended before
                 self._followers.remove(place)
                 self._reconsider_pause()
 
@@ -824,13 +853,17 @@ class Driver:
         """With the turn: read, and give up the lead when that brought what is waited for."""
         if self._sock is not None:
             self._read(self._sock)
+            if self._followers:
+                self._reconsider_pause()
         if self._woken and self._wake_pair is not None:
             self._woken = False
             try:
                 self._wake_pair[0].recv(64)
             except BlockingIOError:
                 pass
-        if self._leader_done is not None and self._leader_done():
+        if self._paused:
+            self._leave_lead()
+        elif self._leader_done is not None and self._leader_done():
             self._leave_lead()
             # Who asks once mostly asks again: the I/O thread looks away until the timer that is armed anyway,
             # so that a row of questions costs no change of the selector each.
@@ -883,6 +916,11 @@ class Driver:
 
     # -- the process -----------------------------------------------------------------------------------------
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is left of any connection. With the turn."""
+        return self._loop is None and not self._condemned and not self.connection.effects
+
     def ends(self, thread: threading.Thread) -> bool:
         """Say whether the I/O thread `thread` serves nobody any more."""
         return not serves(thread)
@@ -912,9 +950,15 @@ class Driver:
         self._armed = float("inf")
         self._interest = self._leader = 0
         self._condemned = []
+        self._followers.clear()
+        self._leader_done = None
+        self._leased = self._paused = self._woken = False
+        self._local = None
         self._close_wake_pair()
+        # Nobody is told: a child would hardly want threads that call the parent's observers.
         self.connection.forked()
-        self._sink.changed([self.connection.status])
+        self.connection.changes.clear()
+        self.connection.effects.clear()
 
 
 def _close(sock: socket.socket, orderly: bool) -> None:

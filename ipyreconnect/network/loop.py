@@ -28,6 +28,8 @@ EVENT_READ = selectors.EVENT_READ
 EVENT_WRITE = selectors.EVENT_WRITE
 
 THREAD_NAME = "ipyreconnect-io"
+MANY_TIMERS = 1000
+"""Timers beyond which the cancelled ones among them are looked for."""
 EXIT_PATIENCE = 1.0
 """Seconds that the interpreter's exit waits for the I/O thread: its last work is closing sockets, which takes
 milliseconds."""
@@ -72,6 +74,7 @@ class Loop:
         self._selector.register(self._wake_read, EVENT_READ, self._drain_wake)
         self._calls: deque[Callable[[], None]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
+        self._many_timers = MANY_TIMERS
         self._order = itertools.count()
         self._awake = False
         self._ending = False
@@ -87,7 +90,11 @@ class Loop:
         # A daemon thread, so that a forgotten connection never keeps the interpreter alive; atexit below
         # closes in good order.
         self.thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
-        self.thread.start()
+        try:
+            self.thread.start()
+        except RuntimeError:  # too many threads
+            self._close()
+            raise
 
     # -- from any thread
     # -----------------------------------------------------------------------------------------------
@@ -156,8 +163,15 @@ class Loop:
     # ----------------------------------------------------------------------------------------------------
 
     def _push(self, timer: Timer) -> None:
-        if timer.callback is not None:
-            heapq.heappush(self._timers, (timer.when, next(self._order), timer))
+        if timer.callback is None:
+            return
+        timers = self._timers
+        heapq.heappush(timers, (timer.when, next(self._order), timer))
+        if len(timers) > self._many_timers:
+            # Cancelled ones would otherwise stay until their time comes, which may be in a day.
+            timers[:] = [entry for entry in timers if entry[2].callback is not None]
+            heapq.heapify(timers)
+            self._many_timers = max(MANY_TIMERS, 2 * len(timers))
 
     def _wake(self) -> None:
         if self._awake or self.is_io_thread():
@@ -183,16 +197,20 @@ class Loop:
             while not self._ending or self._calls:
                 self._step()
         finally:
-            self._selector.close()
-            self._wake_read.close()
-            self._wake_write.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._selector.close()
+        self._wake_read.close()
+        self._wake_write.close()
 
     def _step(self) -> None:
         ready = self._selector.select(self._patience())
         for key, mask in ready:
             self._guarded(key.data, mask)
-        # After the wake-up's bytes were read, or one that comes between would be read with them and forgotten;
-        # before the queue is emptied, so that a call that is appended from here on wakes the selector again.
+        # After the wake-up's bytes were read, or one that comes between would be read with them and
+        # forgotten; before the queue is emptied, so that a call that is appended from here on wakes the
+        # selector again.
         self._awake = False
         now = time.monotonic()
         timers = self._timers
@@ -228,7 +246,8 @@ class Loop:
         self._wake()
 
 
-_lock = threading.Lock()
+# Reentrant, for a finalizer, which can come at any time, may stop a client.
+_lock = threading.RLock()
 _loop: Loop | None = None
 _users: set[LoopUser] = set()
 
@@ -239,9 +258,9 @@ def acquire_loop(user: LoopUser) -> Loop:
     """
     global _loop
     with _lock:
+        _users.add(user)  # first: a finalizer that comes in between may release another's
         if _loop is None:
             _loop = Loop()
-        _users.add(user)
         return _loop
 
 
@@ -265,7 +284,10 @@ def serves(thread: threading.Thread) -> bool:
 def _at_exit() -> None:
     loop = _loop
     for user in list(_users):
-        user.at_exit()
+        try:
+            user.at_exit()
+        except Exception:
+            log.exception("a connection could not be closed; the others are")
     if loop is not None and not loop.is_io_thread():
         loop.thread.join(EXIT_PATIENCE)
 
@@ -275,15 +297,13 @@ def _after_fork_in_child() -> None:
     parent.
     """
     global _lock, _loop
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     loop, _loop = _loop, None
     users = list(_users)
     _users.clear()
     if loop is not None:
         # Closed, never unregistered: epoll_ctl here would change the parent's set.
-        loop._selector.close()
-        loop._wake_read.close()
-        loop._wake_write.close()
+        loop._close()
     for user in users:
         user.after_fork()
 

@@ -122,6 +122,8 @@ class Connection:
 
     __slots__ = (
         "_applied",
+        "_asked",
+        "_asked_from",
         "_beat_at",
         "_chance",
         "_changed_at",
@@ -143,6 +145,7 @@ class Connection:
         "_retry_at",
         "_said",
         "_script",
+        "_script_mark",
         "_session",
         "_starttls",
         "_state",
@@ -196,7 +199,7 @@ class Connection:
         self.last_received: float | None = None
         self.session = 0
         self.session_wanted = False
-        self.session_start = (0, 0)
+        self.session_start = (0, 0, 0)  # line, bytes of it, and received_bytes where the function begins
         self.mark = 0
         self.last_send = 0
         self._chance = chance
@@ -231,8 +234,11 @@ class Connection:
         self.pauses_limited = False  # whether the kernel took `longest_retransmission`
         self.reading = True
         self._said = ""
+        self._asked = False  # a line was sent that no match has answered yet
         self._unanswered_loss: str | None = None
+        self._asked_from = 0
         self._lost_at = 0
+        self._script_mark = 0
 
     # -- what the driver asks --------------------------------------------------------------------------------
 
@@ -287,6 +293,11 @@ class Connection:
         return out[0]
 
     @property
+    def handed_over_bytes(self) -> int:
+        """Bytes of the outgoing stream that the kernel took."""
+        return self._ledger.sent
+
+    @property
     def backlog(self) -> tuple[int, int]:
         """Lines and bytes that wait to be handed to the kernel."""
         return self._ledger.lines_queued + len(self._queue), self._ledger.size_unsent + self._queue_size
@@ -301,6 +312,7 @@ class Connection:
         """Begin connecting, from stopped or, without waiting longer, from waiting."""
         if self._state is State.STOPPED:
             self._failures = 0
+            self._asked = False
             self._unanswered_loss = None
             self.mark = self.last_send = self.transcript.end
             self.status = replace(self.status, reason="", attempt=0)
@@ -310,7 +322,8 @@ class Connection:
         """Connect anew without a wait; a live connection is dropped for it."""
         if self._state is State.CONNECTED:
             self._said = f"connection to {self.settings.where} dropped to reconnect"
-            self.status = replace(self.status, reason=self._said)
+            self._failures = 0
+            self.status = replace(self.status, reason=self._said, attempt=0)
         self._enter(Input.RETRY, now)
 
     def stop(self, now: float) -> None:
@@ -373,16 +386,19 @@ class Connection:
         """Look for `expectation` from the last send or match on; its outcome is set now, or when a line
         comes.
         """
+        if self._unanswered_loss is not None:
+            # The answer may have come before the loss. If not, it never will, however long anybody waits.
+            expectation.arm(self._asked_from)
+            if not self._look_through(expectation, self._lost_at):
+                expectation.outcome = ConnectionLost(self._unanswered_loss)
+                self._unanswered_loss = None
+                self.mark = max(self.mark, self._lost_at)
+            return
         expectation.arm(self.mark)
         expectation.origin = self.last_send
-        stop = self.transcript.end if self._unanswered_loss is None else self._lost_at
-        if self._look_through(expectation, stop):
+        if self._look_through(expectation, self.transcript.end):
             return
-        if self._unanswered_loss is not None:
-            expectation.outcome = ConnectionLost(self._unanswered_loss)
-            self._unanswered_loss = None
-            self.mark = self._lost_at
-        elif self._state in (State.STOPPED, State.STOPPING):
+        if self._state in (State.STOPPED, State.STOPPING):
             expectation.outcome = NotConnected(self._not_connected(now))
         else:
             self._expectations.append(expectation)
@@ -391,6 +407,9 @@ class Connection:
         """Look for it no longer: its time is over, or its waiter was interrupted."""
         if expectation in self._expectations:
             self._expectations.remove(expectation)
+        for entry in self._queue:
+            if entry.expectation is expectation:
+                entry.expectation = None  # the line itself is still sent
 
     def keepalive_changed(self, keepalive: KeepAlive, in_force: KeepAlive | None, now: float) -> None:
         """Judge by `keepalive` from now on; `in_force` is what the kernel gave back for the live socket."""
@@ -409,9 +428,7 @@ class Connection:
         self._out.clear()
         self._phase_ends = self._retry_at = self._farewell_at = self._look_at = self._beat_at = None
         self._watch_at = self._watchdog = None
-        self._fail_expectations(
-            ConnectionLost(reason := "the process was forked: the connection stays with its parent")
-        )
+        self._fail_expectations(reason := "the process was forked: the connection stays with its parent")
         self.status = Status(reason=reason, connection=self.status.connection)
 
     def note(self, text: str, now: float) -> None:
@@ -420,7 +437,7 @@ class Connection:
 
     def hurry(self, now: float) -> None:
         """Look at the acknowledgements soon: somebody waits for one."""
-        if self._ledger.awaiting:
+        if not self._ledger.settled:
             self._look_pause = 0.001
             self._look_at = now
 
@@ -497,28 +514,33 @@ class Connection:
         if self._script is not None and self._script.awaiting is not None:
             reason = str(self._script.fail(reason))
         final = isinstance(error, AttemptFailed) and error.final and self.status.connection == 0
-        if self._state is State.CONNECTED:
-            if now - self._up_at >= self.retry.stable:
-                self._failures = 0
+        if self._state is State.CONNECTED and now - self._up_at >= self.retry.stable:
+            # A connection that does not last counts as one more failure in the row: a server that accepts and
+            # closes must not be called for ever, or without growing waits.
+            self._failures = 0
             self.status = replace(self.status, attempt=0)
         self._failures += 1
         tries = self.retry.attempts
-        if (
-            not final
-            and tries is not None
-            and self._state is State.CONNECTING
-            and self.status.attempt >= tries
-        ):
+        if not final and tries is not None and self.status.attempt >= tries:
             final = True
             reason = f"{reason}; gave up after {tries} {'try' if tries == 1 else 'tries'}"
         self.status = replace(self.status, reason=reason)
         self._said = reason
         self._enter(Input.GIVE_UP if final else Input.FAIL, now)
 
-    def script_ended(self, session: int, error: Exception | None, now: float) -> None:
-        """The on-connect function has returned, or raised `error`."""
+    def give_up(self, reason: str, now: float) -> None:
+        """The attempt cannot even begin, and no other could."""
+        self.status = replace(self.status, reason=reason)
+        self._said = reason
+        self._enter(Input.GIVE_UP, now)
+
+    def script_ended(self, session: int, error: Exception | None, now: float, mark: int = 0) -> None:
+        """The on-connect function has returned, or raised `error`; `mark` is the number of the first line
+        that it has left for others.
+        """
         if session == self.session and self.status.phase is Phase.SCRIPT and self._state is State.CONNECTING:
             if error is None:
+                self._script_mark = mark
                 self._up(now)
             else:
                 self.fail(error, now)
@@ -532,12 +554,13 @@ class Connection:
         else:
             self._out[0] = memoryview(head)[size:]
 
-    def looked(self, info: TcpInfo | None, now: float) -> None:
-        """Take over the kernel's account of the socket (None: there is none): what the peer has acknowledged,
-        and whether it lives.
+    def looked(self, info: TcpInfo | None, now: float, acknowledged: int | None) -> None:
+        """Take over the kernel's account of the socket (None: there is none), and how much of the stream the
+        peer has acknowledged (None: nobody can tell).
         """
         self._look_at = self._watch_at = None
-        acknowledged = info.acknowledged if info is not None else None
+        if acknowledged is None:
+            self._ledger.forget_sent(QUEUE_LINES)
         moved = acknowledged is not None and self._ledger.acknowledge(acknowledged)
         if self._state is State.STOPPING:
             if acknowledged is None or (acknowledged >= self._written and not self._out):
@@ -545,7 +568,7 @@ class Connection:
             else:
                 self._look_at = now + FAREWELL_LOOK
             return
-        if acknowledged is not None and self._ledger.awaiting:
+        if acknowledged is not None and not self._ledger.settled:
             self._look_pause = FIRST_LOOK if moved else min(2 * self._look_pause, LONGEST_LOOK)
             self._look_at = now + self._look_pause
         if self._watchdog is not None and self._state is State.CONNECTED:
@@ -621,10 +644,14 @@ class Connection:
         self._watchdog = self._applied = self.socket_options = None
         self.health = Health(verdict=Verdict.DEAD)
         number = self.transcript.append_note(said + self._comes_next(now), wall)
-        if self._state is not State.STOPPED and self.last_send and self.mark == self.last_send:
+        told = any(expectation.origin >= self.last_send for expectation in self._expectations)
+        if self._asked and not told and self._state is not State.STOPPED:
+            # Whoever asks for the answer later is told then, once.
             self._unanswered_loss = self._said
+            self._asked_from = self.mark
             self._lost_at = number
-        self._fail_expectations(ConnectionLost(self._said))
+        self._asked = False
+        self._fail_expectations(self._said)
         self._set(connected_since=None, tls=None, keepalive=None, verdict=None)
 
     def stopped(self, now: float) -> None:
@@ -722,17 +749,25 @@ class Connection:
             self._framer = make_framer(self.settings.framing, self.settings.profile)
             self._set(phase=Phase.SCRIPT)
             self._script = ScriptRun(self.settings.script, SCRIPT_PATIENCE)
+            self._script_mark = self.transcript.end
             self._drive_script(self._script.start(now), now)
         elif self.settings.has_function:
             # It may read raw bytes, so framing begins only when it is done.
             self.session += 1
             self.session_wanted = True
-            self.session_start = (self.transcript.end, len(self.transcript.unfinished))
+            self.session_start = (
+                self.transcript.end,
+                len(self.transcript.unfinished),
+                self.received_bytes,
+            )
             self._set(phase=Phase.SCRIPT)
         else:
             self._up(now)
 
     def _up(self, now: float) -> None:
+        if self.settings.script or self.settings.has_function:
+            # What the script has read and sent is its own affair.
+            self.mark = self.last_send = max(self.mark, self._script_mark)
         self._script = None
         self._phase_ends = None
         self._up_at = now
@@ -807,6 +842,7 @@ class Connection:
             return
         for step in steps:
             self._write_quietly(step.data + self.settings.eol, now, step.shown)
+            self._script_mark = self.transcript.end
         if script.error is not None:
             self.fail(script.error, now)
         elif script.done:
@@ -870,13 +906,15 @@ class Connection:
         connecting = self._state is State.CONNECTING
         if not (self._expectations or self.replies or connecting):
             return
+        if connecting and self._starttls is not None:
+            # Together, however the transcript cut them: nothing may stand behind the server's consent.
+            together = [line for _, lines in self.transcript.latest(before) for line in lines]
+            try:
+                self._drive_starttls(together, now)
+            except AttemptFailed as error:
+                self.fail(error, now)
+            return
         for number, lines in self.transcript.latest(before):
-            if connecting and self._starttls is not None:
-                try:
-                    self._drive_starttls(lines, now)
-                except AttemptFailed as error:
-                    self.fail(error, now)
-                return
             for expectation in tuple(self._expectations):
                 found = expectation.look(number, lines, self.settings.encoding)
                 if found:
@@ -899,9 +937,10 @@ class Connection:
                     if found_reply := pattern.search(line):
                         self._write_quietly(found_reply.expand(template) + self.settings.eol, now)
             if self._script is not None:
-                for line in lines:
+                for index, line in enumerate(lines):
                     if self._script is None:
                         break
+                    self._script_mark = number + index + 1
                     self._drive_script(self._script.line(decode(line, self.settings.encoding), now), now)
 
     def _look_through(self, expectation: Expectation, stop: int) -> bool:
@@ -917,11 +956,12 @@ class Connection:
     def _met(self, expectation: Expectation, line: Line, match: re.Match[Any]) -> None:
         expectation.outcome = Match(line, match, self.transcript, expectation.origin)
         self.mark = max(self.mark, line.number + 1)
+        self._asked = False
         self._unanswered_loss = None
 
-    def _fail_expectations(self, error: Exception) -> None:
+    def _fail_expectations(self, reason: str) -> None:
         for expectation in self._expectations:
-            expectation.outcome = error
+            expectation.outcome = ConnectionLost(reason)  # one for each: they are raised in several threads
         self._expectations.clear()
 
     # -- sending
@@ -939,12 +979,15 @@ class Connection:
         delivery.number = number
         if not in_script:
             self.mark = self.last_send = number + 1
+            self._asked = True
             self._unanswered_loss = None
         if expectation is not None:
             expectation.arm(number + 1)
             self._expectations.append(expectation)
         self._write(data)
         self._ledger.add(self._written, delivery)
+        if not self._out:
+            self._ledger.hand_over(0)  # no bytes at all, which TLS makes no record of
         if self._look_at is None or self._look_at > now + FIRST_LOOK:
             self._look_pause = FIRST_LOOK
             self._look_at = now + FIRST_LOOK
@@ -999,7 +1042,7 @@ class Connection:
     def _drop_queue(self, why: str, now: float) -> None:
         while self._queue:
             self._expire(self._queue.pop(0), why, now)
-        self._fail_expectations(ConnectionLost(why))
+        self._fail_expectations(why)
 
 
 def _on_grid(at: float | None, now: float) -> float | None:

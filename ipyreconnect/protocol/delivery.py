@@ -102,6 +102,11 @@ class Ledger:
             moved = True
         return moved
 
+    def forget_sent(self, keep: int) -> None:
+        """Forget all but the last `keep` sent lines, as nobody can tell of them what was acknowledged."""
+        while len(self._unacknowledged) > keep:
+            self._unacknowledged.popleft()
+
     @property
     def lines_queued(self) -> int:
         """How many lines are not handed to the kernel yet."""

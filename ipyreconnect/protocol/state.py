@@ -49,7 +49,7 @@ class Effect(Enum):
 
     DROP = "give up the socket or the dial at once, with a reset"
     FINISH = "say goodbye: close_notify, FIN, then a moment for the acknowledgement"
-    CLOSE = "close what is left of the socket"
+    CLOSE = "close what is left of the socket: with a reset, if something is not acknowledged"
     DIAL = "begin an attempt"
     WAIT = "arm the timer for the next attempt"
     END = "nothing is left: the loop is no longer needed"
@@ -85,8 +85,8 @@ TABLE: dict[tuple[State, Input], Transition] = {
     (_S.WAITING, _I.STOP): _T(_S.STOPPED, (_E.END,)),
     # Stopping: whatever ends the connection now is the end that was asked for.
     (_S.STOPPING, _I.CLOSED): _T(_S.STOPPED, (_E.CLOSE, _E.END)),
-    (_S.STOPPING, _I.FAIL): _T(_S.STOPPED, (_E.DROP, _E.END)),
-    (_S.STOPPING, _I.GIVE_UP): _T(_S.STOPPED, (_E.DROP, _E.END)),
+    (_S.STOPPING, _I.FAIL): _T(_S.STOPPED, (_E.CLOSE, _E.END)),
+    (_S.STOPPING, _I.GIVE_UP): _T(_S.STOPPED, (_E.CLOSE, _E.END)),
 }
 
 
