@@ -73,6 +73,9 @@ RUBBISH = (
 )
 """One of each kind of harmful line; the last one is "end of the rubbish"."""
 
+ACCEPT_TURNS = 5
+"""Turns of asyncio's loop from an accepted connection to its `Peer`: it takes three."""
+
 _T = TypeVar("_T")
 
 _CHUNK = 1 << 18
@@ -455,6 +458,12 @@ class LineServer:
 
     async def _refuse(self) -> None:
         if self._server is not None:
+            for listener in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listener.fileno())
+            # What was accepted just before becomes a peer first: a task, a transport, its callback. Once the
+            # server is closed, asyncio cannot make a transport any more, and leaves the socket open.
+            for _ in range(ACCEPT_TURNS):
+                await asyncio.sleep(0)
             self._server.close()
             self._server = None
 
@@ -491,12 +500,12 @@ class LineServer:
 
     async def _end(self) -> None:
         await self._refuse()
-        tasks = list(self._tasks)
-        for peer in self.peers:
-            peer._end()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:  # also TLS handshakes under way
+            for peer in self.peers:
+                peer._end()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)  # one turn for the transports to close their sockets
 
 
