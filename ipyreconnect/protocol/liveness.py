@@ -305,7 +305,8 @@ class Watchdog:
         self._heartbeat = heartbeat
         self._now = now
         self._planned: float | None = None  # the next look
-        self._asking_since: float | None = None
+        self._asking_since: float | None = None  # reckoned
+        self._seen_since = now  # … and when a look first saw it
         self._probing_since: float | None = None
         self._asked_before = 0  # questions that were open when the probing began
         self._probing_begins = False
@@ -434,8 +435,10 @@ class Watchdog:
                     first, then = min(pause, first) * (1 + _PROBE_LATE), self.longest_pause
                 since = min(since, max(heard_at + first, now - info.probes * then))
             self._asking_since = max(since, heard_at)
+            self._seen_since = now
         else:
             self._asking_since = min(self._asking_since + late, now)
+            self._seen_since = min(self._seen_since + late, now)
         return now - self._asking_since
 
     def _stalled(self, info: TcpInfo, now: float) -> bool:
@@ -457,7 +460,9 @@ class Watchdog:
         enough = float(keepalive.interval * keepalive.count)
         least = enough / 2 if info.blocked else min(enough, PATIENCE)
         enough = max(enough - max(self._first_question(info) - keepalive.idle, 0.0), least)
-        left = max(keepalive.bound - silence, enough - asked_for)
+        # A question that was asked late, by a timer or a look, may be a moment old: leave time to answer it.
+        answerable = self._seen_since + LOOK_EVERY + (info.rtt + 4 * info.rttvar) / 1e6 - now
+        left = max(keepalive.bound - silence, enough - asked_for, answerable)
         if info.questions < min(_QUESTIONS, keepalive.count):
             left = max(left, LOOK_EVERY)
         if soon is not None and soon < left:
