@@ -19,6 +19,7 @@ afterwards: no step of a connection is ever torn in two.
 from __future__ import annotations
 
 import _thread
+import errno
 import importlib
 import logging
 import random
@@ -502,7 +503,8 @@ class Driver:
             if self._followers:
                 self._reconsider_pause()
 
-    def _read(self, sock: socket.socket) -> None:
+    def _read(self, sock: socket.socket, failure: OSError | None = None) -> bool:
+        """Read once; return whether that brought bytes. `failure` is why writing failed, if it did."""
         connection = self.connection
         now = _monotonic()
         try:
@@ -510,7 +512,7 @@ class Driver:
                 size = sock.recv_into(connection.room(now))
                 if size:
                     connection.committed(size, now)
-                    return
+                    return True
             else:
                 try:
                     scratch: memoryview = _scratch.view
@@ -519,13 +521,18 @@ class Driver:
                 size = sock.recv_into(scratch)
                 if size:
                     connection.received(scratch[:size], now)
-                    return
+                    return True
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError as error:
             connection.fail(ConnectionLost(self._reason(error)), now)
-            return
-        connection.received_eof(now)
+            return False
+        if failure is not None and failure.errno == errno.ECONNRESET:
+            # The kernel tells of a reset once, then of an end that nobody has said.
+            connection.fail(ConnectionLost(self._reason(failure)), now)
+        else:
+            connection.received_eof(now)
+        return False
 
     def _flush(self) -> None:
         sock, connection = self._sock, self.connection
@@ -541,12 +548,9 @@ class Driver:
 
     def _read_last(self, error: OSError) -> None:
         sock, connection = self._sock, self.connection
-        before = connection.received_bytes
         while sock is not None and self._sock is sock and not connection.effects:
-            self._read(sock)
-            if connection.received_bytes == before:
+            if not self._read(sock, error):
                 break
-            before = connection.received_bytes
         connection.fail(ConnectionLost(self._reason(error)), _monotonic())
 
     def _reason(self, error: OSError) -> str:
@@ -629,14 +633,20 @@ class Driver:
         options, self.connection.socket_options = self.connection.socket_options, None
         if options is not None and self._sock is not None:
             try:
-                self._keep_alive(self._sock, *options)
+                self._keep_alive(self._sock, *options, within=self.keepalive)
             except OSError as error:
                 self.connection.fail(ConnectionLost(self._reason(error)), _monotonic())
                 self._perform()
 
-    def _keep_alive(self, sock: socket.socket, keepalive: KeepAlive, user_timeout: int) -> None:
+    def _keep_alive(
+        self,
+        sock: socket.socket,
+        keepalive: KeepAlive,
+        user_timeout: int,
+        within: KeepAlive | None = None,
+    ) -> None:
         """Set all that decides how the kernel asks the peer, and when it gives up."""
-        sockets.apply_keepalive(sock, keepalive, user_timeout)
+        sockets.apply_keepalive(sock, keepalive, user_timeout, within=within)
         self.connection.pauses_limited = sockets.set_longest_retransmission(
             sock, longest_retransmission(keepalive)
         )

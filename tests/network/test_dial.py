@@ -270,7 +270,7 @@ def test_the_losers_of_the_race_are_closed(loop: Loop, stack: ExitStack) -> None
 
 
 def test_a_change_of_network_calls_once_more(loop: Loop, stack: ExitStack) -> None:
-    """A call that went into the dead network is made anew at once, not when TCP would repeat it, 1 s later."""
+    """A call that went into the dead network is made anew at once, not when TCP would repeat it."""
     server = listener(stack)
     deafen(server)
     attempt = Attempt(loop, f"127.0.0.1:{port_of(server)}")
