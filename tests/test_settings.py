@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import inspect
@@ -11,11 +12,16 @@ import pickle
 import ssl
 import subprocess
 import sys
+from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import keyring
+import keyring.backend
+import keyring.backends.fail
+import keyring.errors
 import pytest
 import trustme
 from hypothesis import given
@@ -413,6 +419,98 @@ class Holder:
     """Hold a secret, as a user's own dataclass would."""
 
     value: Secret
+
+
+class Ring(keyring.backend.KeyringBackend):
+    """A keyring as any other, whose passwords are in memory."""
+
+    priority = 1
+
+    def __init__(self, locked: bool = False) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # keyring types only what one calls
+        self._kept: dict[tuple[str, str], str] = {}
+        self._locked = locked
+
+    def get_password(self, service: str, username: str) -> str | None:
+        if self._locked:
+            raise keyring.errors.KeyringLocked("the user did not unlock it")
+        return self._kept.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self._kept[service, username] = password
+
+
+@contextlib.contextmanager
+def the_keyring(ring: keyring.backend.KeyringBackend) -> Iterator[None]:
+    before = keyring.get_keyring()
+    keyring.set_keyring(ring)
+    try:
+        yield
+    finally:
+        keyring.set_keyring(before)
+
+
+def test_a_secret_comes_from_the_keyring() -> None:
+    """What the system's keyring keeps for a user of a service is a secret; what it does not is said so."""
+    with the_keyring(Ring()):
+        keyring.set_password("imap.example.org", "me", "hunter2")
+        assert Secret.from_keyring("imap.example.org", "me") == Secret("hunter2")
+        advice = refused("has no password", Secret.from_keyring, "imap.example.org", "you and me")
+        assert "'keyring set imap.example.org 'you and me''" in advice
+
+
+def test_a_keyring_that_cannot_be_asked_says_why() -> None:
+    """A locked keyring, and a system without one, are refused with the reason."""
+    with the_keyring(Ring(locked=True)):
+        refused("the user did not unlock it", Secret.from_keyring, "imap.example.org", "me")
+    with the_keyring(keyring.backends.fail.Keyring()):
+        refused("cannot be asked", Secret.from_keyring, "imap.example.org", "me")
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package keyring is optional: the refusal says how to install it."""
+    monkeypatch.setitem(sys.modules, "keyring", None)  # what makes an import fail as if it were not installed
+    assert "ipyreconnect[keyring]" in refused(
+        "package keyring", Secret.from_keyring, "imap.example.org", "me"
+    )
+
+
+NETRC = """\
+machine imap.example.org login me password hunter2
+machine nobody.example.org login me
+default login anonymous password guest@
+"""
+
+
+def test_login_and_password_come_from_a_netrc_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the file that is named, or from ~/.netrc; a host that is not in it gets the default entry."""
+    file = tmp_path / ".netrc"
+    file.write_text(NETRC)
+    file.chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for user, password in (
+        Secret.from_netrc("imap.example.org"),
+        Secret.from_netrc("imap.example.org", file=file),
+    ):
+        assert (user, password) == ("me", Secret("hunter2"))
+    assert Secret.from_netrc("ftp.example.org")[0] == "anonymous"
+    refused("~/.netrc has no password for 'nobody.example.org'", Secret.from_netrc, "nobody.example.org")
+    file.chmod(0o644)
+    refused("~/.netrc is refused: .*permissive", Secret.from_netrc, "imap.example.org")
+    file.unlink()
+    refused("~/.netrc cannot be read: No such file", Secret.from_netrc, "imap.example.org")
+
+
+def test_a_broken_netrc_file_is_refused_without_showing_it(tmp_path: Path) -> None:
+    """The error tells where, and not what stands there, which may be a password with a blank in it."""
+    file = tmp_path / "netrc"
+    file.write_text("machine imap.example.org login me password\nhunter2 tr0ub4dor\n")
+    with pytest.raises(SettingsError, match=r"is no netrc file: look near line [23]$") as caught:
+        Secret.from_netrc("imap.example.org", file=file)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    assert "tr0ub" not in str(caught.value)
+    file.write_bytes(b"machine \xff\xfe")
+    refused("netrc", Secret.from_netrc, "imap.example.org", file=file)
 
 
 def test_secrets_compare_by_value_and_only_with_secrets() -> None:

@@ -78,7 +78,8 @@ CONNECTION = Option("-c", "the connection meant, when it is not the latest", "NA
 FILL = Option(
     "--fill",
     "put variables and secrets in: {{name}} is a variable's value, {{?Prompt}} is asked for without echo; "
-    "what was asked for, and values of type Secret, are masked wherever they would show",
+    "what was asked for, and values of type Secret, are masked wherever they would show; Secret.from_keyring "
+    "and Secret.from_netrc fetch one from where it is kept",
 )
 TIMEOUT_HELP = "how long to wait for it, in seconds (default: Reconnect.timeout, 10)"
 
