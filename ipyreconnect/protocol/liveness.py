@@ -16,16 +16,16 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from ..settings import KeepAlive
+from ..settings import MAX_KEEPALIVE_COUNT, KeepAlive
 
 __all__ = [
-    "PROBING",
     "Health",
     "Look",
     "TcpInfo",
     "Verdict",
     "Watchdog",
     "longest_retransmission",
+    "probing",
     "user_timeout",
 ]
 
@@ -38,9 +38,6 @@ PATIENCE: Final = 1.0
 VERDICT_AFTER: Final = 2.5
 """Seconds until a peer that was probed because of a change of network counts as dead: within the promised 3,
 and longer than a link that flaps for 0.5 s plus the next probe, 1 s later."""
-
-PROBING: Final = KeepAlive(idle=1, interval=1, count=3)
-"""What is in force meanwhile. On an idle connection a live peer answered it within 6.5 ms (measured)."""
 
 LATE: Final = 2.0
 """Seconds by which a look may come late before the time in between counts as unobserved: the process was
@@ -279,6 +276,15 @@ def longest_retransmission(keepalive: KeepAlive) -> int:
     return min(max(pause, keepalive.bound * 1000 // 14, 1000), 120_000)
 
 
+def probing(keepalive: KeepAlive) -> KeepAlive:
+    """Return what is in force while a peer is asked out of turn: a question a second, and the same T.
+
+    The kernel is not to give a verdict sooner than it would; the watchdog is. A live peer on an idle
+    connection answered within 6.5 ms (measured).
+    """
+    return KeepAlive(idle=1, interval=1, count=min(max(keepalive.bound - 1, 1), MAX_KEEPALIVE_COUNT))
+
+
 class Watchdog:
     """Watch one connection: `look` when it is up, at each `next_look`, and whenever somebody wants to know.
 
@@ -411,7 +417,7 @@ class Watchdog:
         return Look(
             health=health,
             next_look=None if verdict is Verdict.DEAD else self._next_look(info, now, dead_in),
-            keepalive=PROBING if self._probing_since is not None or self._last_call(info) else keepalive,
+            keepalive=probing(keepalive) if self._hurry(info) else keepalive,
             # While the window is closed the kernel's rule would kill the living, also with a probe or two
             # lost.
             user_timeout=0 if info.blocked else timeout,
@@ -474,17 +480,12 @@ class Watchdog:
         ]
         return left, f"has not answered for {silence:.1f} s ({' and '.join(asked) or 'data in flight'})"
 
-    def _last_call(self, info: TcpInfo) -> bool:
-        """Tell whether an idle peer is to be asked once more before it counts as dead."""
-        keepalive = self._keepalive
-        left = keepalive.bound - info.silence
-        return (
-            bool(info.probes)
-            and not info.unacked
-            and not info.blocked
-            and left <= LAST_CALL
-            and keepalive.interval > PROBING.interval
-        )
+    def _hurry(self, info: TcpInfo) -> bool:
+        """Tell whether to ask the peer out of turn: after a change of network, or for the last time."""
+        if self._probing_since is not None:
+            return True
+        by_keepalive = info.probes > 0 and not info.unacked and not info.blocked
+        return by_keepalive and self._keepalive.enabled and self._keepalive.bound - info.silence <= LAST_CALL
 
     def _probed(self, info: TcpInfo, now: float) -> tuple[float | None, str]:
         """Return the same for a peer that is probed because of a change of network."""

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from ipyreconnect.protocol.liveness import (
     LONGEST_PAUSE,
-    PROBING,
     Health,
     Look,
     TcpInfo,
     Verdict,
     Watchdog,
     longest_retransmission,
+    probing,
     user_timeout,
 )
 from ipyreconnect.settings import KeepAlive
@@ -314,6 +314,14 @@ def test_the_kernels_options_follow_the_keepalive() -> None:
     assert longest_retransmission(KeepAlive.off()) == 0
 
 
+@pytest.mark.parametrize("keepalive", [USUAL, *OTHERS], ids=str)
+def test_asking_out_of_turn_keeps_t(keepalive: KeepAlive) -> None:
+    """While a peer is asked every second, the kernel gives it up no sooner than it would."""
+    in_force = probing(keepalive)
+    assert (in_force.idle, in_force.interval, in_force.bound) == (1, 1, min(keepalive.bound, 128))
+    assert longest_retransmission(in_force) == 1000 or keepalive.bound > 14
+
+
 def assert_noticed(play: Run, more: float = 0.0) -> None:
     """The peer was found dead between T and T + 1 s after the last that was heard of it."""
     assert play.dead_at is not None
@@ -534,7 +542,7 @@ def test_a_flap_cuts_nothing(at: float, write: float | None, length: float) -> N
     assert play.dead_at is None
     assert play.last.health.verdict is Verdict.ALIVE
     assert play.last.keepalive == kernel.keepalive == USUAL
-    assert any(look.keepalive == PROBING for _, look in play.looks)
+    assert any(look.keepalive == KeepAlive(1, 1, 13) for _, look in play.looks)
 
 
 def test_many_changes_of_network_cut_no_live_peer() -> None:
