@@ -482,10 +482,13 @@ class Watchdog:
 
     def _hurry(self, info: TcpInfo) -> bool:
         """Tell whether to ask the peer out of turn: after a change of network, or for the last time."""
+        left = self._keepalive.bound - info.silence
+        if left <= LOOK_EVERY:
+            return False  # the kernel would not ask but give up: its time-out ends a little before T
         if self._probing_since is not None:
             return True
         by_keepalive = info.probes > 0 and not info.unacked and not info.blocked
-        return by_keepalive and self._keepalive.enabled and self._keepalive.bound - info.silence <= LAST_CALL
+        return by_keepalive and left <= LAST_CALL and self._keepalive.interval > 1
 
     def _probed(self, info: TcpInfo, now: float) -> tuple[float | None, str]:
         """Return the same for a peer that is probed because of a change of network."""
