@@ -463,7 +463,10 @@ class Connection:
             self._starttls = StartTLS(self.settings.dialect)
             self._set(phase=Phase.STARTTLS)
         else:
-            self._secured(now)
+            try:
+                self._secured(now)
+            except CallerError as error:  # the user's framing
+                self.fail(error, now)
 
     def room(self, now: float) -> memoryview:
         """Return memory to receive into, where `receives_in_place`."""
@@ -541,7 +544,10 @@ class Connection:
         if session == self.session and self.status.phase is Phase.SCRIPT and self._state is State.CONNECTING:
             if error is None:
                 self._script_mark = mark
-                self._up(now)
+                try:
+                    self._up(now)
+                except CallerError as raised:  # the user's framing
+                    self.fail(raised, now)
             else:
                 self.fail(error, now)
 
@@ -719,9 +725,9 @@ class Connection:
 
     def _check_room(self, lines: int, size: int, more: int, advice: str) -> None:
         if lines >= self.settings.queue_lines or (lines and size + more > self.settings.queue_bytes):
-            raise OutboxFull(
-                f"{lines} lines ({size} bytes) wait to be sent to {self.settings.where}; {advice}"
-            )
+            what = "1 line" if lines == 1 else f"{lines} lines"
+            wait = "waits" if lines == 1 else "wait"
+            raise OutboxFull(f"{what} ({size} bytes) {wait} to be sent to {self.settings.where}; {advice}")
 
     # -- connecting
 
@@ -799,8 +805,9 @@ class Connection:
         self._watch_at = now
         if self._framer is not None and (begun := self.transcript.take_unfinished()):
             self._plain(begun, now)
-        queue, self._queue, self._queue_size = self._queue, [], 0
-        for entry in queue:
+        self._queue_size = 0
+        while self._queue:
+            entry = self._queue.pop(0)
             self._write_line(entry.data, entry.line, entry.delivery, now, entry.expectation)
 
     def _out_of_time(self, now: float) -> None:

@@ -1,0 +1,1481 @@
+"""Play connections as values: bytes, wishes and times go in; bytes, effects and outcomes come out. No
+sockets.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ipyreconnect.address import PROFILES, TLSMode
+from ipyreconnect.errors import (
+    AttemptFailed,
+    ConnectionLost,
+    NotConnected,
+    OutboxFull,
+    ReconnectError,
+    ScriptFailed,
+    SettingsError,
+)
+from ipyreconnect.protocol.connection import Connection, Settings
+from ipyreconnect.protocol.delivery import Delivery
+from ipyreconnect.protocol.events import Status
+from ipyreconnect.protocol.expect import Expectation, Match, Pattern, compile_pattern
+from ipyreconnect.protocol.script import parse_script
+from ipyreconnect.protocol.state import Effect, Phase, State
+from ipyreconnect.protocol.transcript import Line, Transcript
+from ipyreconnect.settings import TLS, Heartbeat, KeepAlive, Retry
+from tests.servers.certificates import Certificates, Pair
+
+WALL = 1_000_000_000.0
+"""What the wall clock shows where the monotonic one shows 0."""
+
+
+class Play:
+    """A connection with nobody but the test around it; it does what a driver does, without a system."""
+
+    def __init__(
+        self,
+        *,
+        retry: Retry | None = None,
+        chance: Callable[[], float] = lambda: 0.5,
+        transcript: Transcript | None = None,
+        replies: tuple[tuple[bytes, bytes], ...] = (),
+        profile: str = "tcp",
+        **settings: Any,
+    ) -> None:
+        self.connection = Connection(
+            Settings(where="server:1", profile=PROFILES[profile], **settings),
+            KeepAlive(),
+            retry or Retry(),
+            Transcript() if transcript is None else transcript,
+            chance,
+        )
+        self.connection.wall_offset = WALL
+        self.connection.replies = tuple((re.compile(pattern), line) for pattern, line in replies)
+        self.effects: list[Effect] = []
+        self.statuses: list[Status] = []
+        self.wire = b""
+        self.acknowledged: int | None = 0
+        self.stuck = False  # whether the kernel takes nothing, as the peer does not read
+
+    # -- what a driver does
+
+    def settle(self, now: float, *, takes: int | None = None) -> None:
+        """Do what is asked for, and hand over what is to be sent, at most `takes` bytes of it."""
+        connection = self.connection
+        takes = 0 if self.stuck else takes
+        while True:
+            for effect in self._take_effects():
+                if effect in (Effect.DROP, Effect.CLOSE):
+                    connection.dropped(self.acknowledged, now)
+                elif effect is Effect.END:
+                    connection.stopped(now)
+                self.effects.append(effect)
+            while connection.has_outgoing and takes != 0:
+                data = bytes(connection.outgoing)[:takes]
+                takes = None if takes is None else takes - len(data)
+                self.wire += data
+                connection.handed_over(len(data))
+            if not connection.effects:
+                break
+        self.statuses += connection.changes
+        connection.changes.clear()
+
+    def _take_effects(self) -> list[Effect]:
+        effects, self.connection.effects = self.connection.effects, []
+        return effects
+
+    def start(self, now: float = 0.0) -> None:
+        self.connection.start(now)
+        self.settle(now)
+
+    def dialed(self, now: float = 0.0) -> None:
+        """Let the dial bring a socket."""
+        self.wire, self.acknowledged = b"", 0
+        self.connection.progress(Phase.DIALING, now)
+        self.connection.dialed("10.0.0.1:1", "10.0.0.2:40000", KeepAlive(), now)
+        self.settle(now)
+
+    def refused(self, now: float = 0.0, *, final: bool = False) -> None:
+        """Let the dial fail."""
+        self.connection.fail(AttemptFailed("refused by server:1", final), now)
+        self.settle(now)
+
+    def lost(self, now: float, reason: str = "reset by server:1") -> None:
+        self.connection.fail(ConnectionLost(reason), now)
+        self.settle(now)
+
+    def receive(self, data: bytes, now: float = 0.0, *, takes: int | None = None) -> None:
+        """Let the peer's bytes arrive."""
+        connection = self.connection
+        while data:
+            if connection.receives_in_place:
+                room = connection.room(now)
+                size = min(len(room), len(data))
+                room[:size] = data[:size]
+                connection.committed(size, now)
+            else:
+                size = len(data)
+                connection.received(memoryview(data), now)
+            data = data[size:]
+        self.settle(now, takes=takes)
+
+    def eof(self, now: float = 0.0) -> None:
+        self.connection.received_eof(now)
+        self.settle(now)
+
+    def at(self, now: float) -> None:
+        """Let the time come; what the peer acknowledged is looked at when that is wanted."""
+        self.connection.due(now)
+        look = self.connection.wants_look
+        if look is not None and now >= look:
+            self.connection.looked(None, now, self.acknowledged)
+        self.settle(now)
+
+    def until(self, end: float) -> None:
+        """Let the time pass, from one deadline to the next."""
+        for _ in range(10_000):
+            deadline = self.connection.deadline
+            if deadline is None or deadline > end:
+                break
+            self.at(deadline)
+        else:
+            raise AssertionError("the deadline does not move on")
+        self.at(end)
+
+    def stop(self, now: float) -> None:
+        self.connection.stop(now)
+        self.settle(now)
+
+    # -- what a user does
+
+    def up(self, now: float = 0.0) -> Play:
+        """Connect, without anything in between."""
+        self.start(now)
+        self.dialed(now)
+        assert self.state == "connected"
+        return self
+
+    def send(
+        self,
+        line: bytes,
+        now: float = 0.0,
+        *,
+        expect: Expectation | None = None,
+        queue: bool = False,
+        takes: int | None = None,
+    ) -> Delivery:
+        delivery = Delivery(line)
+        self.connection.send(line + b"\r\n", line, delivery, now, expectation=expect, queue=queue)
+        self.settle(now, takes=takes)
+        return delivery
+
+    def expect(self, pattern: Pattern, now: float = 0.0) -> Expectation:
+        expectation = awaited(pattern)
+        self.connection.expect(expectation, now)
+        self.settle(now)
+        return expectation
+
+    # -- what there is to see
+
+    @property
+    def state(self) -> str:
+        return self.connection.state.value
+
+    @property
+    def status(self) -> Status:
+        return self.connection.status
+
+    @property
+    def log(self) -> list[str]:
+        return [f"{line.direction} {line.text}" for line in self.connection.transcript]
+
+    @property
+    def lines(self) -> list[Line]:
+        return list(self.connection.transcript)
+
+
+def awaited(pattern: Pattern) -> Expectation:
+    return Expectation(compile_pattern(pattern))
+
+
+def found(expectation: Expectation) -> Match:
+    assert isinstance(expectation.outcome, Match)
+    return expectation.outcome
+
+
+def lost(expectation: Expectation) -> str:
+    assert isinstance(expectation.outcome, ConnectionLost)
+    return str(expectation.outcome)
+
+
+# -- connecting and retrying
+
+
+def test_a_connection_comes_up_step_by_step() -> None:
+    """Each step is a status of its own, and the log says at last that it is connected, and to whom."""
+    play = Play().up(5.0)
+    assert [(status.state, status.phase) for status in play.statuses] == [
+        (State.CONNECTING, Phase.RESOLVING),
+        (State.CONNECTING, Phase.DIALING),
+        (State.CONNECTED, None),
+    ]
+    status = play.status
+    assert (status.attempt, status.connection, status.connected_since) == (1, 1, WALL + 5.0)
+    assert (status.peer, status.local, status.keepalive) == ("10.0.0.1:1", "10.0.0.2:40000", KeepAlive())
+    assert play.log == ["* connected to server:1 at 10.0.0.1:1"]
+    assert play.lines[0].time == WALL + 5.0
+
+
+def test_a_failed_attempt_says_why_and_what_comes_next() -> None:
+    """A refused attempt waits for 2 s, says so in the log with the number of the next try, and
+    tries again.
+    """
+    play = Play()
+    play.start(10.0)
+    play.refused(10.5)
+    assert play.state == "waiting"
+    assert play.status.reason == "refused by server:1"
+    assert play.status.retry_at == WALL + 12.5
+    assert play.log == ["* refused by server:1; try 2 in 2.0 s"]
+    play.until(12.499)
+    assert play.state == "waiting"
+    play.until(12.5)
+    assert (play.state, play.status.attempt) == ("connecting", 2)
+    status = play.status
+    assert status.retry_at is None
+    assert play.effects == [Effect.DIAL, Effect.DROP, Effect.WAIT, Effect.DIAL]
+
+
+@pytest.mark.parametrize(("chance", "wait"), [(0.0, 1.8), (0.5, 2.0), (0.999, 2.1996)])
+def test_the_wait_is_blurred_by_a_tenth(chance: float, wait: float) -> None:
+    """Chance makes the wait up to 10 % shorter or longer."""
+    play = Play(chance=lambda: chance)
+    play.start()
+    play.refused(1.0)
+    assert play.status.retry_at == pytest.approx(WALL + 1.0 + wait)
+
+
+def test_waits_grow_until_a_connection_was_stable() -> None:
+    """With a factor each wait is longer, up to the most; only a connection that lasted 10 s starts anew."""
+    play = Play(retry=Retry(delay=2, factor=2, max=10, jitter=0))
+    play.start()
+
+    def wait_after(fail: Callable[[float], None], now: float) -> float:
+        fail(now)
+        assert play.status.retry_at is not None
+        wait = play.status.retry_at - WALL - now
+        play.until(now + wait + 0.001)
+        return wait
+
+    assert [wait_after(play.refused, now) for now in (0.0, 10.0, 20.0)] == [2, 4, 8]
+    play.dialed(30.0)
+    assert wait_after(play.lost, 39.9) == pytest.approx(10)
+    play.dialed(60.0)
+    assert wait_after(play.lost, 70.0) == 2
+    play.dialed(80.0)
+    assert wait_after(play.lost, 81.0) == 4
+
+
+def test_attempts_are_numbered_from_the_last_stable_connection() -> None:
+    """The tries that the log announces count on over connections that do not last, and anew after one that
+    does.
+    """
+    play = Play(retry=Retry(jitter=0)).up()
+    play.lost(1.0)
+    assert play.log[-1] == "* reset by server:1; try 2 in 2.0 s"
+    play.until(3.0)
+    play.dialed(3.0)
+    play.lost(13.0)
+    assert play.log[-1] == "* reset by server:1; try 1 in 2.0 s"
+
+
+def test_attempts_end_it() -> None:
+    """After so many failures in a row the client gives up, and says so."""
+    play = Play(retry=Retry(attempts=2, jitter=0))
+    play.start()
+    play.refused(0.0)
+    play.until(2.0)
+    play.refused(2.0)
+    assert play.state == "stopped"
+    assert play.status.reason == "refused by server:1; gave up after 2 tries"
+    assert play.log[-1] == "* refused by server:1; gave up after 2 tries; stopped"
+    assert play.connection.deadline is None
+
+
+def test_a_server_that_accepts_and_closes_is_not_called_for_ever() -> None:
+    """Connections that do not last count as failures, so that attempts end them, too."""
+    play = Play(retry=Retry(attempts=3, jitter=0))
+    play.start()
+    now = 0.0
+    for _ in range(3):
+        assert play.state == "connecting"
+        play.dialed(now)
+        assert play.state == "connected"
+        play.eof(now)
+        now += 2.0
+        play.until(now)
+    assert play.state == "stopped"
+    assert play.status.connection == 3
+    assert play.status.reason == "closed by server:1; gave up after 3 tries"
+
+
+def test_attempts_do_not_end_what_was_stable() -> None:
+    """The loss of a connection that lasted is no failed attempt: with one attempt it still tries
+    once more.
+    """
+    play = Play(retry=Retry(attempts=1)).up()
+    play.lost(100.0)
+    assert play.state == "waiting"
+
+
+def test_what_cannot_be_mended_stops_a_client_that_was_never_connected() -> None:
+    """A final failure, such as a bad certificate, ends a new client, and is retried by one that was
+    connected.
+    """
+    new, old = Play(), Play().up()
+    new.start()
+    new.refused(final=True)
+    assert (new.state, new.status.reason) == ("stopped", "refused by server:1")
+    old.lost(20.0)
+    old.until(22.2)
+    old.refused(22.2, final=True)
+    assert old.state == "waiting"
+
+
+def test_reconnecting_drops_a_live_connection() -> None:
+    """Reconnect now: the connection is dropped and the next attempt begins at once, as the first of a row."""
+    play = Play().up()
+    play.connection.retry_now(3.0)
+    play.settle(3.0)
+    assert play.effects[-2:] == [Effect.DROP, Effect.DIAL]
+    assert (play.state, play.status.attempt) == ("connecting", 1)
+    assert play.log[-1] == "* connection to server:1 dropped to reconnect"
+
+
+def test_reconnecting_cuts_the_wait_short() -> None:
+    """Reconnect now, and connect, begin the next attempt without waiting longer."""
+    for wish in (Connection.retry_now, Connection.start):
+        play = Play()
+        play.start()
+        play.refused(1.0)
+        wish(play.connection, 1.1)
+        play.settle(1.1)
+        assert (play.state, play.status.attempt) == ("connecting", 2)
+
+
+# -- stopping in every state
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+def tls_settings(certificates: Certificates, mode: TLSMode = TLSMode.IMPLICIT, **tls: Any) -> dict[str, Any]:
+    return {
+        "tls": mode,
+        "context": TLS(**({"cafile": certificates.cafile} | tls)).context(),
+        "server_name": "localhost",
+    }
+
+
+def in_every_state(certificates: Certificates) -> dict[str, Play]:
+    """Return a play in each state and phase."""
+    plays = {
+        "stopped": Play(),
+        "resolving": Play(),
+        "dialing": Play(),
+        "tls": Play(**tls_settings(certificates)),
+        "starttls": Play(profile="imap", **tls_settings(certificates, TLSMode.STARTTLS)),
+        "script": Play(script=parse_script("hello\n< there")),
+        "function": Play(has_function=True),
+        "connected": Play(),
+        "full": Play(),
+        "waiting": Play(),
+        "stopping": Play(),
+    }
+    for name, play in plays.items():
+        if name == "stopped":
+            continue
+        play.start()
+        if name == "dialing":
+            play.connection.progress(Phase.DIALING, 0.0)
+        elif name == "waiting":
+            play.refused()
+        elif name != "resolving":
+            play.dialed()
+        if name in ("full", "stopping"):
+            play.stuck = True
+            play.send(b"x" * 5_000_000)
+        if name == "stopping":
+            play.stop(0.0)
+    phases = {"tls": Phase.TLS, "starttls": Phase.STARTTLS, "script": Phase.SCRIPT, "function": Phase.SCRIPT}
+    for name, phase in phases.items():
+        assert plays[name].status.phase is phase
+    return plays
+
+
+def test_stop_ends_every_state(certificates: Certificates) -> None:
+    """Whatever it is doing, it is stopped a fifth of a second later, with nothing left to do or to send."""
+    for name, play in in_every_state(certificates).items():
+        play.stop(1.0)
+        at_once = name not in ("connected", "full", "stopping")
+        assert play.state == ("stopped" if at_once else "stopping"), name
+        play.until(1.2)
+        assert play.state == "stopped", name
+        assert play.connection.deadline is None, name
+        assert not play.connection.has_outgoing, name
+        status = play.status
+        assert (status.retry_at, status.phase, status.connected_since) == (None, None, None), name
+        ends = [effect for effect in play.effects if effect is Effect.END]
+        assert len(ends) == (name != "stopped"), name
+        play.stop(2.0)
+        assert play.effects.count(Effect.END) == len(ends), name
+
+
+def test_a_stop_is_in_the_log_once(certificates: Certificates) -> None:
+    """Each stop of a running client leaves one line in the log."""
+    for name, play in in_every_state(certificates).items():
+        play.stop(1.0)
+        play.stop(1.0)
+        play.until(1.2)
+        stopped = [line for line in play.log if line.startswith("* stopped")]
+        assert len(stopped) == (name != "stopped"), name
+
+
+def test_late_news_do_nothing_to_a_stopped_client(certificates: Certificates) -> None:
+    """What the network, a timer or a script's thread still brings after a stop changes nothing."""
+    for play in in_every_state(certificates).values():
+        play.stop(1.0)
+        play.until(1.2)
+        status, effects, log = play.status, list(play.effects), play.log
+        connection = play.connection
+        connection.progress(Phase.DIALING, 2.0)
+        connection.dialed("10.0.0.1:1", "10.0.0.2:2", KeepAlive(), 2.0)
+        connection.fail(ConnectionLost("late"), 2.0)
+        connection.received_eof(2.0)
+        connection.script_ended(1, None, 2.0)
+        connection.retry_now(2.0)
+        connection.network_changed(2.0)
+        play.at(100.0)
+        assert (play.status, play.effects, play.log) == (status, effects, log)
+
+
+def test_a_stop_waits_for_the_last_acknowledgement() -> None:
+    """A line sent just before the stop is acknowledged when the peer is quick enough: nothing is reported."""
+    play = Play().up()
+    delivery = play.send(b"bye", 1.0)
+    play.stop(1.0)
+    assert play.effects[-1] is Effect.FINISH
+    play.until(1.05)
+    assert play.state == "stopping"
+    play.acknowledged = 5
+    play.until(1.06)
+    assert (play.state, delivery.status) == ("stopped", "acknowledged")
+    assert play.effects[-2:] == [Effect.CLOSE, Effect.END]
+    assert play.log[-1] == "* stopped"
+
+
+def test_a_stop_reports_what_was_never_acknowledged() -> None:
+    """After a fifth of a second a stop says how much the peer did not acknowledge, and which
+    lines those are.
+    """
+    play = Play().up()
+    first, second = play.send(b"one", 1.0), play.send(b"second", 1.0)
+    play.stop(1.0)
+    play.acknowledged = 5
+    play.until(1.2)
+    assert (first.status, second.status) == ("acknowledged", "unconfirmed")
+    assert play.connection.unconfirmed == (second,)
+    assert play.log[-1] == "* stopped; 1 line (6 bytes) never acknowledged"
+
+
+def test_connecting_again_goes_on_with_numbers_and_log() -> None:
+    """A client that is connected anew after a stop keeps its log, its line numbers and its count of
+    connections.
+    """
+    play = Play().up()
+    play.stop(1.0)
+    play.until(1.2)
+    end = play.connection.transcript.end
+    play.up(5.0)
+    assert play.lines[end].number == end
+    assert play.status.connection == 2
+    assert (play.status.attempt, play.status.reason) == (1, "")
+
+
+def test_a_second_connect_changes_nothing(certificates: Certificates) -> None:
+    """Connecting what is connected, being connected or stopping leaves it as it is."""
+    for name, play in in_every_state(certificates).items():
+        if name not in ("stopped", "waiting"):
+            state, effects = play.state, list(play.effects)
+            play.start(0.1)
+            assert (play.state, play.effects) == (state, effects), name
+
+
+# -- sending
+
+
+def test_a_line_is_queued_sent_and_acknowledged_in_turn() -> None:
+    """A line is sent when its last byte is with the kernel, and acknowledged when the peer has that byte."""
+    play = Play().up()
+    one, two = play.send(b"one", takes=0), play.send(b"two", takes=0)
+    assert (one.status, two.status) == ("queued", "queued")
+    play.settle(0.0, takes=5)
+    assert (one.status, two.status) == ("sent", "queued")
+    play.acknowledged = 4
+    play.until(1.0)
+    assert one.status == "sent"
+    play.acknowledged = 5
+    play.until(2.0)
+    assert (one.status, two.status) == ("acknowledged", "sent")
+    assert play.wire == b"one\r\ntwo\r\n"
+
+
+def test_a_line_that_leaves_late_is_acknowledged_all_the_same() -> None:
+    """A line that the kernel takes long after it was sent, as the peer was slow, is still looked after."""
+    play = Play().up()
+    delivery = play.send(b"x" * 1_000_000, takes=1000)
+    play.stuck = True
+    play.until(60.0)
+    assert delivery.status == "queued"
+    play.stuck = False
+    play.settle(60.0)
+    assert delivery.status == "sent"
+    play.acknowledged = 1_000_002
+    play.until(60.6)
+    assert delivery.status == "acknowledged"
+
+
+def test_looks_at_acknowledgements_get_rarer_and_end() -> None:
+    """A line that nobody acknowledges is looked at twice a second at most; nothing is, once all is
+    acknowledged.
+    """
+    play = Play().up()
+    play.until(100.0)
+    quiet = play.connection.deadline
+    play.send(b"x", 100.0)
+    looks = []
+    while (deadline := play.connection.deadline) is not None and deadline < 110.0:
+        looks.append(deadline)
+        play.at(deadline)
+    assert 10 < len(looks) < 40
+    play.acknowledged = 3
+    play.until(120.0)
+    later = play.connection.deadline
+    assert quiet is None or (later is not None and later - 120.0 >= quiet - 100.0 - 1.0)
+
+
+def test_where_nobody_tells_of_acknowledgements_memory_stays_bounded() -> None:
+    """On a system that does not tell what was acknowledged, sent lines are forgotten but for the last."""
+    play = Play().up()
+    play.acknowledged = None
+    for number in range(25_000):
+        play.send(b"%d" % number)
+        if number % 1000 == 0:
+            play.until(number / 1000)
+    play.until(30.0)
+    play.lost(31.0)
+    assert len(play.connection.unconfirmed) == 10_000
+    assert play.connection.unconfirmed[-1].data == b"24999"
+
+
+def test_what_was_not_acknowledged_is_unconfirmed_after_a_loss() -> None:
+    """After a loss the lines that the peer never acknowledged are known and counted, and nothing is sent
+    twice.
+    """
+    play = Play().up()
+    lines = [play.send(line) for line in (b"one", b"two")] + [play.send(b"three", takes=0)]
+    play.acknowledged = 5
+    play.lost(3.0)
+    assert [line.status for line in lines] == ["acknowledged", "unconfirmed", "unconfirmed"]
+    assert play.connection.unconfirmed == tuple(lines[1:])
+    assert play.log[-1] == "* reset by server:1; 2 lines (8 bytes) never acknowledged; try 2 in 2.0 s"
+    play.until(5.5)
+    play.dialed(5.5)
+    assert play.wire == b""
+
+
+def test_empty_bytes_are_sent_at_once(certificates: Certificates) -> None:
+    """Bytes that are none leave nothing behind that would wait for ever, neither plain nor in TLS."""
+    secure = Play(**tls_settings(certificates))
+    handshake(secure, certificates.good())
+    for play in (Play().up(), secure):
+        delivery = Delivery(b"")
+        play.connection.send(b"", b"", delivery, 1.0)
+        play.settle(1.0)
+        assert delivery.status == "sent"
+
+
+def test_a_full_outbox_says_so() -> None:
+    """Beyond 4 MiB or 10 000 lines towards a peer that does not read, nothing more is taken, and
+    it says why.
+    """
+    by_size, by_lines = Play().up(), Play().up()
+    by_size.send(b"x" * (4 << 20), takes=0)
+    with pytest.raises(
+        OutboxFull, match=r"^1 line \(4194304 bytes\) waits to be sent to server:1; the peer "
+    ):
+        by_size.send(b"y", takes=0)
+    for _ in range(10_000):
+        by_lines.send(b"y", takes=0)
+    with pytest.raises(OutboxFull, match=r"^10000 lines \(10000 bytes\) wait"):
+        by_lines.send(b"y", takes=0)
+    end = by_lines.connection.transcript.end
+    by_lines.settle(0.0)
+    by_lines.send(b"again")
+    assert by_lines.connection.transcript.end == end + 1
+
+
+def test_one_line_of_any_length_can_be_sent() -> None:
+    """A line longer than the outbox is taken when nothing else waits."""
+    play = Play().up()
+    play.send(b"x" * (8 << 20))
+    assert len(play.wire) == (8 << 20) + 2
+
+
+def test_small_lines_leave_together_and_in_order() -> None:
+    """Many small lines are joined for the kernel, and whatever it takes at a time, they stay whole and in
+    order.
+    """
+    play = Play().up()
+    for number in range(1000):
+        play.send(b"%d" % number, takes=0)
+    play.send(b"x" * 50_000, takes=0)
+    play.send(b"end", takes=0)
+    while play.connection.has_outgoing:
+        play.settle(0.0, takes=777)
+    expected = b"".join(b"%d\r\n" % number for number in range(1000)) + b"x" * 50_000 + b"\r\nend\r\n"
+    assert play.wire == expected
+
+
+def not_connected(certificates: Certificates) -> dict[str, str]:
+    texts = {}
+    for name, play in in_every_state(certificates).items():
+        if name in ("connected", "full"):
+            continue
+        with pytest.raises(NotConnected) as raised:
+            play.send(b"x", 0.5)
+        texts[name] = str(raised.value)
+    return texts
+
+
+def test_sending_while_not_connected_says_what_it_is_doing(certificates: Certificates) -> None:
+    """Not connected: the message names the state, the phase and when the next try is."""
+    assert not_connected(certificates) == {
+        "stopped": "not connected to server:1: stopped; connect first",
+        "resolving": "not connected to server:1 yet: resolving, try 1",
+        "dialing": "not connected to server:1 yet: dialing, try 1",
+        "tls": "not connected to server:1 yet: tls, try 1",
+        "starttls": "not connected to server:1 yet: starttls, try 1",
+        "script": "not connected to server:1 yet: script, try 1",
+        "function": "not connected to server:1 yet: script, try 1",
+        "waiting": "not connected to server:1: refused by server:1; try 2 in 1.5 s",
+        "stopping": "not connected to server:1: stopping",
+    }
+
+
+# -- the queue
+
+
+def test_a_queued_line_leaves_when_the_connection_is_back() -> None:
+    """A line queued while offline is sent after the next connection is made, in order, with its
+    expectation.
+    """
+    play = Play()
+    play.start()
+    play.refused()
+    expectation = awaited("^answer")
+    first, second = play.send(b"one", queue=True), play.send(b"two", queue=True, expect=expectation)
+    assert (first.status, first.number) == ("queued", None)
+    play.until(2.2)
+    play.dialed(2.2)
+    assert play.wire == b"one\r\ntwo\r\n"
+    assert (first.status, second.status) == ("sent", "sent")
+    assert play.log[-2:] == ["> one", "> two"]
+    play.receive(b"answer\r\n")
+    assert found(expectation).line.data == b"answer"
+
+
+def test_queued_lines_wait_for_the_script() -> None:
+    """A queued line leaves only when the on-connect script has run."""
+    play = Play(script=parse_script("login\n< ^ok"))
+    play.start()
+    play.send(b"queued", queue=True)
+    play.dialed()
+    assert play.wire == b"login\r\n"
+    play.receive(b"ok\r\n")
+    assert play.wire == b"login\r\nqueued\r\n"
+
+
+def test_a_queued_line_expires_loudly() -> None:
+    """After 60 s offline a queued line is given up: unconfirmed, in the log, and whoever awaits its answer is
+    told.
+    """
+    play = Play(retry=Retry(delay=100, jitter=0))
+    play.start()
+    play.refused(1.0)
+    expectation = awaited("x")
+    delivery = play.send(b"old", 2.0, queue=True, expect=expectation)
+    young = play.send(b"young", 30.0, queue=True)
+    play.until(61.999)
+    assert delivery.status == "queued"
+    play.until(62.0)
+    assert (delivery.status, young.status) == ("unconfirmed", "queued")
+    assert lost(expectation) == "not sent: waited 60 s for a connection"
+    assert play.log[-1] == "* not sent, waited 60 s for a connection: old"
+
+
+def test_a_stop_gives_the_queue_up() -> None:
+    """What was queued when the client is stopped is never sent, and reported."""
+    play = Play()
+    play.start()
+    delivery = play.send(b"queued", queue=True)
+    play.stop(1.0)
+    assert delivery.status == "unconfirmed"
+    assert play.log[-1] == "* not sent, the client was stopped: queued"
+    play.up(2.0)
+    assert play.wire == b""
+
+
+def test_a_forgotten_expectation_of_a_queued_line_is_never_met() -> None:
+    """Whose time is over before the queued line leaves takes no line away from those who come later."""
+    play = Play()
+    play.start()
+    expectation = awaited("answer")
+    play.send(b"queued", queue=True, expect=expectation)
+    play.connection.forget(expectation)
+    play.dialed()
+    assert play.wire == b"queued\r\n"
+    play.receive(b"answer\r\n")
+    assert expectation.outcome is None
+    assert found(play.expect("answer")).line.data == b"answer"
+
+
+def test_the_queue_is_bounded() -> None:
+    """Offline, 10 000 lines or 4 MiB are kept; one more is refused."""
+    play = Play()
+    play.start()
+    for _ in range(10_000):
+        play.send(b"x", queue=True)
+    with pytest.raises(OutboxFull, match="no connection yet"):
+        play.send(b"x", queue=True)
+
+
+@pytest.mark.parametrize("state", ["stopped", "stopping"])
+def test_nothing_is_queued_for_a_client_that_is_stopped(certificates: Certificates, state: str) -> None:
+    """There is no connection to wait for when nobody wants one."""
+    play = in_every_state(certificates)[state]
+    with pytest.raises(NotConnected):
+        play.send(b"x", queue=True)
+
+
+# -- expecting
+
+
+def test_an_answer_that_came_before_the_call_is_found() -> None:
+    """Expect looks from the last send on, so an answer that was quicker than the call is not missed."""
+    play = Play().up()
+    play.receive(b"old answer\r\n")
+    play.send(b"ask")
+    play.receive(b"* note\r\nthe answer\r\n")
+    match = found(play.expect("answer"))
+    assert match.line.data == b"the answer"
+    assert [line.text for line in match.lines] == ["* note", "the answer"]
+
+
+def test_the_next_expect_looks_behind_the_last_match() -> None:
+    """Of two matching lines the second call gives the second, whether or not they came together."""
+    play = Play().up()
+    play.receive(b"a 1\r\na 2\r\n")
+    assert [found(play.expect("^a")).text for _ in range(2)] == ["a 1", "a 2"]
+    third = play.expect("^a")
+    assert third.outcome is None
+    play.receive(b"a 3\r\n")
+    assert found(third).text == "a 3"
+
+
+def test_an_expectation_is_in_place_before_its_line_leaves() -> None:
+    """With send and expect in one, nothing that was received before counts as the answer."""
+    play = Play().up()
+    play.receive(b"ok early\r\n")
+    expectation = awaited("^ok")
+    play.send(b"ask", expect=expectation)
+    assert expectation.outcome is None
+    play.receive(b"ok late\r\n")
+    assert found(expectation).text == "ok late"
+
+
+def test_a_line_in_pieces_is_one_line() -> None:
+    """A line matches when it is whole, wherever the network cut it."""
+    play = Play().up()
+    expectation = play.expect("^one two$")
+    for piece in (b"one", b" tw", b"o\r"):
+        play.receive(piece)
+        assert expectation.outcome is None
+    play.receive(b"\n")
+    assert found(expectation).line.data == b"one two"
+
+
+@pytest.mark.parametrize("pattern", ["caf(é)", b"caf(\xc3\xa9)", re.compile("CAF(É)", re.IGNORECASE)])
+def test_a_pattern_may_be_text_bytes_or_compiled(pattern: Pattern) -> None:
+    """Text patterns look at the text, bytes at the bytes, compiled ones as they were compiled."""
+    play = Play().up()
+    expectation = play.expect(pattern)
+    play.receive("a café\r\n".encode())
+    assert found(expectation)[1] in ("é", "é".encode())
+
+
+def test_a_bad_pattern_is_one_clear_line() -> None:
+    """What is no regular expression is refused in one line that repeats it."""
+    with pytest.raises(SettingsError, match=r"^not a regular expression: '\(' \(.*\)$"):
+        compile_pattern("(")
+
+
+def test_expectations_of_many_are_all_met() -> None:
+    """Each of those who wait for the same line gets it."""
+    play = Play().up()
+    expectations = [play.expect("x") for _ in range(3)]
+    play.receive(b"x\r\n")
+    assert len({found(expectation).line.number for expectation in expectations}) == 1
+
+
+def test_a_forgotten_expectation_takes_nothing() -> None:
+    """Whose time is over takes no line away from those who come later."""
+    play = Play().up()
+    expectation = play.expect("x")
+    play.connection.forget(expectation)
+    play.receive(b"x\r\n")
+    assert expectation.outcome is None
+    assert found(play.expect("x")).text == "x"
+
+
+def test_a_loss_tells_everybody_who_waits() -> None:
+    """At the moment of the loss each expectation is over, with its reason."""
+    play = Play().up()
+    expectations = [play.expect("x"), play.expect("y")]
+    play.lost(1.0)
+    assert [lost(each) for each in expectations] == ["reset by server:1"] * 2
+    assert expectations[0].outcome is not expectations[1].outcome
+
+
+def test_an_unanswered_send_is_told_of_its_loss_once() -> None:
+    """Whoever asks for the answer only after the loss is told once that it will not come, then waits for new
+    lines.
+    """
+    play = Play().up()
+    play.send(b"ask")
+    play.lost(1.0)
+    play.until(3.5)
+    play.dialed(3.5)
+    assert lost(play.expect("answer", 4.0)) == "reset by server:1"
+    again = play.expect("hello", 5.0)
+    assert again.outcome is None
+    play.receive(b"hello\r\n", 6.0)
+    assert found(again).text == "hello"
+
+
+def test_an_answer_that_came_before_the_loss_is_found_after_it() -> None:
+    """The answer to the last line is found even when its connection is lost by then."""
+    play = Play(script=parse_script("login\n< ^in"))
+    play.start()
+    play.dialed()
+    play.receive(b"in\r\n")
+    play.send(b"ask")
+    play.receive(b"answer\r\n")
+    play.lost(1.0)
+    play.until(3.5)
+    play.dialed(3.5)
+    play.receive(b"in again\r\n", 4.0)
+    match = found(play.expect("answer", 5.0))
+    assert [line.text for line in match.lines] == ["answer"]
+
+
+def test_a_loss_that_was_told_is_not_told_again() -> None:
+    """Whoever awaited the answer when the connection was lost knows it; the next call waits for new lines."""
+    play = Play().up()
+    expectation = awaited("answer")
+    play.send(b"ask", expect=expectation)
+    play.lost(1.0)
+    assert lost(expectation)
+    assert play.expect("hello", 2.0).outcome is None
+
+
+def test_another_s_expectation_does_not_hide_the_loss() -> None:
+    """Somebody else who waits for something since long is no reason to keep the loss from who sent the last
+    line.
+    """
+    play = Play().up()
+    other = play.expect("news")
+    play.send(b"ask")
+    play.lost(1.0)
+    assert lost(other)
+    assert lost(play.expect("answer", 2.0))
+
+
+def test_a_loss_is_nothing_to_those_who_sent_nothing() -> None:
+    """Without an unanswered line, expecting after a loss, a refusal or a new start waits for
+    lines to come.
+    """
+    play = Play().up()
+    play.send(b"ask")
+    play.receive(b"answer\r\n")
+    found(play.expect("answer"))
+    play.lost(1.0)
+    assert play.expect("x", 2.0).outcome is None
+    play.stop(3.0)
+    play.start(4.0)
+    play.refused(4.0)
+    assert play.expect("x", 5.0).outcome is None
+
+
+def test_expecting_from_a_stopped_client_fails_at_once() -> None:
+    """Nothing will come any more: who expects something of a stopped client is told so."""
+    play = Play()
+    assert isinstance(play.expect("x").outcome, NotConnected)
+    play.up()
+    play.receive(b"x\r\n")
+    play.stop(1.0)
+    play.until(1.2)
+    assert found(play.expect("x")).text == "x"
+    outcome = play.expect("x").outcome
+    assert isinstance(outcome, NotConnected)
+    assert str(outcome) == "not connected to server:1: stopped; connect first"
+
+
+def test_a_stop_tells_those_who_wait() -> None:
+    """Whoever waits for a line when the client is stopped is told so."""
+    play = Play().up()
+    expectation = play.expect("x")
+    play.stop(1.0)
+    play.until(1.2)
+    assert lost(expectation) == "stopped"
+
+
+# -- what it says by itself
+
+
+def test_a_reply_answers_without_moving_the_user_s_place() -> None:
+    """PING is answered with what it carried; the answer to the user's own line is still found."""
+    play = Play(replies=((rb"^PING (.*)", rb"PONG \1"),)).up()
+    play.send(b"ask")
+    play.receive(b"answer\r\nPING :42\r\nPINGS\r\n")
+    assert play.wire == b"ask\r\nPONG :42\r\n"
+    assert "> PONG :42" in play.log
+    assert found(play.expect("answer")).text == "answer"
+
+
+def test_replies_do_not_fill_the_outbox_for_ever() -> None:
+    """A peer that asks without reading gets no more answers than the outbox holds; the log says so."""
+    play = Play(replies=((rb"^PING", rb"PONG"),), queue_lines=10).up()
+    for _ in range(20):
+        play.receive(b"PING\r\n", takes=0)
+    assert play.log.count("> PONG") == 10
+    assert "10 lines (40 bytes) wait to be sent to server:1; it is not sent" in play.log[-1]
+
+
+def test_a_heartbeat_beats() -> None:
+    """A heartbeat is sent every so many seconds, with the line end, and moves nobody's place."""
+    play = Play(heartbeat=Heartbeat("NOOP", every=10.0)).up()
+    play.send(b"ask", 1.0)
+    for now in (9.9, 10.1, 20.1):
+        play.receive(b"x\r\n", now - 0.05)
+        play.until(now)
+    assert play.wire == b"ask\r\nNOOP\r\nNOOP\r\n"
+    assert found(play.expect("x")).line.number < play.connection.transcript.end
+
+
+def test_a_heartbeat_of_bytes_is_sent_as_it_is() -> None:
+    """A heartbeat given as bytes gets no line end."""
+    play = Play(heartbeat=Heartbeat(b"\0", every=10.0)).up()
+    play.until(10.0)
+    assert play.wire == b"\0"
+
+
+# -- text and framing
+
+
+def test_text_is_utf8_or_else_latin_1() -> None:
+    """A line that is not UTF-8 is read as ISO-8859-1; with an encoding, everything is read by that."""
+    line = b"gr\xc3\xbc\xc3\x9fe\r\ngr\xfc\xdfe\r\n"
+    both, one = Play().up(), Play(encoding="iso-8859-1", transcript=Transcript(encoding="iso-8859-1")).up()
+    both.receive(line)
+    one.receive(line)
+    assert [found(both.expect("^gr")).text for _ in range(2)] == ["grüße", "grüße"]
+    assert [found(one.expect("^gr")).text for _ in range(2)] == ["gr\xc3\xbc\xc3\x9fe", "grüße"]
+
+
+def test_an_unfinished_line_is_kept_as_a_fragment() -> None:
+    """What was received of a line when its connection is lost is kept, and marked."""
+    play = Play().up()
+    play.receive(b"whole\r\nhal")
+    play.lost(1.0)
+    assert [(line.text, line.truncated) for line in play.lines[1:3]] == [("whole", False), ("hal", True)]
+    play.until(3.5)
+    play.dialed(3.5)
+    play.receive(b"f\r\n", 4.0)
+    assert (play.lines[-1].text, play.lines[-1].truncated) == ("f", False)
+
+
+def test_announced_bytes_are_one_line() -> None:
+    """With the framing of the protocol, a line that announces bytes is one with them, and found as one."""
+    play = Play(profile="imap").up()
+    expectation = play.expect("literal")
+    play.receive(b"* 1 FETCH (BODY[] {9}\r\na liter")
+    assert expectation.outcome is None
+    play.receive(b"al)\r\nplain\r\n")
+    assert found(expectation).line.data == b"* 1 FETCH (BODY[] {9}\r\na literal)"
+    assert found(play.expect("plain")).line.data == b"plain"
+
+
+def test_raw_framing_gives_what_each_read_brought() -> None:
+    """With raw framing each read is one line, unchanged."""
+    play = Play(framing="raw").up()
+    for data in (b"\x00\n", b"\r\n", b"x"):
+        play.receive(data)
+    assert [line.data for line in play.lines[1:]] == [b"\x00\n", b"\r\n", b"x"]
+
+
+class Pairs:
+    """A user's framing: two bytes a line; it breaks on a "!"."""
+
+    def __init__(self) -> None:
+        self.held = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        if b"!" in data:
+            raise ValueError("no exclamation marks")
+        self.held += data
+        whole = len(self.held) // 2 * 2
+        lines, self.held = [self.held[at : at + 2] for at in range(0, whole, 2)], self.held[whole:]
+        return lines
+
+
+def test_a_user_s_framing_cuts_the_lines() -> None:
+    """Any object that is fed with bytes and gives lines is a framing; a class makes one for each
+    connection.
+    """
+    play = Play(framing=Pairs).up()
+    play.receive(b"abc")
+    play.receive(b"d")
+    assert [line.data for line in play.lines[1:]] == [b"ab", b"cd"]
+    play.receive(b"e")
+    play.lost(1.0)
+    play.until(3.5)
+    play.dialed(3.5)
+    play.receive(b"xy")
+    assert play.lines[-1].data == b"xy"
+
+
+def test_a_framing_that_fails_is_the_reason_of_a_loss() -> None:
+    """A framing that raises ends the connection with what it raised as the reason, and it is tried again."""
+    play = Play(framing=Pairs()).up()
+    play.receive(b"a!")
+    assert play.state == "waiting"
+    assert play.status.reason == "the framing Pairs failed: ValueError: no exclamation marks"
+
+
+def test_a_framing_that_cannot_be_made_anew_is_the_reason_of_a_failed_attempt() -> None:
+    """A framing class that fails at a later connection is told as the user's, and not as our mistake."""
+    made: list[Pairs] = []
+
+    def once() -> Pairs:
+        if made:
+            raise RuntimeError("only once")
+        made.append(Pairs())
+        return made[0]
+
+    play = Play(framing=once).up()
+    play.lost(20.0)
+    play.until(22.2)
+    play.dialed(22.2)
+    assert play.state == "waiting"
+    assert play.status.reason == "the framing once cannot be made: RuntimeError: only once"
+
+
+# -- on-connect scripts and functions
+
+
+def test_a_script_runs_before_it_counts_as_connected() -> None:
+    """The script's lines are sent, its answers awaited, and only then is the client connected."""
+    play = Play(script=parse_script("< ^hello\nlogin\n< ^ok\nhi"))
+    play.start()
+    play.dialed()
+    assert (play.state, play.status.phase, play.wire) == ("connecting", Phase.SCRIPT, b"")
+    play.receive(b"hello\r\n")
+    assert play.wire == b"login\r\n"
+    play.receive(b"noise\r\nok\r\n")
+    assert (play.state, play.wire) == ("connected", b"login\r\nhi\r\n")
+
+
+def test_the_script_s_dialogue_is_its_own() -> None:
+    """After a script, expect looks at what came behind it, also of what came together with its
+    last answer.
+    """
+    play = Play(script=parse_script("login\n< ^ok"))
+    play.start()
+    play.dialed()
+    play.receive(b"ok, welcome\r\nok, news\r\n")
+    match = found(play.expect("^ok"))
+    assert match.text == "ok, news"
+    assert [line.text for line in match.lines] == ["ok, news"]
+
+
+def test_a_script_that_gets_no_answer_is_a_failed_attempt() -> None:
+    """After 30 s without the awaited line the attempt has failed, and says what was awaited and what came."""
+    play = Play(script=parse_script("login\n< ^ok"))
+    play.start()
+    play.dialed()
+    play.receive(b"no\r\n")
+    play.until(29.9)
+    assert play.state == "connecting"
+    play.until(30.0)
+    assert play.state == "waiting"
+    assert play.status.reason == (
+        "on-connect script, line 2, waiting for '^ok': no such line came within 30 s; "
+        "the last lines were 'no'"
+    )
+
+
+def test_a_script_that_loses_its_connection_says_where_it_was() -> None:
+    """A connection lost during the script: the reason tells which line was awaited, and why it
+    cannot come.
+    """
+    play = Play(script=parse_script("login\n< ^ok"))
+    play.start()
+    play.dialed()
+    play.eof(1.0)
+    assert play.status.reason == (
+        "on-connect script, line 2, waiting for '^ok': closed by server:1; no line came at all"
+    )
+
+
+def test_a_function_is_asked_for_at_each_connection() -> None:
+    """The on-connect function is to be run for each connection, as a session of its own."""
+    play = Play(has_function=True)
+    play.start()
+    play.dialed()
+    assert play.connection.session_wanted
+    assert (play.state, play.connection.session) == ("connecting", 1)
+    play.connection.script_ended(1, None, 1.0)
+    play.settle(1.0)
+    assert play.state == "connected"
+    play.lost(20.0)
+    play.until(22.2)
+    play.dialed(22.2)
+    assert play.connection.session == 2
+
+
+def test_what_a_function_raises_is_why_the_attempt_failed() -> None:
+    """The reason of the failed attempt is what the on-connect function raised."""
+    play = Play(has_function=True)
+    play.start()
+    play.dialed()
+    play.connection.script_ended(1, ScriptFailed("on-connect function: KeyError: 'x'"), 1.0)
+    play.settle(1.0)
+    assert (play.state, play.status.reason) == ("waiting", "on-connect function: KeyError: 'x'")
+
+
+def test_a_function_of_an_earlier_session_is_not_heard() -> None:
+    """A function that outlives its connection neither ends the next session nor sends on it."""
+    play = Play(has_function=True)
+    play.start()
+    play.dialed()
+    play.lost(1.0)
+    play.until(3.5)
+    play.dialed(3.5)
+    play.connection.script_ended(1, None, 4.0)
+    assert play.state == "connecting"
+    with pytest.raises(ConnectionLost):
+        play.connection.send(b"x\r\n", b"x", Delivery(b"x"), 4.0, session=1)
+    play.connection.send(b"x\r\n", b"x", Delivery(b"x"), 4.0, session=2)
+    play.settle(4.0)
+    assert play.wire == b"x\r\n"
+
+
+def test_the_function_s_dialogue_is_its_own() -> None:
+    """After a function, expect looks from the line on that the function has left."""
+    play = Play(has_function=True)
+    play.start()
+    play.dialed()
+    play.receive(b"ok 1\r\nok 2\r\n")
+    play.connection.script_ended(1, None, 1.0, mark=1)
+    play.settle(1.0)
+    assert found(play.expect("^ok")).text == "ok 2"
+
+
+def test_framing_begins_behind_what_a_function_has_left() -> None:
+    """The bytes of a line that is not complete when the function returns are framed with what follows."""
+    play = Play(profile="imap", has_function=True)
+    play.start()
+    play.dialed()
+    play.receive(b"* 1 FETCH {5}")
+    play.connection.script_ended(1, None, 1.0)
+    play.receive(b"\r\n12345)\r\n")
+    assert play.lines[-1].data == b"* 1 FETCH {5}\r\n12345)"
+
+
+# -- TLS and STARTTLS, in memory
+
+
+class TLSServer:
+    """The other side of TLS: OpenSSL as a server, fed with what the connection sends."""
+
+    def __init__(self, pair: Pair, *, tls12: bool = False, context: ssl.SSLContext | None = None) -> None:
+        self.context = context or pair.server_context(tls12=tls12)
+        self.begin()
+
+    def begin(self) -> None:
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.object = self.context.wrap_bio(self.incoming, self.outgoing, server_side=True)
+        self.finished = self.closed = False
+        self.received = b""
+
+    def turn(self, play: Play, now: float = 0.0) -> bool:
+        """Take what was sent, and answer; return whether there was anything to say."""
+        sent, play.wire = play.wire, b""
+        self.incoming.write(sent)
+        try:
+            if not self.finished:
+                self.object.do_handshake()
+                self.finished = True
+            while data := self.object.read(1 << 16):
+                self.received += data
+            self.closed = True
+        except ssl.SSLWantReadError:
+            pass
+        answer = self.outgoing.read()
+        play.receive(answer, now)
+        return bool(sent or answer)
+
+    def say(self, play: Play, data: bytes, now: float = 0.0) -> None:
+        self.object.write(data)
+        play.receive(self.outgoing.read(), now)
+
+
+def handshake(play: Play, pair: Pair, now: float = 0.0, **options: Any) -> TLSServer:
+    """Connect with TLS from the first byte on; return the other side."""
+    server = TLSServer(pair, **options)
+    play.start(now)
+    play.dialed(now)
+    while server.turn(play, now):
+        pass
+    return server
+
+
+@pytest.mark.parametrize("tls12", [False, True], ids=["TLSv1.3", "TLSv1.2"])
+def test_lines_go_both_ways_in_tls(certificates: Certificates, tls12: bool) -> None:
+    """In TLS, too, lines are sent, answered and acknowledged: by the bytes of the ciphertext."""
+    play = Play(**tls_settings(certificates))
+    server = handshake(play, certificates.good(), tls12=tls12)
+    assert play.status.tls is not None
+    assert (play.status.tls.version, play.status.tls.verified) == ("TLSv1.2" if tls12 else "TLSv1.3", True)
+    assert re.fullmatch(r"\* connected to server:1 at 10.0.0.1:1 \(TLSv1\.[23], \S+\)", play.log[-1])
+    expectation = awaited("^answer")
+    delivery = play.send(b"ask", 1.0, expect=expectation)
+    written = play.connection.handed_over_bytes
+    server.turn(play, 1.0)
+    assert server.received == b"ask\r\n"
+    server.say(play, b"answer\r\n", 1.0)
+    assert found(expectation).text == "answer"
+    play.acknowledged = written - 1
+    play.until(3.0)
+    assert delivery.status == "sent"
+    play.acknowledged = written
+    play.until(4.0)
+    assert delivery.status == "acknowledged"
+
+
+def test_an_unverified_certificate_is_loud(certificates: Certificates) -> None:
+    """Without verification it connects to anybody, and says so in the log and the status."""
+    play = Play(**tls_settings(certificates, verify=False))
+    handshake(play, certificates.wrong_name())
+    assert play.state == "connected"
+    assert "CERTIFICATE NOT VERIFIED" in play.log[-1]
+    assert play.status.tls is not None
+    assert not play.status.tls.verified
+
+
+@pytest.mark.parametrize("tls12", [False, True], ids=["TLSv1.3", "TLSv1.2"])
+def test_a_resumed_session_is_still_verified(certificates: Certificates, tls12: bool) -> None:
+    """A reconnection takes up the TLS session of the one before, and counts as verified as that was."""
+    play = Play(**tls_settings(certificates))
+    first = handshake(play, certificates.good(), tls12=tls12)
+    first.say(play, b"hello\r\n")
+    assert play.status.tls is not None
+    assert not play.status.tls.resumed
+    play.lost(20.0)
+    play.until(22.2)
+    first.begin()
+    play.dialed(22.2)
+    while first.turn(play, 22.2):
+        pass
+    assert play.state == "connected"
+    assert (play.status.tls.resumed, play.status.tls.verified) == (True, True)
+
+
+def test_a_bad_certificate_is_never_resumed(certificates: Certificates) -> None:
+    """After a verified connection, a server with a bad certificate is refused all the same, and
+    tried again.
+    """
+    play = Play(**tls_settings(certificates))
+    server = handshake(play, certificates.good())
+    server.say(play, b"hello\r\n")
+    play.lost(20.0)
+    play.until(22.2)
+    impostor = TLSServer(certificates.wrong_name())
+    play.dialed(22.2)
+    while impostor.turn(play, 22.2):
+        pass
+    assert play.state == "waiting"
+    assert "certificate of localhost does not verify" in play.status.reason
+
+
+def test_a_mute_tls_server_is_given_up(certificates: Certificates) -> None:
+    """A server that does not go on with the handshake for 10 s has failed."""
+    play = Play(**tls_settings(certificates))
+    play.start()
+    play.dialed()
+    play.until(9.9)
+    assert play.status.phase is Phase.TLS
+    play.until(10.0)
+    assert play.state == "waiting"
+    assert play.status.reason == "server:1 did not finish the TLS handshake within 10 s; does it speak TLS?"
+
+
+def test_a_server_that_speaks_no_tls_is_quoted(certificates: Certificates) -> None:
+    """Where the answer is no TLS, the reason quotes it and says what to try."""
+    play = Play(**tls_settings(certificates))
+    play.start()
+    play.dialed()
+    play.receive(b"220 mail.example.org ESMTP\r\n")
+    assert "does not speak TLS (it says '220 mail.example.org ESMTP')" in play.status.reason
+
+
+@pytest.mark.parametrize("politely", [True, False])
+def test_the_end_of_tls_is_told_from_a_cut(certificates: Certificates, politely: bool) -> None:
+    """A TLS connection that ends without close_notify may be cut off, and the reason says so."""
+    play = Play(**tls_settings(certificates))
+    server = handshake(play, certificates.good())
+    if politely:
+        with pytest.raises(ssl.SSLWantReadError):
+            server.object.unwrap()
+        play.receive(server.outgoing.read(), 1.0)
+        assert play.status.reason == "closed by server:1"
+    else:
+        play.eof(1.0)
+        assert play.status.reason == "closed by server:1 without close_notify: the end may be cut off"
+    assert play.state == "waiting"
+
+
+def test_a_stop_says_goodbye_in_tls(certificates: Certificates) -> None:
+    """A stop sends close_notify, and is over when the peer has acknowledged that."""
+    play = Play(**tls_settings(certificates))
+    server = handshake(play, certificates.good())
+    play.stop(1.0)
+    server.turn(play, 1.0)
+    assert server.closed
+    play.acknowledged = play.connection.handed_over_bytes
+    play.until(1.01)
+    assert play.state == "stopped"
+
+
+def starttls(certificates: Certificates) -> Play:
+    """Return a play whose server was just asked for TLS."""
+    play = Play(profile="imap", **tls_settings(certificates, TLSMode.STARTTLS))
+    play.start()
+    play.dialed()
+    play.receive(b"* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n")
+    assert play.wire == b"s2 STARTTLS\r\n"
+    play.wire = b""
+    return play
+
+
+def test_starttls_leads_to_tls(certificates: Certificates) -> None:
+    """After the server's consent the connection is verified TLS, and its lines are framed from there on."""
+    play = starttls(certificates)
+    play.receive(b"s2 OK go\r\n")
+    assert play.status.phase is Phase.TLS
+    server = TLSServer(certificates.good())
+    while server.turn(play):
+        pass
+    assert play.state == "connected"
+    assert play.status.tls is not None
+    server.say(play, b"* {3}\r\n\r\n\r x\r\n")
+    assert play.lines[-1].data == b"* {3}\r\n\r\n\r x"
+
+
+@pytest.mark.parametrize("injected", [b"s3 OK injected\r\n", b"half", b"x" * 70_000 + b"\r\n", b"\r\n"])
+def test_what_stands_behind_the_consent_is_an_attack(certificates: Certificates, injected: bytes) -> None:
+    """Whatever comes in plain text together with the consent to STARTTLS ends the attempt, and
+    is not obeyed.
+    """
+    play = starttls(certificates)
+    # As after a long session: then one read takes all of it.
+    while len(play.connection.transcript.room(WALL)) < 100_000:
+        play.connection.transcript.append_note("x" * 10_000, WALL)
+    data = b"s2 OK go\r\n" + injected
+    room = play.connection.room(0.0)
+    room[: len(data)] = data
+    play.connection.committed(len(data), 0.0)
+    play.settle(0.0)
+    assert play.state == "waiting"
+    assert "injected" in play.status.reason
+
+
+def test_starttls_of_a_mute_server_is_given_up(certificates: Certificates) -> None:
+    """A server that does not answer STARTTLS within 10 s has failed."""
+    play = starttls(certificates)
+    play.until(10.0)
+    assert play.state == "waiting"
+    assert play.status.reason == "server:1 did not answer STARTTLS within 10 s"
+
+
+def test_a_certificate_that_fails_after_starttls_sends_nothing(certificates: Certificates) -> None:
+    """A bad certificate after STARTTLS stops a new client; the script was not begun."""
+    play = Play(
+        profile="imap",
+        script=parse_script("a login me secret"),
+        **tls_settings(certificates, TLSMode.STARTTLS),
+    )
+    play.start()
+    play.dialed()
+    play.receive(b"* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n")
+    play.receive(b"s2 OK go\r\n")
+    play.wire = play.wire.removeprefix(b"s2 STARTTLS\r\n")
+    server = TLSServer(certificates.wrong_name())
+    while server.turn(play):
+        pass
+    assert play.state == "stopped"
+    assert not any("login" in line for line in play.log)
+
+
+# -- fork
+
+
+def test_a_forked_copy_lets_go() -> None:
+    """In a child process the connection is stopped, whoever waited is told, and nothing more is
+    to be done.
+    """
+    play = Play().up()
+    play.send(b"x", takes=0)
+    expectation = play.expect("x")
+    play.connection.forked()
+    assert play.state == "stopped"
+    assert "stays with its parent" in play.status.reason
+    assert "stays with its parent" in lost(expectation)
+    assert play.connection.deadline is None
+    assert not play.connection.has_outgoing
+    assert not play.connection.effects
+
+
+def test_all_errors_have_one_base() -> None:
+    """Whatever a connection raises on purpose is a ReconnectError."""
+    for error in (ConnectionLost, NotConnected, OutboxFull, ScriptFailed, AttemptFailed):
+        assert issubclass(error, ReconnectError)
