@@ -460,7 +460,7 @@ class Connection:
         if self.settings.tls is TLSMode.IMPLICIT:
             self._begin_tls(now)
         elif self.settings.tls is TLSMode.STARTTLS and self.settings.dialect is not None:
-            self._starttls = StartTLS(self.settings.dialect)
+            self._starttls = StartTLS(self.settings.dialect, self.settings.where)
             self._set(phase=Phase.STARTTLS)
         else:
             try:
@@ -516,6 +516,7 @@ class Connection:
         reason = str(error)
         if self._script is not None and self._script.awaiting is not None:
             reason = str(self._script.fail(reason))
+        reason = self.transcript.redacted_text(reason)  # what a user's function raised may quote a secret
         final = isinstance(error, AttemptFailed) and error.final and self.status.connection == 0
         if self._state is State.CONNECTED and now - self._up_at >= self.retry.stable:
             # A connection that does not last counts as one more failure in the row: a server that accepts and
@@ -639,7 +640,9 @@ class Connection:
             lines = "1 line" if len(lost) == 1 else f"{len(lost)} lines"
             said += f"; {lines} ({size} bytes) never acknowledged"
         if self._pipe is not None:
-            self._session = self._pipe.session or self._session
+            # After a failed handshake a whole one is to be made: the session may be what failed.
+            in_handshake = self.status.tls is None
+            self._session = None if in_handshake else self._pipe.session or self._session
         self._pipe = None
         self._framer = None
         self._starttls = None
@@ -948,7 +951,9 @@ class Connection:
                     if self._script is None:
                         break
                     self._script_mark = number + index + 1
-                    self._drive_script(self._script.line(decode(line, self.settings.encoding), now), now)
+                    text = decode(line, self.settings.encoding)
+                    steps = self._script.line(text, now, self.transcript.redacted_text(text))
+                    self._drive_script(steps, now)
 
     def _look_through(self, expectation: Expectation, stop: int) -> bool:
         start = max(expectation.cursor, self.transcript.first)
