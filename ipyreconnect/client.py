@@ -36,9 +36,9 @@ from .protocol.events import Status
 from .protocol.expect import Expectation, Match, Pattern, compile_pattern
 from .protocol.framing import make_framer
 from .protocol.liveness import Health
-from .protocol.script import parse_script
+from .protocol.script import Step, parse_script
 from .protocol.state import State
-from .protocol.transcript import Line, Transcript
+from .protocol.transcript import Line, Transcript, decode
 from .recorder import Recorder
 from .session import Session
 from .settings import TLS, Heartbeat, KeepAlive, Retry, Secret
@@ -113,7 +113,7 @@ class Client(traitlets.HasTraits):
     on_connect: an on-connect script, or a function that is given a session.
     transcript: a `Transcript` with limits of its own, or how many lines to keep.
     record: a file to which every line is appended as it happens, as JSON; `Transcript.load` reads it.
-    secrets: what is shown as •••• wherever it is sent or received.
+    secrets: what is shown as •••• wherever it is sent or received, and in the text of `on_connect`.
     queue_limit: bytes that may wait to be sent.
 
     Raises SettingsError, before anything starts, for whatever another try could not mend. Every method may be
@@ -191,7 +191,9 @@ class Client(traitlets.HasTraits):
             )
         transcript.encoding = self.encoding
         self.transcript: Transcript = transcript
-        self.on_connect = on_connect
+        self.hide(*secrets)
+        # What a user may look at has no secret in it.
+        self.on_connect = transcript.redacted_text(on_connect) if isinstance(on_connect, str) else on_connect
         secure = self.address.tls is not TLSMode.NONE
         settings = Settings(
             where=self.address.display,
@@ -205,18 +207,23 @@ class Client(traitlets.HasTraits):
             encoding=self.encoding,
             framing=framing,
             heartbeat=self.heartbeat,
-            script=parse_script(on_connect, encoding=self.encoding) if isinstance(on_connect, str) else (),
+            script=self._script(on_connect) if isinstance(on_connect, str) else (),
             has_function=_is_function(on_connect),
             queue_bytes=_limit(queue_limit),
         )
         self._driver = Driver(self.address, settings, _keepalive(keepalive), _retry(retry), transcript, self)
         self._connection = self._driver.connection
         self._connection.replies = _replies(replies, profile, self.encoding)
-        self.hide(*secrets)
         self._recorder = None if record is None else Recorder(record, self._driver, transcript)
         self._watchers: tuple[Callable[[], None], ...] = ()
         self._listeners: dict[Callable[[Line], object], _Listener] = {}
         self._told = self._connection.status
+
+    def _script(self, text: str) -> tuple[Step, ...]:
+        """Return the steps of a script, which errors and the log show without its secrets."""
+        return parse_script(
+            text, encoding=self.encoding, fill=lambda line: (line, self.transcript.redacted_text(line))
+        )
 
     # -- what is known ---------------------------------------------------------------------------------------
 
@@ -450,8 +457,7 @@ class Client(traitlets.HasTraits):
             return outcome
         if outcome is not None:
             raise outcome
-        # The pattern may hold a secret, filled in.
-        awaited = _text(self.transcript.redacted(_bytes(expectation.pattern.pattern)))
+        awaited = self.shown_pattern(expectation.pattern)
         end = self.transcript.end
         last = [
             line
@@ -503,7 +509,13 @@ class Client(traitlets.HasTraits):
     def hide(self, *secrets: Secret) -> None:
         """Show these as •••• from now on, in all that is sent or received: in the log, a record, an error."""
         for secret in secrets:
-            self.transcript.hide(secret.reveal())
+            for form in _forms(secret.reveal(), self.encoding):
+                self.transcript.hide(form)
+
+    def shown_pattern(self, pattern: re.Pattern[Any]) -> str:
+        """Return the pattern's text for an error, without the secrets that were filled in."""
+        source = pattern.pattern
+        return self.transcript.redacted_text(source if isinstance(source, str) else _text(source))
 
     def encode(self, data: Payload, secrets: Iterable[Secret] = ()) -> tuple[bytes, bytes]:
         """Return what goes out, and the line that the log shows."""
@@ -1033,8 +1045,15 @@ def _is_function(on_connect: str | Callable[..., object] | None) -> bool:
     return True
 
 
-def _bytes(pattern: str | bytes) -> bytes:
-    return pattern.encode("utf-8", "surrogatepass") if isinstance(pattern, str) else pattern
+def _forms(secret: bytes, encoding: str | None) -> set[bytes]:
+    """Return in which forms a secret may show: as it is sent, as text, in a regular expression, in a repr."""
+    forms = {secret}
+    for text in {decode(secret, encoding), decode(secret, None)}:
+        for form in text, re.escape(text), repr(text)[1:-1]:
+            forms.add(form.encode("utf-8", "surrogatepass"))
+            with contextlib.suppress(UnicodeEncodeError):
+                forms.add(form.encode(encoding or "utf-8"))
+    return forms
 
 
 def _text(pattern: bytes) -> str:

@@ -85,14 +85,15 @@ class Session:
                 if match := compiled.search(data if is_bytes else text):
                     found.append(Match(transcript[number], match, transcript, self._since_send))
                     return True
-                last[:] = [*last[1 - LAST_LINES :], text]
+                last[:] = [*last[1 - LAST_LINES :], transcript.redacted_text(text)]
             return False
 
         self._wait(look, timeout)
         if found:
             return found[0]
+        awaited = self._client.shown_pattern(compiled)
         raise ExpectTimeout(
-            f"no line from {self._client.address.display} matched {compiled.pattern!r} within {timeout:g} s; "
+            f"no line from {self._client.address.display} matched {awaited!r} within {timeout:g} s; "
             + ("the last lines were " + ", ".join(map(repr, last)) if last else "no line came at all")
         )
 

@@ -17,10 +17,13 @@ from typing import Final, NoReturn, SupportsIndex
 
 from ipyreconnect.errors import SettingsError
 
-__all__ = ["MASK", "TLS", "Heartbeat", "KeepAlive", "Retry", "Secret"]
+__all__ = ["MASK", "PLAIN_MASK", "TLS", "Heartbeat", "KeepAlive", "Retry", "Secret", "mask_in"]
 
 MASK: Final = "••••"
 """What stands wherever a secret would be shown; of one length, so that not even the secret's length shows."""
+
+PLAIN_MASK: Final = "****"
+"""What stands there in an encoding that knows no such dots, as ISO-8859-1."""
 
 MAX_KEEPALIVE_SECONDS: Final = 32767
 """Linux refuses more for TCP_KEEPIDLE and TCP_KEEPINTVL (MAX_TCP_KEEPIDLE in its net/tcp.h)."""
@@ -276,6 +279,14 @@ class TLS:
                 + f"cannot be used ({_explain(error)}): PEM text with -----BEGIN CERTIFICATE----- and its "
                 "-----BEGIN PRIVATE KEY----- is needed"
             ) from error
+
+
+def mask_in(encoding: str | None) -> bytes:
+    """Return the mask in the bytes of an encoding; None: UTF-8."""
+    try:
+        return MASK.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        return PLAIN_MASK.encode(encoding or "utf-8")
 
 
 class Secret:

@@ -36,7 +36,8 @@ def compile_pattern(pattern: Pattern) -> re.Pattern[Any]:
 
 
 class Match:
-    """A line that was awaited. Behaves like a `re.Match` on it.
+    """A line that was awaited. Behaves like a `re.Match` on it, but with •••• for what is hidden; where a
+    group begins and ends is counted in the line as it came.
 
     line: the `Line` that matches. lines: the received lines since the last send, up to and with it.
     """
@@ -68,7 +69,7 @@ class Match:
     @property
     def string(self) -> Any:
         """What the pattern was applied to, as in `re.Match`."""
-        return self._match.string
+        return self._shown(self._match.string)
 
     @property
     def re(self) -> re.Pattern[Any]:
@@ -77,15 +78,16 @@ class Match:
 
     def group(self, *groups: int | str) -> Any:
         """Return groups, as `re.Match.group`."""
-        return self._match.group(*groups)
+        return self._shown(self._match.group(*groups))
 
     def groups(self, default: Any = None) -> tuple[Any, ...]:
         """Return all groups, as `re.Match.groups`."""
-        return self._match.groups(default)
+        groups: tuple[Any, ...] = self._shown(self._match.groups(default))
+        return groups
 
     def groupdict(self, default: Any = None) -> dict[str, Any]:
         """Return the named groups, as `re.Match.groupdict`."""
-        return self._match.groupdict(default)
+        return {name: self._shown(value) for name, value in self._match.groupdict(default).items()}
 
     def start(self, group: int | str = 0) -> int:
         """Return where a group begins, as `re.Match.start`."""
@@ -100,7 +102,17 @@ class Match:
         return self._match.span(group)
 
     def __getitem__(self, group: int | str) -> Any:
-        return self._match[group]
+        return self._shown(self._match[group])
+
+    def _shown(self, value: Any) -> Any:
+        """Return a text, bytes or a tuple of them without what is hidden."""
+        if not self._transcript.hides:
+            return value
+        if isinstance(value, str):
+            return self._transcript.redacted_text(value)
+        if isinstance(value, tuple):
+            return tuple(map(self._shown, value))
+        return self._transcript.redacted(value) if isinstance(value, bytes) else value
 
     def __iter__(self) -> Iterator[Line]:
         return iter(self.lines)

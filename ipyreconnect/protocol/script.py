@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..errors import ScriptFailed, SettingsError
+from ..settings import MASK, PLAIN_MASK
 
 __all__ = ["Expect", "ScriptRun", "Send", "Step", "parse_script"]
 
@@ -91,11 +92,12 @@ def parse_script(
         if kind == "<":
             steps.append(Expect(number, _pattern(number, line, shown), shown))
         else:
-            steps.append(
-                Send(
-                    number, _encoded(number, line, shown, encoding), _encoded(number, shown, shown, encoding)
-                )
-            )
+            data = _encoded(number, line, shown, encoding)
+            try:
+                masked = shown.encode(encoding or "utf-8")
+            except UnicodeEncodeError:  # only the mask has what the line itself has not
+                masked = shown.replace(MASK, PLAIN_MASK).encode(encoding or "utf-8", "replace")
+            steps.append(Send(number, data, masked))
     return tuple(steps)
 
 
@@ -167,12 +169,12 @@ class ScriptRun:
         """Begin; return what to send first."""
         return self._go_on(now)
 
-    def line(self, text: str, now: float) -> list[Send]:
-        """Take a line that was received; return what to send now."""
+    def line(self, text: str, now: float, shown: str | None = None) -> list[Send]:
+        """Take a line that was received, and what a failure quotes in its place; return what to send now."""
         step = self.awaiting
         if step is None:
             return []
-        self._last.append(text[:_SHOWN])
+        self._last.append((text if shown is None else shown)[:_SHOWN])
         if not step.pattern.search(text):
             return []
         self._at += 1

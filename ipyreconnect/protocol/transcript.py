@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from ..errors import Overrun, SettingsError
-from ..settings import MASK
+from ..settings import MASK, mask_in
 from .framing import split_lines
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ KEPT_INDEXES = 8
 """Runs of lines whose line ends are kept for random access: 4 bytes a line."""
 
 Data = bytes  # where a parameter has the name
-_MASK = MASK.encode()
 
 RECEIVED, FRAMED, FRAGMENT, SENT, NOTE = range(5)
 _DIRECTIONS = ("<", "<", "<", ">", "*")
@@ -204,6 +203,7 @@ class Transcript(Sequence[Line]):
         self.encoding = encoding
         self._hidden: frozenset[Data] = frozenset()
         self._hiding: re.Pattern[Data] | None = None
+        self._mask = mask_in(None)
         self._line_limit = lines
         self._byte_limit = bytes
         self._largest = max(FIRST_BLOCK, min(LARGEST_BLOCK, bytes // BLOCKS_AT_LEAST))
@@ -282,6 +282,7 @@ class Transcript(Sequence[Line]):
         hidden = self._hidden | {piece for piece in (secret, *secret.splitlines()) if piece}
         # The longest first, where one is a part of another.
         pattern = b"|".join(map(re.escape, sorted(hidden, key=len, reverse=True)))
+        self._mask = mask_in(self.encoding)
         self._hidden, self._hiding = hidden, re.compile(pattern)
 
     @property
@@ -291,7 +292,14 @@ class Transcript(Sequence[Line]):
 
     def redacted(self, data: Data) -> Data:
         """Return `data` with what is hidden shown as ••••. Any thread."""
-        return data if self._hiding is None else self._hiding.sub(_MASK, data)
+        return data if self._hiding is None else self._hiding.sub(self._mask, data)
+
+    def redacted_text(self, text: str) -> str:
+        """Return `text` with what is hidden shown as ••••. Any thread."""
+        if self._hiding is None:
+            return text
+        hidden = self._hiding.sub(MASK.encode(), text.encode("utf-8", "surrogatepass"))
+        return hidden.decode("utf-8", "surrogatepass")
 
     def lines(self, start: int, stop: int) -> Iterator[Line]:
         """Yield the kept lines with numbers from `start` up to, not with, `stop`, in order. Any thread."""
@@ -403,7 +411,7 @@ class Transcript(Sequence[Line]):
         return index
 
     def raw(self, start: int) -> Iterator[tuple[int, bytes]]:
-        """Yield (number, bytes with line end) of each received line from `start` on, at last the unfinished one.
+        """Yield (number, bytes with line end) of each received line from `start` on, last the unfinished one.
 
         For who reads a stream of bytes rather than lines. The writer only.
         """

@@ -1,0 +1,137 @@
+"""What is secret is sent, and shown nowhere: not in a reason, an error, a repr, a trait or a kept line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ipyreconnect import Client, ExpectTimeout, Secret, Transcript
+from ipyreconnect.protocol.transcript import to_json
+from ipyreconnect.settings import MASK, PLAIN_MASK
+from tests.servers.line_server import LineServer, echo, mute
+
+# With all that somebody could write differently: a regular expression, a repr, an encoding.
+PASSWORD = "h.nt'er\\2+ä"
+FORMS = {PASSWORD, re.escape(PASSWORD), repr(PASSWORD)[1:-1], re.escape(repr(PASSWORD)[1:-1]), "h.nt"}
+
+
+def told(client: Client) -> list[str]:
+    """Give all that a client tells of itself, as text."""
+    made: Any = client
+    texts = [repr(value) for value in vars(client).values()]
+    texts += [repr(made.trait_values()), repr(client), repr(client.status), str(client.on_connect)]
+    texts += [repr(client._driver.connection.settings), client.transcript.text()]
+    texts += [f"{line!r} {line.text!r} {line.data!r} {to_json(line)}" for line in client.transcript]
+    return texts
+
+
+def assert_hidden(texts: Iterable[str]) -> None:
+    for text in texts:
+        for form in FORMS:
+            assert form not in text
+
+
+@pytest.mark.parametrize("encoding", [None, "iso-8859-1"])
+def test_a_script_that_is_text_keeps_no_clear_copy(encoding: str | None) -> None:
+    """With `secrets=` the password of a script reaches the server and nothing that can be looked at."""
+    script = f"a login me {PASSWORD}\n< ^a login me {re.escape(PASSWORD)}$"
+    with (
+        LineServer(echo) as server,
+        Client(server.address, on_connect=script, secrets=[Secret(PASSWORD)], encoding=encoding) as client,
+    ):
+        assert client.state == "connected"
+        sent = f"a login me {PASSWORD}".encode(encoding or "utf-8")
+        assert server.peer(0).wait_line(b"^a login") == sent
+        assert re.search(r"> a login me (••••|\*\*\*\*)\n", client.transcript.text())
+        assert_hidden(told(client))
+        assert str(client.on_connect).startswith(f"a login me {MASK}\n")
+
+
+def test_an_encoding_without_the_dots_has_asterisks() -> None:
+    """The mask is legible in ISO-8859-1 too, where there is no dot to make it of."""
+    secret = Secret("hunter2")
+    with (
+        LineServer(echo) as server,
+        Client(server.address, on_connect="pass hunter2", secrets=[secret], encoding="iso-8859-1") as client,
+    ):
+        assert client.send("again hunter2", expect="^again").line.text == f"again {PLAIN_MASK}"
+        assert [line.text for line in client.transcript if line.direction == ">"] == [
+            f"pass {PLAIN_MASK}",
+            f"again {PLAIN_MASK}",
+        ]
+
+
+def test_the_reason_of_a_failed_script_shows_no_secret() -> None:
+    """The line that it waited for and the last lines are told, masked where the server echoes a password."""
+    script = f"a login me {PASSWORD}\n< ^a OK {re.escape(PASSWORD)}"
+
+    async def refuse(peer: Any) -> None:
+        peer.send(b"NO to " + await peer.readline())
+
+    with (
+        LineServer(refuse) as server,
+        Client(server.address, on_connect=script, secrets=[Secret(PASSWORD)], retry=60) as client,
+    ):
+        assert client.state == "waiting"
+        assert f"waiting for '^a OK {MASK}'" in client.reason
+        assert f"the last lines were 'NO to a login me {MASK}'" in client.reason
+        assert_hidden(told(client))
+
+
+def test_what_a_function_raises_shows_no_secret() -> None:
+    """An on-connect function's time-out quotes pattern and lines masked; so is whatever else it raises."""
+    secret = Secret(PASSWORD)
+
+    def quoting(session: Any) -> None:
+        session.send(f"login {PASSWORD}", secrets=[secret])
+        session.expect("^login")
+        raise ValueError(f"no luck with {PASSWORD!r}")
+
+    def waiting(session: Any) -> None:
+        session.send(f"login {PASSWORD}", secrets=[secret])
+        session.expect(f"^OK {re.escape(PASSWORD)}", timeout=0.1)
+
+    for function, words in (quoting, f"no luck with .*{MASK}"), (waiting, f"'login {MASK}'"):
+        with LineServer(echo) as server, Client(server.address, on_connect=function, retry=60) as client:
+            assert client.state == "waiting"
+            assert re.search(words, client.reason)
+            assert_hidden(told(client))
+
+
+def test_an_expectation_shows_no_secret() -> None:
+    """A match, its groups and its lines are masked, and so is a time-out that quotes the pattern."""
+    with LineServer(echo) as server, Client(server.address) as client:
+        match = client.send(f"x {PASSWORD}", expect=r"x (?P<word>.*)", secrets=[Secret(PASSWORD)])
+        for shown in (match[1], match["word"], match.group(1, 0)[0], match.groups()[0]):
+            assert shown == MASK
+        assert match.groupdict() == {"word": MASK}
+        assert match.string == match.text == match.lines[0].text == f"x {MASK}"
+        assert client.send(f"x {PASSWORD}".encode() + b"\n", expect=b"x (.*)")[1] == MASK.encode()
+        with pytest.raises(ExpectTimeout) as caught:
+            client.expect(f"never {re.escape(PASSWORD)}", timeout=0)
+        assert_hidden([str(caught.value), repr(match), *told(client)])
+
+
+def test_a_secret_in_pieces_is_masked() -> None:
+    """One send of several lines is masked in each, and so is a secret that has a line break itself."""
+    with LineServer(mute) as server, Client(server.address) as client:
+        key = Secret("-----BEGIN-----\nc2VjcmV0\n-----END-----")
+        delivery = client.send(b"key " + key.reveal() + b"\nuse it\n", secrets=[key])
+        assert delivery.wait("acknowledged", 10)
+        server.peer(0).wait_line(b"^use it")
+        assert server.peer(0).lines[1] == b"c2VjcmV0"
+        assert "c2VjcmV0" not in "\n".join(told(client))
+
+
+def test_a_record_has_no_secret(tmp_path: Path) -> None:
+    """Neither what was sent nor what the server says of it is written down in clear."""
+    record = tmp_path / "record.jsonl"
+    with LineServer(echo) as server, Client(server.address, record=record) as client:
+        client.send(Secret(PASSWORD), expect=".")
+        client.send(f"again {PASSWORD}", expect="^again")
+    assert_hidden([record.read_text(), Transcript.load(record).text()])
+    assert Transcript.load(record).text().count(MASK) == 4
