@@ -4,6 +4,7 @@
     server.pull_cable()                # not one packet gets through any more, in either direction
     server.plug_cable()
     server.deliver("Hello")            # a new message for demouser, password demopass
+    server.keep_password("tour.netrc") # that password, where only its owner reads it
     server.stop()
 
 The process is this very file; it ends when it is told to, and also when the notebook's kernel does.
@@ -59,6 +60,7 @@ class ImapServer:
 
     def __init__(self, port: int, cafile: str | Path) -> None:
         self.port, self.cafile = port, Path(cafile)
+        self._netrc: Path | None = None
 
     def start(self) -> Self:
         """Start the server with a fresh certificate for localhost; return once it listens."""
@@ -102,11 +104,21 @@ class ImapServer:
             mail.login(USER, PASSWORD)
             mail.append("INBOX", "", "", f"Subject: {subject}\r\n\r\n{subject}!\r\n".encode())
 
+    def keep_password(self, netrc: str | Path) -> None:
+        """Write the account into a netrc file until `stop`, as you have once done for an account of yours."""
+        with open(
+            os.open(netrc, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+        ) as file:
+            file.write(f"machine localhost login {USER} password {PASSWORD}\n")
+        self._netrc = Path(netrc)
+
     def stop(self) -> None:
-        """End the process and remove its certificate."""
+        """End the process and remove its certificate, and the netrc file."""
         self._process.kill()
         self._process.communicate()
         self.cafile.unlink(missing_ok=True)
+        if self._netrc is not None:
+            self._netrc.unlink(missing_ok=True)
         self._running.pop(self.port, None)
 
     def _tell(self, word: str) -> None:
