@@ -177,6 +177,8 @@ class Client(traitlets.HasTraits):
         self.heartbeat = (
             heartbeat if isinstance(heartbeat, Heartbeat) or heartbeat is None else Heartbeat(heartbeat)
         )
+        if self.heartbeat is not None and isinstance(self.heartbeat.line, str):
+            _encoded(self.heartbeat.line, self.encoding)
         make_framer(framing, profile)  # refuses now what it would refuse at each connection
         self.framing = framing if framing is not None else profile.framing
         if transcript is None or isinstance(transcript, int):
@@ -534,13 +536,7 @@ class Client(traitlets.HasTraits):
             )
         if "\n" in data or "\r" in data:
             raise SettingsError(_LINE_BREAK)
-        try:
-            line = data.encode(self.encoding or "utf-8")
-        except UnicodeEncodeError as error:
-            raise SettingsError(
-                f"{data[error.start : error.end]!r} cannot be sent as {self.encoding or 'utf-8'}: "
-                f"choose another encoding, or send bytes"
-            ) from None
+        line = _encoded(data, self.encoding)
         return line + self.eol, self.transcript.redacted(line)
 
     # -- following -------------------------------------------------------------------------------------------
@@ -649,7 +645,7 @@ class Client(traitlets.HasTraits):
             for observer in self._observers(name):
                 try:
                     observer(change)
-                except Exception:
+                except BaseException:  # a SystemExit of one must not end the others
                     log.exception("an observer of %s failed; the connection and the others go on", name)
 
     def _observers(self, name: str) -> list[Callable[[Bunch], object]]:
@@ -1013,6 +1009,16 @@ def _encoding(encoding: str | None) -> str | None:
             f"{encoding!r} is no encoding of text: use one such as utf-8, iso-8859-1 or shift_jis"
         )
     return encoding
+
+
+def _encoded(text: str, encoding: str | None) -> bytes:
+    try:
+        return text.encode(encoding or "utf-8")
+    except UnicodeEncodeError as error:
+        raise SettingsError(
+            f"{text[error.start : error.end]!r} cannot be sent as {encoding or 'utf-8'}: "
+            f"choose another encoding, or send bytes"
+        ) from None
 
 
 def _eol(eol: str | bytes | None, profile: Profile) -> bytes:

@@ -189,6 +189,7 @@ class Driver:
         self._owner = 0  # the thread that has the turn
         self._inbox: deque[Callable[[], object]] = deque()
         self._loop: Loop | None = None
+        self._thread: threading.Thread | None = None
         self._sock: socket.socket | None = None
         self._interest = 0
         self._dial: Dial | None = None
@@ -406,6 +407,7 @@ class Driver:
                 release_loop(self)
                 self.connection.give_up(f"cannot start the I/O thread: {error}", _monotonic())
                 return
+            self._thread = self._loop.thread
             changes.subscribe(self, self._loop)
         self._dials += 1
         dial = self._dials
@@ -706,10 +708,11 @@ class Driver:
         `done` may be called without the turn too: once true, it stays true.
         """
         ends = _monotonic() + timeout
+        me = _get_ident()
 
-        def begin() -> bool:
+        def begin() -> bool:  # on another thread, if that has the turn
             work()
-            return self._take_lead(done)
+            return self._take_lead(done, me)
 
         shield = _shield()
         try:
@@ -718,7 +721,7 @@ class Driver:
                     try:
                         self._lead(ends, shield)
                     finally:
-                        if self._leader == _get_ident():
+                        if self._leader == me:
                             self._call(self._leave_lead)
                 if not done() and _monotonic() < ends:
                     self._sleep_until(done, ends, shield)
@@ -812,7 +815,7 @@ class Driver:
         if waiter in self._waiters:
             self._waiters.remove(waiter)
 
-    def _take_lead(self, done: Callable[[], bool]) -> bool:
+    def _take_lead(self, done: Callable[[], bool], leader: int) -> bool:
         if (
             done()
             or self._leader
@@ -835,7 +838,7 @@ class Driver:
             self._poller = select.poll()
             self._poller.register(self._sock, select.POLLIN)
             self._poller.register(self._wake_pair[0], select.POLLIN)
-        self._leader = _get_ident()
+        self._leader = leader
         self._leader_done = done
         return True
 
@@ -937,8 +940,8 @@ class Driver:
 
     @property
     def loop_thread(self) -> threading.Thread | None:
-        """The I/O thread, while this connection needs it."""
-        return self._loop.thread if self._loop is not None else None
+        """The I/O thread that this connection needs, or was the last to need."""
+        return self._thread
 
     def at_exit(self) -> None:
         """Stop; the loop waits for as long as an orderly end takes."""
@@ -956,7 +959,7 @@ class Driver:
                 sock.close()
         if self._dial is not None:
             self._dial.cancel()
-        self._sock = self._dial = self._timer = self._loop = None
+        self._sock = self._dial = self._timer = self._loop = self._thread = None
         self._armed = float("inf")
         self._interest = self._leader = 0
         self._condemned = []

@@ -47,6 +47,9 @@ LARGEST_BLOCK = 1024 * 1024
 interpreter lock."""
 BLOCKS_AT_LEAST = 16
 """What is forgotten at a time is at most this part of the whole."""
+BLOCK_A_LINE = 2
+"""Bytes of a block for each line that is kept at most: one read must not bring so many lines that others,
+which nobody could read yet, are forgotten for them."""
 LONGEST_LINE = 64 * 1024
 """Longer lines are kept as fragments marked `truncated`: a line without end must not be carried for ever."""
 LEAST_ROOM = 256
@@ -206,7 +209,7 @@ class Transcript(Sequence[Line]):
         self._mask = mask_in(None)
         self._line_limit = lines
         self._byte_limit = bytes
-        self._largest = max(FIRST_BLOCK, min(LARGEST_BLOCK, bytes // BLOCKS_AT_LEAST))
+        self._largest = max(FIRST_BLOCK, min(LARGEST_BLOCK, bytes // BLOCKS_AT_LEAST, lines * BLOCK_A_LINE))
         self._longest_line = min(LONGEST_LINE, max(FIRST_BLOCK, bytes // 4))
         self._next_size = min(FIRST_BLOCK, self._largest)
         self._blocks: tuple[_Block, ...] = ()

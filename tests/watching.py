@@ -1,0 +1,49 @@
+"""Wait for what a client does, woken by the client itself; never sleeps, and holds no tests."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from ipyreconnect import Client
+
+__all__ = ["PATIENCE", "States", "until"]
+
+PATIENCE: Final = 10.0
+"""Seconds that a test waits for anything; one that meets this limit has failed."""
+
+
+def until(client: Client, condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
+    """Return as soon as `condition()` holds; it is asked after everything that happens to the client."""
+    changed = threading.Event()
+    ends = time.monotonic() + timeout
+    client.add_watcher(changed.set)
+    try:
+        while not condition():
+            if not changed.wait(max(0.0, ends - time.monotonic())):
+                raise AssertionError(f"not within {timeout} s: {client.status}\n{client.transcript.text()}")
+            changed.clear()
+    finally:
+        client.remove_watcher(changed.set)
+
+
+class States:
+    """Every state that a client goes through from now on, with the moment at which an observer was told."""
+
+    def __init__(self, client: Client) -> None:
+        self._seen: queue.Queue[tuple[str, float]] = queue.Queue()
+        client.observe(lambda change: self._seen.put((change.new, time.monotonic())), "state")
+
+    def wait(self, wanted: str, timeout: float = PATIENCE) -> float:
+        """Wait for the next time that the state becomes `wanted`; return when that was."""
+        ends = time.monotonic() + timeout
+        while True:
+            try:
+                state, when = self._seen.get(timeout=max(0.0, ends - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"not {wanted} within {timeout} s") from None
+            if state == wanted:
+                return when
