@@ -27,7 +27,7 @@ test: lint system $(VENV)/dev.stamp ## lint, and all the tests: real servers, ne
 quick: $(VENV)/dev.stamp ## the tests that need only Python and loopback, in less than a minute
 	$(BIN)/python -m pytest -m quick $(ARGS)
 
-faults: system $(VENV)/dev.stamp ## the tests that break a real network
+faults: system $(VENV)/dev.stamp ## break real networks, and print how soon each is noticed
 	$(BIN)/python -m pytest -m faults $(ARGS)
 
 lint: $(VENV)/dev.stamp ## ruff and mypy --strict

@@ -1,0 +1,111 @@
+"""Find a dead peer wherever it could hide: behind a full buffer, a slow reader, a script that waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from ipyreconnect import Client, KeepAlive, NotConnected, OutboxFull, Retry
+from tests.faults.watching import PATIENCE, deafen_client, wait_until
+from tests.servers.line_server import LineServer, Peer, flood, mute
+
+pytestmark = pytest.mark.faults
+
+KEEPALIVE = KeepAlive(idle=2, interval=1, count=3)
+LONG = Retry(delay=60.0)
+
+
+async def swallow(peer: Peer) -> None:
+    """Read everything, however long the lines are."""
+    while await peer.read():
+        pass
+
+
+def cut_and_wait(server: LineServer, client: Client) -> float:
+    """Pull the cable at both ends; return how many seconds it took to notice."""
+    before = client.state
+    server.pull_cable()
+    deafen_client(client)
+    return wait_until(client, lambda: client.state != before)
+
+
+def test_behind_a_full_send_buffer() -> None:
+    """Megabytes that wait to be sent do not hide that nobody takes them."""
+    with (
+        LineServer(swallow) as server,
+        Client(server.address, keepalive=KEEPALIVE, retry=LONG) as client,
+    ):
+        stopping = threading.Event()
+
+        def send_without_end() -> None:
+            while not stopping.wait(0.001):
+                try:
+                    client.send("x" * (1 << 20))
+                except OutboxFull:
+                    pass
+                except NotConnected:
+                    return
+
+        thread = threading.Thread(target=send_without_end)
+        thread.start()
+        try:
+            wait_until(client, lambda: client.transcript.end > 8)  # a transfer is under way
+            assert cut_and_wait(server, client) < KEEPALIVE.bound + 1
+        finally:
+            stopping.set()
+            thread.join()
+        assert client.reason.startswith(f"{server.address} has not answered for 5.")
+        assert client.unconfirmed
+
+
+def test_behind_a_reader_that_lags() -> None:
+    """While nothing is read, since a follower is far behind, the kernel tells nothing by itself."""
+    with (
+        LineServer(flood()) as server,
+        Client(server.address, keepalive=KEEPALIVE, retry=LONG, transcript=40_000) as client,
+    ):
+        stopping = threading.Event()
+
+        def read_slowly() -> None:
+            lines = client.follow()
+            while not stopping.wait(0.2):
+                next(lines)
+            lines.close()
+
+        thread = threading.Thread(target=read_slowly)
+        thread.start()
+        try:
+            wait_until(client, lambda: not client._connection.reading)
+            assert cut_and_wait(server, client) < KEEPALIVE.bound + 1
+        finally:
+            stopping.set()
+            thread.join()
+        assert client.reason.startswith(f"{server.address} has not answered for 5.")
+
+
+def test_behind_a_script_and_a_function_that_wait() -> None:
+    """A peer that dies while it is logged in to is noticed as soon, and the attempt has failed."""
+
+    def login(session: object) -> None:
+        session.expect("never", timeout=PATIENCE)  # type: ignore[attr-defined]
+
+    with LineServer(mute) as server, ExitStack() as stack:
+        clients = [
+            Client(server.address, keepalive=KEEPALIVE, retry=LONG, on_connect=on_connect)
+            for on_connect in ("< never", "login\n< never", login)
+        ]
+        for client in clients:
+            client.connect(wait=None)
+            stack.callback(client.stop)
+            wait_until(client, lambda client=client: client.phase == "script")  # type: ignore[misc]
+        server.pull_cable()
+        for client in clients:
+            deafen_client(client)
+        began = time.monotonic()
+        for client in clients:
+            wait_until(client, lambda client=client: client.state == "waiting")  # type: ignore[misc]
+            assert time.monotonic() - began < KEEPALIVE.bound + 1
+            assert "no answer" in client.reason
