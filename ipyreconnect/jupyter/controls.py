@@ -1,5 +1,4 @@
-"""The controls that stock widgets can't give, as widgets: the header, the keepalive fields and the send box;
-they keep no state.
+"""The controls that stock widgets can't give: header, settings fields, send box; they decide nothing.
 
 What the user does in the browser is a command to the client, run by `Commands` away from every thread that
 others wait for, and answered with what came of it. static/controls.js is the other side.
@@ -8,16 +7,17 @@ others wait for, and answered with what came of it. static/controls.js is the ot
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Unicode
 
 from ipyreconnect.address import TLSMode
-from ipyreconnect.errors import ReconnectError, SettingsError
+from ipyreconnect.errors import SettingsError
+from ipyreconnect.jupyter.commands import Commands, explain
 from ipyreconnect.jupyter.part import Part, static_text
 from ipyreconnect.jupyter.publisher import Tick, View
 from ipyreconnect.settings import KeepAlive
@@ -25,52 +25,20 @@ from ipyreconnect.settings import KeepAlive
 if TYPE_CHECKING:
     from ipyreconnect.client import Client
 
-__all__ = ["Commands", "Header", "KeepAliveFields", "SendBox", "explain"]
+__all__ = ["Header", "SendBox", "SettingsFields"]
 
+STRIP = 600.0
+"""Seconds that the strip of states goes back."""
+KEPT_STATES = 400
+"""Changes that it shows at the most: more than a screen has room for."""
+KEPT_ROUND_TRIPS = 60
+"""Round-trip times in the plot: two minutes, at a heartbeat every 2 s."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the peer's health, unless its verdict changes."""
 LONGEST_LINE = 1024 * 1024
 """Characters that are taken from the send box; a longer line is no line typed or pasted by hand."""
 
 logger = logging.getLogger(__name__)
-
-
-def explain(error: BaseException) -> str:
-    """Return an error as one line for the user: our own errors speak for themselves, others are named."""
-    text = " ".join(str(error).split())
-    return (
-        text
-        if isinstance(error, (ReconnectError, ValueError)) and text
-        else f"{type(error).__name__}: {text}"
-    )
-
-
-class Commands:
-    """Runs what the user asked for, in order, on a thread that lives while there is something to do."""
-
-    def __init__(self) -> None:
-        self._queue: deque[tuple[Callable[[], None], Callable[[BaseException], None]]] = deque()
-        self._lock = threading.Lock()
-        self._running = False
-
-    def submit(self, command: Callable[[], None], failed: Callable[[BaseException], None]) -> None:
-        """Run `command` soon; `failed` gets what it raises, on the same thread. Any thread; never blocks."""
-        with self._lock:
-            self._queue.append((command, failed))
-            if self._running:
-                return
-            self._running = True
-        threading.Thread(target=self._run, name="ipyreconnect-commands", daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            with self._lock:
-                if not self._queue:
-                    self._running = False
-                    return
-                command, failed = self._queue.popleft()
-            try:
-                command()
-            except Exception as error:  # noqa: BLE001 - the panel shows it; from a callback it would vanish
-                failed(error)
 
 
 class Control(Part):
@@ -83,28 +51,49 @@ class Control(Part):
         self._client = client
         self._commands = commands
         super().__init__(**traits)
-        client.add_watcher(self.channel.poke)
+        client.add_watcher(self.poke)
 
     def close(self) -> None:
         """Close the control; the client stays as it is."""
-        self._client.remove_watcher(self.channel.poke)
+        self._client.remove_watcher(self.poke)
         super().close()
 
-    def reply(self, request: Mapping[str, Any], kind: str, **content: Any) -> None:
-        """Answer one view's request. Any thread: the publisher sends it."""
-        message = {"m": kind, "view": request.get("view"), "id": request.get("id"), **content}
-        self.publisher.post(lambda: self.send(message))
+    def poke(self) -> None:
+        """Note that something may have changed. Called with the client's turn: it must not do more."""
+        self.channel.poke()
+
+    def command(self, request: Mapping[str, Any], kind: str, act: Callable[[], Mapping[str, Any]]) -> None:
+        """Run `act` away from here, and answer the view that asked with what it returns or why it failed."""
+        answer = {"m": kind, "view": request.get("view"), "id": request.get("id"), "error": ""}
+
+        def reply(content: Mapping[str, Any]) -> None:
+            self.publisher.post(lambda: self.send({**answer, **content}))
+
+        self._commands.submit(lambda: reply(act()), lambda error: reply({"error": explain(error)}))
 
 
 class Header(Control):
-    """Which connection this is, how it is, and what comes next."""
+    """Which connection this is, how it is, how it was, and what comes next."""
 
     kind = Unicode("header").tag(sync=True)
 
     def __init__(self, client: Client, commands: Commands, **traits: Any) -> None:
         self._trouble = ""
         self.on_status: Callable[[str], None] = lambda state: None
+        status = client.status
+        # When which state began. The first one began before us; of a connection we know when.
+        first = (status.connected_since or time.time(), status.state.value)
+        self._states: deque[tuple[float, str]] = deque([first], KEPT_STATES)
+        self._round_trips: deque[tuple[float, float]] = deque(maxlen=KEPT_ROUND_TRIPS)
+        self._looked: tuple[float, object, dict[str, Any]] | None = None
         super().__init__(client, commands, **traits)
+
+    def poke(self) -> None:
+        """Note when the state changed, also while nobody looks: the strip goes back ten minutes."""
+        state = self._client.status.state.value
+        if state != self._states[-1][1]:
+            self._states.append((time.time(), state))
+        super().poke()
 
     def complain(self, error: BaseException) -> None:
         """Show what went wrong until the user dismisses it or acts again. Any thread."""
@@ -122,45 +111,72 @@ class Header(Control):
         client = self._client
         status = client.status
         now = time.time()
-        state = str(getattr(status.state, "value", status.state))
-        phase = getattr(status.phase, "value", status.phase)
         tls = status.tls
+        state = status.state.value
         self.on_status(state)
+        health = self._health(now)
         return Tick(
-            key=(status, self._trouble),
+            key=(status, self._trouble, health and health["verdict"]),
             content={
                 "name": client.name,
                 "address": str(client.address),
                 "peer": status.peer,
                 "state": state,
-                "phase": phase or "",
+                "phase": status.phase.value if status.phase else "",
                 "reason": status.reason,
                 "attempt": status.attempt,
                 "retry_in": None if status.retry_at is None else max(0.0, status.retry_at - now),
                 "up": None if status.connected_since is None else max(0.0, now - status.connected_since),
                 "connections": status.connection,
                 "wants_tls": client.address.tls is not TLSMode.NONE,
-                "verify": bool(getattr(client.tls, "verify", True)),
-                "tls": tls
-                and {
-                    "version": tls.version.replace("TLSv", "TLS "),
-                    "cipher": tls.cipher,
-                    "expires": tls.not_after,
-                },
+                "verify": client.tls.verify,
+                "tls": tls and {"version": tls.version, "cipher": tls.cipher, "expires": tls.not_after},
                 "trouble": self._trouble,
+                "strip": self._strip(now),
+                "health": health,
+                "round_trips": [[now - at, seconds] for at, seconds in self._round_trips],
             },
         )
+
+    def beat(self) -> Mapping[str, Any]:
+        """Return how the peer is now."""
+        return {"health": self._health(time.time())}
 
     def answer(self, kind: str, content: Mapping[str, Any]) -> None:
         """Take the complaint away when the user has read it."""
         if kind == "dismiss":
             self.calm()
 
+    def _strip(self, now: float) -> list[list[Any]]:
+        """Return how many seconds ago which state began, over the last ten minutes."""
+        states = list(self._states)
+        while len(states) > 1 and now - states[1][0] > STRIP:
+            del states[0]
+        return [[min(STRIP, max(0.0, now - at)), state] for at, state in states]
 
-class KeepAliveFields(Control):
-    """How soon a dead peer is noticed: changes the live socket, and shows what the system made of it."""
+    def _health(self, now: float) -> dict[str, Any] | None:
+        """Return what is known of the peer; None while there is none."""
+        status = self._client.status
+        if status.connected_since is None:
+            self._round_trips.clear()
+            self._looked = None
+            return None
+        # Each look is a question to the system, and pokes us; changes of the verdict come by themselves.
+        if self._looked is None or now - self._looked[0] > LOOK_EVERY or status.verdict != self._looked[1]:
+            self._looked = now, status.verdict, asdict(self._client.health)
+            rtt = self._looked[2]["rtt"]
+            if rtt is not None:
+                self._round_trips.append((now, rtt))
+        return self._looked[2]
 
-    kind = Unicode("keepalive").tag(sync=True)
+
+class SettingsFields(Control):
+    """How soon a dead peer is noticed, and when the next try is made after a loss.
+
+    The keepalive changes the live socket, and is shown as the system gave it back.
+    """
+
+    kind = Unicode("settings").tag(sync=True)
 
     def compose(self, views: Mapping[str, View]) -> Tick:
         """Return what is wanted and what is in force."""
@@ -168,44 +184,41 @@ class KeepAliveFields(Control):
         return Tick(state, key=repr(state))
 
     def _state(self) -> dict[str, Any]:
+        retry, in_force = self._client.retry, self._client.keepalive_in_force
         return {
-            "wanted": _fields(self._client.keepalive),
-            "in_force": _fields(self._client.keepalive_in_force),
+            "keepalive": asdict(self._client.keepalive),
+            "in_force": in_force and asdict(in_force),
+            "retry": {"delay": retry.delay, "factor": retry.factor, "max": retry.ceiling},
         }
 
     def answer(self, kind: str, content: Mapping[str, Any]) -> None:
-        """Apply what the user typed or chose."""
-        if kind != "apply":
-            return
+        """Apply what the user typed or chose; what is refused changes nothing."""
+        if kind == "keepalive":
+            self.command(content, "applied", lambda: self._set_keepalive(content))
+        elif kind == "retry":
+            self.command(content, "applied", lambda: self._set_retry(content))
 
-        def command() -> None:
-            if content.get("enabled"):
-                wanted = KeepAlive(*(_whole(content.get(name)) for name in ("idle", "interval", "count")))
-            else:
-                wanted = KeepAlive.off()
-            self._client.set_keepalive(wanted)
-            self.reply(content, "applied", error="", state=self._state())
+    def _set_keepalive(self, wish: Mapping[str, Any]) -> Mapping[str, Any]:
+        if wish.get("enabled"):
+            keepalive = KeepAlive(*(_number(wish.get(name)) for name in ("idle", "interval", "count")))
+        else:
+            keepalive = replace(self._client.keepalive, enabled=False)
+        self._client.set_keepalive(keepalive)
+        return self._state()
 
-        self._commands.submit(
-            command, lambda error: self.reply(content, "applied", error=explain(error), state=self._state())
-        )
+    def _set_retry(self, wish: Mapping[str, Any]) -> Mapping[str, Any]:
+        values = {name: _number(wish.get(name)) for name in ("delay", "factor", "max")}
+        self._client.retry = replace(self._client.retry, **values)
+        return self._state()
 
 
-def _whole(value: object) -> Any:
-    """Return a field's text as a number where it is one; KeepAlive says what is wrong with anything else."""
+def _number(value: object) -> Any:
+    """Return a field's text as a number where it is one; the settings refuse anything else with a reason."""
     text = str(value).strip()
-    return int(text) if text.isdigit() and len(text) < 10 else text or "nothing"
-
-
-def _fields(keepalive: KeepAlive | None) -> dict[str, Any] | None:
-    if keepalive is None:
-        return None
-    return {
-        "idle": keepalive.idle,
-        "interval": keepalive.interval,
-        "count": keepalive.count,
-        "enabled": keepalive.enabled,
-    }
+    try:
+        return int(text) if len(text) < 10 and text.isdigit() else float(text)
+    except ValueError:
+        return text or "nothing"
 
 
 class SendBox(Control):
@@ -215,22 +228,16 @@ class SendBox(Control):
 
     def compose(self, views: Mapping[str, View]) -> Tick:
         """Return whether a line would leave now."""
-        state = self._client.status.state
-        connected = str(getattr(state, "value", state)) == "connected"
+        connected = self._client.status.state.value == "connected"
         return Tick({"connected": connected}, key=connected)
 
     def answer(self, kind: str, content: Mapping[str, Any]) -> None:
         """Send the line, and say what is wrong where it can't be sent."""
-        if kind != "send":
-            return
+        if kind == "send":
+            self.command(content, "sent", lambda: self._send_line(str(content.get("text", ""))))
 
-        def command() -> None:
-            text = str(content.get("text", ""))
-            if len(text) > LONGEST_LINE:
-                raise SettingsError(
-                    f"a line of {len(text)} characters is too long for this box: client.send takes it"
-                )
-            self._client.send(text)
-            self.reply(content, "sent", error="")
-
-        self._commands.submit(command, lambda error: self.reply(content, "sent", error=explain(error)))
+    def _send_line(self, text: str) -> Mapping[str, Any]:
+        if len(text) > LONGEST_LINE:
+            raise SettingsError(f"a line of {len(text)} characters is too long for this box; use client.send")
+        self._client.send(text)
+        return {}

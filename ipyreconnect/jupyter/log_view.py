@@ -8,30 +8,45 @@ browser → kernel
     ack    {view, seq, want}            tick `seq` is painted; also a sign of life, and tells another want
     bye    {view}
     rows   {view, id, a, b}             the lines a ≤ number < b; the newest request of a view wins
+                                        with `hits`: the hits with ordinals a ≤ ordinal < b
     line   {view, id, n}                one whole line, up to `WHOLE_LINE` characters
+    find   {view, id, text, regex, case}    search all lines, and go on as they come; no text: no more
+    near   {view, id, n, direction}     the next hit after (1), or the last before (-1), line n
+    save   {view, id, format, hits}     write the lines, or the hits, to a file beside the notebook
 
 kernel → browser
-    tick   {seq, late, first, end, tail}    what there is, and while a view follows the newest lines
+    tick   {seq, late, first, end, tail, found}     what there is, the newest lines while a view follows, and
+                                        of each view's search {view: {id, first, end, behind, error}}
     beat   {late}                           nothing has changed
     rows   {view, id, first, end, rows}
     line   {view, id, n, text}
+    near   {view, id, at}               [ordinal, line number], or null
+    saved  {view, id, text, error}
 
-`rows` and `tail` are {a, n, dir, mark, cut, before} and two buffers: the texts as UTF-8, joined by line
-feeds, and the times as float64. Control characters never travel raw: each is written out between U+0001 and
-U+0002 (see `visible`).
+`rows` and `tail` are {a, n, dir, mark, part, cut, before, numbers} and two buffers: the texts as UTF-8,
+joined by line feeds, and the times as float64. Control characters never travel raw: each is written out
+between U+0001 and U+0002 (see `visible`).
 """
 
 from __future__ import annotations
 
+import re
+import time
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Unicode
 
+from ipyreconnect.errors import SettingsError
+from ipyreconnect.jupyter.commands import Commands, explain
+from ipyreconnect.jupyter.finder import Finder, Query
 from ipyreconnect.jupyter.part import Part, static_text
 from ipyreconnect.jupyter.publisher import Tick, View
-from ipyreconnect.protocol.transcript import Line
+from ipyreconnect.protocol.transcript import Line, to_json
 
 if TYPE_CHECKING:
     from ipyreconnect.client import Client
@@ -50,6 +65,8 @@ ROW_CHARS = 1000
 """A row has this many characters of a longer line; the rest is fetched when the user asks for all of it."""
 WHOLE_LINE = 1024 * 1024
 """Characters of a whole line; beyond that `client.transcript[n]` is the tool."""
+LONGEST_QUERY = 1000
+"""Characters of what is searched for."""
 
 # Characters that draw nothing, move the writing point, or turn the direction of what follows: a peer could
 # hide text with them. The joiners U+200C and U+200D stay: scripts and emoji need them.
@@ -125,7 +142,7 @@ def encode_rows(
     if sum(min(len(text), share) for text in texts) > budget:
         share = max(64, budget // len(texts))
     cut = {index: len(text) - share for index, text in enumerate(texts) if len(text) > share}
-    content = {
+    content: dict[str, Any] = {
         "a": lines[0].number if lines else 0,
         "n": len(lines),
         "dir": "".join(line.direction for line in lines),
@@ -140,6 +157,29 @@ def encode_rows(
     ]
 
 
+@dataclass
+class Search:
+    """What one view looks for: its number there, the finder (None for a bad query) and what is wrong."""
+
+    id: int
+    finder: Finder | None
+    error: str = ""
+    running: bool = False
+
+    def news(self) -> dict[str, Any]:
+        """Return how far it is."""
+        finder = self.finder
+        if finder is None:
+            return {"id": self.id, "first": 0, "end": 0, "behind": 0, "error": self.error}
+        return {
+            "id": self.id,
+            "first": finder.first,
+            "end": finder.end,
+            "behind": finder.behind,
+            "error": self.error,
+        }
+
+
 class LogView(Part):
     """The transcript of a client as a log with as many rows as there are lines."""
 
@@ -152,27 +192,34 @@ class LogView(Part):
 
     def __init__(self, client: Client, **traits: Any) -> None:
         self._client = client
+        self._searching = Commands()  # apart from all others: it may take seconds
+        self._saving = Commands()
         self._requests: dict[str, Mapping[str, Any]] = {}
+        self._searches: dict[str, Search] = {}
         super().__init__(**traits)
         client.add_watcher(self.channel.poke)
 
     def close(self) -> None:
         """Close the log; the transcript stays with the client."""
         self._client.remove_watcher(self.channel.poke)
+        self._searches.clear()  # which also ends those that are under way
         super().close()
 
     def compose(self, views: Mapping[str, View]) -> Tick:
         """Return what there is and, while a view follows, the newest lines."""
         transcript = self._client.transcript
         end, first = transcript.end, transcript.first
-        content: dict[str, Any] = {"first": first, "end": end, "tail": None}
+        found = {view: search.news() for view, search in self._pursued(views)}
+        content: dict[str, Any] = {"first": first, "end": end, "tail": None, "found": found}
         rows = max(
             (int(view.wants.get("rows", 0)) for view in views.values() if view.wants.get("follow")), default=0
         )
-        if not rows or end == first:
-            return Tick(content)
-        content["tail"], buffers = self._window(max(first, end - min(rows, TAIL_LINES)), end, TAIL_BYTES)
-        return Tick(content, buffers)
+        buffers: list[bytes] = []
+        if rows and end > first:
+            content["tail"], buffers = self._window(max(first, end - min(rows, TAIL_LINES)), end, TAIL_BYTES)
+        # Lines that are there already change in nothing but their marks.
+        marks = content["tail"] and (content["tail"]["a"], content["tail"]["mark"])
+        return Tick(content, buffers, key=(first, end, marks, repr(found)))
 
     def answer(self, kind: str, content: Mapping[str, Any]) -> None:
         """Answer a request of a view for lines."""
@@ -185,34 +232,116 @@ class LogView(Part):
             self._requests[view] = content
         elif kind == "line":
             self._send_line(content)
+        elif kind == "find":
+            self._find(content)
+        elif kind == "near":
+            search = self._searches.get(str(content["view"]))
+            at = search and search.finder and search.finder.near(int(content["n"]), int(content["direction"]))
+            self._reply(content, "near", at=at)
+        elif kind == "save":
+            self._saving.submit(
+                lambda: self._save(content), lambda error: self._reply(content, "saved", error=explain(error))
+            )
+
+    def _reply(
+        self, request: Mapping[str, Any], kind: str, buffers: Sequence[bytes] = (), **content: Any
+    ) -> None:
+        """Answer one view's request. Any thread: the publisher sends it."""
+        message = {"m": kind, "view": request["view"], "id": request["id"], **content}
+        self.publisher.post(lambda: self.send(message, list(buffers)))
 
     def _send_rows(self, request: Mapping[str, Any]) -> None:
-        a, b = int(request["a"]), int(request["b"])
+        a = int(request["a"])
+        b = min(int(request["b"]), a + WINDOW_LINES)
+        bounds: Any = self._client.transcript
+        search = self._searches.get(str(request["view"]))
+        if not request.get("hits"):
+            rows, buffers = self._window(a, b, WINDOW_BYTES)
+        elif search is not None and search.finder is not None:
+            bounds = search.finder
+            ordinal, lines = bounds.window(a, b)
+            rows, buffers = encode_rows(lines, WINDOW_BYTES)
+            rows["a"], rows["numbers"] = ordinal, [line.number for line in lines]
+        else:
+            return  # the search was given up meanwhile
+        self._reply(
+            request,
+            "rows",
+            buffers,
+            hits=bool(request.get("hits")),
+            first=bounds.first,
+            end=bounds.end,
+            rows=rows,
+        )
+
+    # -- searching and saving -------------------------------------------------------------------------
+
+    def _find(self, request: Mapping[str, Any]) -> None:
+        view, text = str(request["view"]), str(request.get("text", ""))[:LONGEST_QUERY]
+        self._searches.pop(view, None)
+        if text:
+            search = Search(int(request["id"]), None)
+            try:
+                query = Query(text, bool(request.get("regex")), bool(request.get("case")))
+                search.finder = Finder(self._client.transcript, query)
+            except SettingsError as error:
+                search.error = explain(error)
+            self._searches[view] = search
+        self.channel.poke()
+
+    def _pursued(self, views: Mapping[str, View]) -> Iterable[tuple[str, Search]]:
+        """Yield the searches of the views that are still there, having had each go on if there is more."""
+        for view in list(self._searches):
+            search = self._searches[view]
+            if view not in views:
+                del self._searches[view]
+                continue
+            if not search.running and search.finder is not None and search.finder.behind:
+                search.running = True
+                self._searching.submit(partial(self._go_on, view, search), void)
+            yield view, search
+
+    def _go_on(self, view: str, search: Search) -> None:
+        """Look through what there is, on the commands' thread; the next tick tells."""
+        finder = search.finder
+        assert finder is not None
+        try:
+            while self._searches.get(view) is search and finder.advance():
+                self.channel.poke()
+        finally:
+            search.running = False
+            self.channel.poke()
+
+    def _save(self, request: Mapping[str, Any]) -> None:
+        """Write a file where the kernel runs, which is where the notebook is."""
+        search = self._searches.get(str(request["view"]))
+        ending = "jsonl" if request.get("format") == "jsonl" else "txt"
+        name = re.sub(r"[^\w.-]+", "-", self._client.name).strip("-.") or "connection"
+        path = Path(f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.{ending}").absolute()
         transcript = self._client.transcript
-        rows, buffers = self._window(a, min(b, a + WINDOW_LINES), WINDOW_BYTES)
-        content = {
-            "m": "rows",
-            "view": request["view"],
-            "id": request["id"],
-            "first": transcript.first,
-            "end": transcript.end,
-            "rows": rows,
-        }
-        self.send(content, buffers)
+        if request.get("hits") and search is not None and search.finder is not None:
+            _, lines = search.finder.window(search.finder.first, search.finder.end)
+            with path.open("x", encoding="utf-8", newline="\n") as file:
+                file.writelines(
+                    (to_json(line) if ending == "jsonl" else f"{line.direction} {line.text}") + "\n"
+                    for line in lines
+                )
+            count = len(lines)
+        else:
+            count = len(transcript)
+            transcript.save(path)
+        self._reply(
+            request, "saved", text=f"{count:,} line{'s' if count != 1 else ''} saved to {path}", error=""
+        )
 
     def _send_line(self, request: Mapping[str, Any]) -> None:
         number = int(request["n"])
         lines = self._client.transcript[number : number + 1]
         text = lines[0].text if lines else ""
-        content = {
-            "m": "line",
-            "view": request["view"],
-            "id": request["id"],
-            "n": number,
-            "forgotten": not lines,
-            "cut": max(0, len(text) - WHOLE_LINE),
-        }
-        self.send(content, [visible(text[:WHOLE_LINE]).encode("utf-8", "replace")])
+        shown = visible(text[:WHOLE_LINE]).encode("utf-8", "replace")
+        self._reply(
+            request, "line", [shown], n=number, forgotten=not lines, cut=max(0, len(text) - WHOLE_LINE)
+        )
 
     def _window(self, a: int, b: int, budget: int) -> tuple[dict[str, Any], list[bytes]]:
         """Return the lines a ≤ number < b that are still kept; the one before them tells its time."""
@@ -222,3 +351,7 @@ class LogView(Part):
         if lines and lines[0].number < a:
             before, lines = lines[0].time, lines[1:]
         return encode_rows(lines, budget, before)
+
+
+def void(_: object) -> None:
+    """Drop it: a search that fails shows nothing more, and the log goes on."""

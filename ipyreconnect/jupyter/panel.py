@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 from IPython.display import DisplayHandle, display
 
-from ipyreconnect.jupyter.controls import Commands, Header, KeepAliveFields, SendBox
+from ipyreconnect.jupyter.commands import Commands
+from ipyreconnect.jupyter.controls import Header, SendBox, SettingsFields
 from ipyreconnect.jupyter.log_view import LogView
 from ipyreconnect.jupyter.part import free_from_busy_cells
 from ipyreconnect.protocol.transcript import Line
@@ -61,7 +62,7 @@ class Panel(ipywidgets.VBox):
         self.header = Header(client, self._commands)
         self._log_view = LogView(client, label=f"log of {client.name}")
         self.send_box = SendBox(client, self._commands)
-        self.keepalive = KeepAliveFields(client, self._commands)
+        self.keepalive = SettingsFields(client, self._commands)
         self.connect_button = self._button(
             "Connect", "Connect, and stay connected", lambda: client.connect(wait=0), swap=True
         )
@@ -77,7 +78,7 @@ class Panel(ipywidgets.VBox):
         top = ipywidgets.HBox([self.header, buttons])
         top.add_class("ipyreconnect-top")
         self._boxes = (top, buttons)
-        self._show_buttons(str(getattr(client.status.state, "value", client.status.state)))
+        self._show_buttons(client.status.state.value)
         self.header.on_status = self._show_buttons
         super().__init__([top, self._log_view, self.send_box, self.keepalive])
         self.add_class("ipyreconnect-panel")
@@ -186,7 +187,7 @@ def static_html(client: Client, lines: int) -> str:
         shown = "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in shown)
         rows.append(f"{time.strftime('%H:%M:%S', time.localtime(line.time))} {line.direction} {shown}")
     status = client.status
-    state = str(getattr(status.state, "value", status.state))
+    state = status.state.value
     said = f"{client.name}: {client.address}, {state}" + (f" ({status.reason})" if status.reason else "")
     count = f"{transcript.end:,} line{'s' if transcript.end != 1 else ''}" + (
         ", the last of them:" if transcript.end > len(rows) > 0 else ""

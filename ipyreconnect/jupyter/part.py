@@ -53,13 +53,17 @@ class Part(anywidget.AnyWidget):
         free_from_busy_cells(self)
         free_from_busy_cells(self.layout)
         self.publisher = get_publisher()
-        self.channel = Channel(self, self.compose, self.publisher.wake)
+        self.channel = Channel(self, self.compose, self.publisher.wake, self.beat)
         self.on_msg(self._listen)
         self.publisher.add(self.channel)
 
     def compose(self, views: Mapping[str, View]) -> Tick:
         """Return the present state."""
         raise NotImplementedError
+
+    def beat(self) -> Mapping[str, Any]:
+        """Return what is to be told every two seconds: a few numbers at the most."""
+        return {}
 
     def answer(self, kind: str, content: Mapping[str, Any]) -> None:
         """Act on what the user did in the browser."""

@@ -33,7 +33,7 @@ __all__ = ["Channel", "Publisher", "Tick", "View", "get_publisher"]
 TICK = 1 / 15
 """Least seconds between two ticks of a channel: the eye does not see more, and 20 channels stay far below the
 rate limit."""
-HEARTBEAT = 2.5
+HEARTBEAT = 2.0
 """Seconds after which a channel with a view speaks even though nothing has changed: by its age the browser
 sees that the kernel lives."""
 LEASE = 30.0
@@ -90,16 +90,23 @@ class View:
 class Channel:
     """The ticks of one widget. Only the publisher's thread calls it, except for `poke`.
 
+    `beat()` is what a heartbeat says besides: a few numbers, as nobody acknowledges it.
+
     `compose(views)` makes the next tick from the present state. It has no clock of its own: `now` is
     monotonic seconds.
     """
 
     def __init__(
-        self, widget: Sender, compose: Callable[[Mapping[str, View]], Tick], wake: Callable[[], None]
+        self,
+        widget: Sender,
+        compose: Callable[[Mapping[str, View]], Tick],
+        wake: Callable[[], None],
+        beat: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._widget = widget
         self._compose = compose
         self._wake = wake
+        self._beat = beat
         self.views: dict[str, View] = {}
         self.number = 0
         self._sent_at = float("-inf")
@@ -179,7 +186,7 @@ class Channel:
                 {"m": "tick", "seq": self.number, "late": late, **tick.content}, list(tick.buffers)
             )
         else:
-            self._widget.send({"m": "beat", "late": late})
+            self._widget.send({"m": "beat", "late": late, **self._beat()})
         return now + HEARTBEAT
 
     def _earliest(self, now: float, busy: bool) -> tuple[float, bool]:

@@ -40,7 +40,10 @@ class PanelPage:
         self.life = root.locator(".ipr-log .ipr-life")
         self.line = root.get_by_role("textbox", name="line to send")
         self.send_error = root.locator(".ipr-error")
-        self.outcome = root.locator(".ipr-outcome")
+        self.keepalive = root.get_by_role("group", name="keepalive")
+        self.outcome = self.keepalive.locator(".ipr-outcome")
+        self.retry = root.get_by_role("group", name="retry")
+        self.health = root.locator(".ipr-health")
 
     def button(self, name: str) -> Locator:
         return self.root.get_by_role("button", name=name, exact=True)
@@ -63,9 +66,21 @@ class PanelPage:
         return int(self.shown()[0].split()[0])
 
     def settled(self) -> None:
-        """Wait until every row in sight has its text."""
+        """Wait until every row in sight has its text, and no more frames change them."""
         expect(self.rows.first).to_be_visible()
-        expect(self.root.locator(".ipr-row.ipr-loading:not([hidden])")).to_have_count(0)
+        self.log.evaluate(
+            """async log => {
+                let before = null;
+                for (let same = 0; same < 5; ) {
+                    await new Promise(requestAnimationFrame);
+                    const rows = [...log.querySelectorAll('.ipr-row:not([hidden])')];
+                    const now = rows.map(row => row.textContent).join('\\n');
+                    const loading = rows.some(row => row.classList.contains('ipr-loading'));
+                    same = !loading && now === before ? same + 1 : 0;
+                    before = now;
+                }
+            }"""
+        )
 
     def wheel(self, pixels: float) -> None:
         """Turn the wheel over the log."""

@@ -18,6 +18,11 @@ const PHASES = {
 const DAY = 86400;
 const EXPIRES_SOON = 14 * DAY;
 const HISTORY = 200;
+const STRIP = 600; // seconds
+const ROUND_TRIPS = 60;
+
+const milliseconds = (seconds) => `${Number((1000 * seconds).toPrecision(2))} ms`;
+const ago = (seconds) => (seconds < 1 ? "just now" : `${span(seconds)} ago`);
 
 const now = () => performance.now() / 1000;
 
@@ -39,18 +44,27 @@ function renderHeader({ model, el, signal }) {
     trouble,
     h("button", { type: "button", class: "ipr-toggle", title: "Hide this", onclick: () => link.post({ m: "dismiss" }) }, "dismiss"),
   );
+  const verdict = h("span", { class: "ipr-verdict-word" });
+  const plot = h("canvas", { class: "ipr-plot", role: "img", width: "96", height: "16" });
+  const facts = h("span", { class: "ipr-facts" });
+  const health = h("div", { class: "ipr-health", hidden: true }, verdict, facts, plot);
+  const ribbon = h("div", { class: "ipr-ribbon", role: "img" });
   const root = h(
     "div",
     { class: "ipyreconnect ipr-header", role: "group", "aria-label": "connection" },
     h("div", { class: "ipr-first" }, badge, name, address, lock),
     h("div", { class: "ipr-second" }, detail, life),
+    health,
     strip,
+    ribbon,
   );
   el.append(root);
   el.classList.add("ipyreconnect-part");
 
   let state = null;
   let at = 0; // when that was so, on our own clock: the kernel's may be another machine's
+  let healthAt = 0;
+  let trips = []; // [when, round-trip time] in seconds
   let timer = 0;
 
   const link = openLink({
@@ -61,7 +75,16 @@ function renderHeader({ model, el, signal }) {
     onTick(content) {
       state = content;
       at = now();
+      trips = content.round_trips.map(([ago, seconds]) => [at - ago, seconds]);
       show();
+    },
+    onBeat(content) {
+      if (!state) return;
+      state.health = content.health;
+      healthAt = now();
+      if (content.health?.rtt != null) trips = [...trips, [healthAt, content.health.rtt]].slice(-ROUND_TRIPS);
+      showHealth();
+      showRibbon();
     },
     onLife(news) {
       say(life, showLife(root, news));
@@ -79,6 +102,9 @@ function renderHeader({ model, el, signal }) {
     say(address, state.address);
     address.title = state.peer && !state.address.includes(state.peer) ? `${state.address} is ${state.peer}` : state.address;
     showLock();
+    healthAt = at;
+    showHealth();
+    showRibbon();
     say(detail, gone ? "" : sentence());
     strip.hidden = !state.trouble;
     say(trouble, state.trouble);
@@ -86,7 +112,13 @@ function renderHeader({ model, el, signal }) {
     timer = 0;
     // The countdown is drawn here, from one absolute moment: the kernel need not speak for it.
     const pace = gone ? 0 : state.state === "waiting" && state.retry_in != null ? 100 : state.state === "connected" ? 1000 : 0;
-    if (pace) timer = setInterval(() => link.hidden || say(detail, sentence()), pace);
+    if (pace) {
+      timer = setInterval(() => {
+        if (link.hidden) return;
+        say(detail, sentence());
+        showHealth();
+      }, pace);
+    }
   }
 
   function sentence() {
@@ -112,8 +144,87 @@ function renderHeader({ model, el, signal }) {
     return state.connections ? `last loss: ${state.reason}` : state.reason;
   }
 
+  /** The peer's health in words, with what they rest on. */
+  function showHealth() {
+    const known = state.health;
+    health.hidden = !known || link.life === "gone";
+    if (health.hidden) return;
+    const passed = now() - healthAt;
+    const [word, mood] = {
+      alive: ["alive", "well"],
+      silent: ["silent", "soso"],
+      stalled: ["alive but not reading", "soso"],
+      dying: [known.dead_in == null ? "not answering" : `silent, dead in ${Math.max(0, known.dead_in - passed).toFixed(0)} s`, "bad"],
+      dead: ["dead", "bad"],
+    }[known.verdict] || [known.verdict, "soso"];
+    say(verdict, word);
+    health.dataset.mood = mood;
+    const said = [];
+    if (known.rtt != null) said.push(`round trip ${milliseconds(known.rtt)}`);
+    if (known.last_data != null) said.push(`data ${ago(known.last_data + passed)}`);
+    if (known.last_ack != null) said.push(`acknowledged ${ago(known.last_ack + passed)}`);
+    if (known.probes) said.push(`probes ${known.probes} of ${known.probes_of} unanswered`);
+    if (known.unacknowledged) said.push(`${count(known.unacknowledged, "byte")} unacknowledged`);
+    if (known.retransmits) said.push(`sent again ${count(known.retransmits, "time")}`);
+    say(facts, said.join(" · "));
+    showPlot();
+  }
+
+  function showPlot() {
+    plot.hidden = trips.length < 5;
+    if (plot.hidden) return;
+    const scale = window.devicePixelRatio || 1;
+    const [width, height] = [96, 16];
+    if (plot.width !== width * scale) Object.assign(plot, { width: width * scale, height: height * scale });
+    const context = plot.getContext("2d");
+    context.setTransform(scale, 0, 0, scale, 0, 0);
+    context.clearRect(0, 0, width, height);
+    const values = trips.map(([, seconds]) => seconds);
+    const most = Math.max(...values);
+    const least = Math.min(...values);
+    // From zero, so that noise looks like noise.
+    const y = (value) => height - 2 - (value / (1.3 * most || 1)) * (height - 4);
+    const whole = Math.max(30, now() - trips[0][0]);
+    const x = (when) => width - 3 - ((now() - when) / whole) * (width - 5);
+    context.strokeStyle = context.fillStyle = getComputedStyle(plot).color;
+    context.lineWidth = 1.25;
+    context.lineJoin = "round";
+    context.beginPath();
+    for (const [when, seconds] of trips) context.lineTo(x(when), y(seconds));
+    context.stroke();
+    context.beginPath();
+    const [when, seconds] = trips[trips.length - 1];
+    context.arc(x(when), y(seconds), 1.8, 0, 2 * Math.PI);
+    context.fill();
+    plot.title = `round trip over the last ${span(now() - trips[0][0])}: ${milliseconds(least)} to ${milliseconds(most)}`;
+    plot.setAttribute("aria-label", plot.title);
+  }
+
+  /** Ten minutes of states as one coloured line. */
+  function showRibbon() {
+    const passed = now() - at;
+    const parts = [];
+    const lasted = {};
+    state.strip.forEach(([began, word], i) => {
+      const from = Math.min(STRIP, began + passed);
+      const to = i + 1 < state.strip.length ? Math.min(STRIP, state.strip[i + 1][0] + passed) : 0;
+      if (from <= to) return;
+      const place = (seconds) => `${(100 * (1 - seconds / STRIP)).toFixed(2)}%`;
+      const color = `var(--ipr-strip-${word})`;
+      parts.push(`${color} ${place(from)}`, `${color} ${place(to)}`);
+      lasted[word] = (lasted[word] || 0) + from - to;
+    });
+    const whole = Math.max(...state.strip.map(([began]) => Math.min(STRIP, began + passed)), 0);
+    const blank = `transparent ${(100 * (1 - whole / STRIP)).toFixed(2)}%`;
+    ribbon.style.background = parts.length ? `linear-gradient(to right, transparent 0%, ${blank}, ${parts.join(", ")})` : "none";
+    const words = Object.entries(lasted).map(([word, seconds]) => `${word} ${span(seconds)}`);
+    ribbon.title = `the last ${span(Math.max(whole, 1))}: ${words.join(", ")}`;
+    ribbon.setAttribute("aria-label", ribbon.title);
+  }
+
   function showLock() {
     const tls = state.tls;
+    const version = tls?.version.replace("TLSv", "TLS ");
     const connected = state.state === "connected" || tls;
     const wanted = state.wants_tls;
     let kind = "plain";
@@ -121,11 +232,11 @@ function renderHeader({ model, el, signal }) {
     const facts = [];
     if (!state.verify && wanted) {
       kind = "unverified";
-      text = tls ? `${tls.version}, NOT VERIFIED` : "will NOT be VERIFIED";
+      text = tls ? `${version}, NOT VERIFIED` : "will NOT be VERIFIED";
       facts.push("Nobody has checked the server's certificate: anyone on the way can read and change what is sent.");
     } else if (tls) {
       kind = "secure";
-      text = tls.version;
+      text = version;
       facts.push("The server's certificate is verified.");
     } else if (wanted) {
       kind = "secure";
@@ -135,7 +246,7 @@ function renderHeader({ model, el, signal }) {
       facts.push("Everything is sent as plain text.");
     }
     if (tls) {
-      facts.push(`${tls.version}, ${tls.cipher}`);
+      facts.push(`${version}, ${tls.cipher}`);
       if (tls.expires) {
         const left = tls.expires - Date.now() / 1000;
         const date = new Date(tls.expires * 1000).toLocaleDateString([], { day: "numeric", month: "long", year: "numeric" });
@@ -157,117 +268,156 @@ function renderHeader({ model, el, signal }) {
   link.start();
 }
 
-// -- keepalive --------------------------------------------------------------------------------------------------------
+// -- settings ---------------------------------------------------------------------------------------------------------
 
 const PRESETS = [
   ["weblog", { idle: 5, interval: 3, count: 3, enabled: true }, "5/3/3: a dead peer is noticed within 14 s"],
   ["gentle", { idle: 30, interval: 5, count: 3, enabled: true }, "30/5/3: a dead peer is noticed within 45 s"],
   ["off", { enabled: false }, "Never probe: a dead peer may go unnoticed for hours"],
 ];
+const KEYS = ["idle", "interval", "count"];
+const bound = (keepalive) => `a dead peer is noticed within ${span(keepalive.idle + keepalive.interval * keepalive.count)}`;
+const UNBOUND = "a dead peer may go unnoticed for hours";
+const short = (seconds) => `${Number(seconds.toPrecision(3))} s`;
 
-function renderKeepalive({ model, el, signal }) {
-  const field = (name, label, title, unit) => {
-    const input = h("input", { type: "number", min: "1", max: name === "count" ? "127" : "32767", step: "1", "aria-label": `${label} (${title})`, title });
-    input.addEventListener("change", () => apply({ ...typed(), enabled: true }));
-    input.addEventListener("keydown", (event) => {
-      event.stopPropagation();
-      if (event.key === "Escape") {
-        dirty = false;
-        show();
-      }
-    });
+/** When the tries after a loss are made. */
+function plan({ delay, factor, max }) {
+  if (!(factor > 1) || max <= delay) return `after a loss a try every ${short(delay)} until it is back`;
+  const waits = [delay, delay * factor, delay * factor * factor].filter((wait) => wait < max).map(short);
+  return `after a loss tries after ${waits.join(", ")}${waits.length === 3 ? " …" : ""}, then every ${short(max)}`;
+}
+
+/**
+ * One row of fields that are applied together. fields: [key, label, hint, unit, attributes]. sentence(state): what is so.
+ * preview(values): what would be so. The user's values stay in the fields until they are accepted or given up (Escape).
+ */
+function settingsRow({ name, kind, fields, extras = [], link, sentence, preview }) {
+  let dirty = false;
+  let asked = 0;
+  let error = "";
+  let state = null;
+  const inputs = {};
+  const labels = fields.map(([key, label, hint, unit, attributes]) => {
+    const input = h("input", { type: "number", "aria-label": `${label} (${hint})`, title: hint, ...attributes });
+    input.addEventListener("change", () => apply({ enabled: true }));
     input.addEventListener("input", () => {
       dirty = true;
-      say(outcome, preview());
+      error = "";
+      show();
     });
-    return [input, h("label", { class: "ipr-field" }, label, input, unit)];
-  };
-  const [idle, idleLabel] = field("idle", "idle", "seconds of silence before the first probe", "s");
-  const [interval, intervalLabel] = field("interval", "interval", "seconds between two probes", "s");
-  const [number, numberLabel] = field("count", "count", "unanswered probes after which the peer is dead", "");
-  const presets = PRESETS.map(([name, values, title]) =>
-    h("button", { type: "button", class: "ipr-toggle", title, "aria-pressed": "false", onclick: () => apply({ ...typed(), ...values }) }, name),
-  );
+    input.addEventListener("keydown", (event) => {
+      event.stopPropagation(); // the notebook has plans of its own for Enter and Escape
+      if (event.key !== "Escape") return;
+      dirty = false;
+      error = "";
+      show();
+    });
+    inputs[key] = input;
+    return h("label", { class: "ipr-field" }, h("span", {}, label), input, h("span", {}, unit));
+  });
   const outcome = h("span", { class: "ipr-outcome", role: "status" });
-  const root = h(
-    "div",
-    { class: "ipyreconnect ipr-keepalive ipr-needs-kernel", role: "group", "aria-label": "keepalive" },
-    h("span", { class: "ipr-title" }, "keepalive"),
-    idleLabel,
-    intervalLabel,
-    numberLabel,
-    h("span", { class: "ipr-presets", role: "group", "aria-label": "presets" }, ...presets),
-    outcome,
+  const el = h("div", { class: "ipr-settings-row", role: "group", "aria-label": name }, h("span", { class: "ipr-title" }, name), ...labels, ...extras, outcome);
+
+  const typed = () => Object.fromEntries(fields.map(([key]) => [key, inputs[key].value]));
+  function apply(values) {
+    error = "";
+    asked += 1;
+    link().post({ m: kind, id: `${kind} ${asked}`, ...typed(), ...values });
+  }
+  function show(news) {
+    if (news) state = news;
+    if (!state) return;
+    if (!dirty) {
+      for (const [key] of fields) {
+        const value = String(Number(Number(state[kind][key]).toPrecision(6)));
+        if (inputs[key].value !== value) inputs[key].value = value;
+      }
+    }
+    el.classList.toggle("ipr-refused", Boolean(error));
+    say(outcome, error || (dirty ? preview(typed()) : sentence(state, outcome)));
+  }
+  function answered(content) {
+    if (content.id !== `${kind} ${asked}`) return;
+    error = content.error;
+    dirty = Boolean(error);
+    show(error ? null : content);
+  }
+  return { el, apply, show, answered };
+}
+
+function renderSettings({ model, el, signal }) {
+  const presets = PRESETS.map(([name, values, title]) =>
+    h("button", { type: "button", class: "ipr-toggle", title, "aria-pressed": "false", onclick: () => keepalive.apply(values) }, name),
   );
+  const seconds = (max) => ({ min: "1", max, step: "1" });
+  const keepalive = settingsRow({
+    name: "keepalive",
+    kind: "keepalive",
+    link: () => link,
+    fields: [
+      ["idle", "idle", "seconds of silence before the first probe", "s", seconds("32767")],
+      ["interval", "interval", "seconds between two probes", "s", seconds("32767")],
+      ["count", "count", "unanswered probes after which the peer is dead", "", seconds("127")],
+    ],
+    extras: [h("span", { class: "ipr-presets", role: "group", "aria-label": "presets" }, ...presets)],
+    preview(typed) {
+      const values = Object.fromEntries(KEYS.map((key) => [key, Number(typed[key])]));
+      return KEYS.every((key) => Number.isInteger(values[key]) && values[key] > 0) ? `Enter applies: ${bound(values)}` : "";
+    },
+    sentence({ keepalive: wanted, in_force: force }, outcome) {
+      const values = force && (force.enabled ? KEYS.map((key) => force[key]).join("/") : "off");
+      outcome.title = force ? `read back from the socket: ${values}` : "";
+      if (!force) return `from the next connection on: ${wanted.enabled ? bound(wanted) : UNBOUND}`;
+      if (!force.enabled) return `off: ${UNBOUND}`;
+      const same = wanted.enabled && KEYS.every((key) => wanted[key] === force[key]);
+      return `in force${same ? "" : ` is ${values}`}: ${bound(force)}`;
+    },
+  });
+  const retry = settingsRow({
+    name: "retry",
+    kind: "retry",
+    link: () => link,
+    fields: [
+      ["delay", "after", "seconds to wait after a loss or a failed try", "s", { min: "0.01", max: "86400", step: "any" }],
+      ["factor", "times", "what the wait is multiplied with after each further failure", "", { min: "1", max: "100", step: "any" }],
+      ["max", "up to", "seconds that the wait never grows beyond", "s", { min: "0.01", max: "86400", step: "any" }],
+    ],
+    preview(typed) {
+      const [delay, factor, max] = ["delay", "factor", "max"].map((key) => Number(typed[key]));
+      return delay > 0 && factor >= 1 && max > 0 ? `Enter applies: ${plan({ delay, factor, max })}` : "";
+    },
+    sentence: (state) => plan(state.retry),
+  });
+  const root = h("div", { class: "ipyreconnect ipr-settings ipr-needs-kernel" }, keepalive.el, retry.el);
   el.append(root);
   el.classList.add("ipyreconnect-part");
-
-  let state = null;
-  let dirty = false; // the fields hold something that is not applied yet
-  let asked = 0;
 
   const link = openLink({
     model,
     signal,
     el,
     want: () => ({ unseen: link.hidden }),
-    onTick(content) {
-      state = content;
-      show();
+    onTick(state) {
+      show(state);
     },
     onMessage(content) {
-      if (content.m !== "applied" || content.id !== asked) return;
-      dirty = Boolean(content.error);
-      state = { ...state, ...content.state, error: content.error };
-      show();
+      if (content.m !== "applied") return;
+      keepalive.answered(content);
+      retry.answered(content);
+      if (!content.error) show(content);
     },
     onLife: (news) => showLife(root, news),
   });
 
-  const typed = () => ({ idle: idle.value, interval: interval.value, count: number.value });
-  function preview() {
-    const [i, v, c] = [idle, interval, number].map((input) => Number(input.value));
-    return [i, v, c].every((value) => Number.isInteger(value) && value > 0) ? `Enter applies: a dead peer noticed within ${span(i + v * c)}` : "";
-  }
-  function apply(values) {
-    asked += 1;
-    if (state) state.error = "";
-    link.post({ m: "apply", id: asked, ...values });
-  }
-
-  function show() {
-    if (!state) return;
-    const wanted = state.wanted;
-    if (!dirty) {
-      for (const [input, value] of [[idle, wanted.idle], [interval, wanted.interval], [number, wanted.count]]) {
-        if (input.value !== String(value)) input.value = value;
-      }
-    }
-    root.classList.toggle("ipr-off", !wanted.enabled);
+  function show(state) {
+    const wanted = state.keepalive;
+    keepalive.show(state);
+    retry.show(state);
+    keepalive.el.classList.toggle("ipr-off", !wanted.enabled);
     PRESETS.forEach(([, preset], i) => {
-      const same = preset.enabled
-        ? wanted.enabled && ["idle", "interval", "count"].every((key) => wanted[key] === preset[key])
-        : !wanted.enabled;
+      const same = preset.enabled ? wanted.enabled && KEYS.every((key) => wanted[key] === preset[key]) : !wanted.enabled;
       presets[i].setAttribute("aria-pressed", String(same));
     });
-    root.classList.toggle("ipr-refused", Boolean(state.error));
-    if (dirty && !state.error) return;
-    const force = state.in_force;
-    const bound = force && force.enabled ? `a dead peer is noticed within ${span(force.idle + force.interval * force.count)}` : "";
-    const asWanted = force && force.enabled === wanted.enabled && (!force.enabled || ["idle", "interval", "count"].every((k) => force[k] === wanted[k]));
-    const values = force && (force.enabled ? `${force.idle}/${force.interval}/${force.count}` : "off");
-    say(
-      outcome,
-      state.error ||
-        (!force
-          ? wanted.enabled
-            ? `from the next connection on: a dead peer is noticed within ${span(wanted.idle + wanted.interval * wanted.count)}`
-            : "from the next connection on: a dead peer may go unnoticed for hours"
-          : force.enabled
-            ? `${asWanted ? "in force" : `in force is ${values}`}: ${bound}`
-            : "off: a dead peer may go unnoticed for hours"),
-    );
-    outcome.title = force ? `read back from the socket: ${values}` : "";
   }
   link.start();
 }
@@ -374,7 +524,7 @@ function renderSend({ model, el, signal }) {
 
 export default {
   render(context) {
-    const kinds = { header: renderHeader, keepalive: renderKeepalive, send: renderSend };
+    const kinds = { header: renderHeader, settings: renderSettings, send: renderSend };
     return kinds[context.model.get("kind")](context);
   },
 };

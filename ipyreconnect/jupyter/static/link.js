@@ -1,17 +1,18 @@
 // The link between one view and the kernel: says hello, acknowledges ticks once they are painted, and knows by the age of the
 // last word whether the kernel still lives. publisher.py is the other end and explains the flow. Put in front of each part's own script.
 
-const SILENCE = 9000; // ms without a word (the kernel speaks every 2.5 s) after which it counts as gone
+const SILENCE = 9000; // ms without a word (the kernel speaks every 2 s) after which it counts as gone
 const KEEP = 8000; // ms after which a view that had nothing to acknowledge shows that it is still there
 const KNOCK = [2000, 4000, 8000, 16000, 30000]; // ms between hellos to a kernel that does not answer
 const CHECK = 1000;
 
 /**
  * model: anywidget's model. signal: ends with the view. el: the view's element.
- * want(): what this view wants to be told. onTick(content, buffers): draws. onMessage(content, buffers): anything else for this view.
+ * want(): what this view wants to be told. onTick(content, buffers): draws. onBeat(content): every two seconds. onMessage(content,
+ * buffers): anything else for this view.
  * onLife({state: "new" | "live" | "late" | "gone", since: Date}): whether the kernel lives.
  */
-function openLink({ model, signal, el, want, onTick, onMessage = () => {}, onLife = () => {} }) {
+function openLink({ model, signal, el, want, onTick, onBeat = () => {}, onMessage = () => {}, onLife = () => {} }) {
   const view = crypto.getRandomValues(new Uint32Array(2)).join("-");
   let heard = Date.now(); // when the kernel last spoke
   let spoke = 0; // when we last spoke
@@ -64,6 +65,7 @@ function openLink({ model, signal, el, want, onTick, onMessage = () => {}, onLif
       });
     } else if (content.m === "beat") {
       live(content.late ? "late" : "live");
+      onBeat(content);
     } else {
       onMessage(content, buffers || []);
     }

@@ -34,10 +34,10 @@ class Pages {
 
   put(rows) {
     for (const row of rows) {
-      const number = Math.floor(row.n / PAGE);
+      const number = Math.floor(row.at / PAGE);
       let page = this.pages.get(number);
       if (!page) this.pages.set(number, (page = []));
-      page[modulo(row.n, PAGE)] = row;
+      page[modulo(row.at, PAGE)] = row;
     }
   }
 
@@ -67,7 +67,8 @@ function decodeRows(rows, buffers) {
   const times = rows.n ? new Float64Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength)) : [];
   const parts = new Set(rows.part);
   return texts.map((text, i) => ({
-    n: rows.a + i,
+    at: rows.a + i, // where it stands: its line number, or among the hits its ordinal
+    n: rows.numbers ? rows.numbers[i] : rows.a + i,
     dir: rows.dir[i],
     mark: rows.mark[i],
     part: parts.has(i),
@@ -78,19 +79,32 @@ function decodeRows(rows, buffers) {
   }));
 }
 
-/** Put a text with control characters written out (between U+0001 and U+0002) into an element: text nodes and spans, never markup. */
-function fill(element, text) {
-  if (!text.includes("\x01")) {
-    say(element, text);
+/**
+ * Put a text with control characters written out (between U+0001 and U+0002) into an element: text nodes and spans, never markup.
+ * pattern: what is searched for, a global regular expression, or null.
+ */
+function fill(element, text, pattern = null) {
+  if (!pattern && !text.includes("\x01")) {
+    if (element.childElementCount) element.replaceChildren(text);
+    else say(element, text);
     return;
   }
   const pieces = [];
+  const plain = (piece) => {
+    let from = 0;
+    for (const match of pattern ? piece.matchAll(pattern) : []) {
+      if (!match[0]) continue;
+      pieces.push(piece.slice(from, match.index), h("mark", {}, match[0]));
+      from = match.index + match[0].length;
+    }
+    pieces.push(piece.slice(from));
+  };
   for (const piece of text.split("\x01")) {
     const end = piece.indexOf("\x02");
-    if (end < 0) pieces.push(piece);
-    else pieces.push(h("span", { class: "ipr-control" }, piece.slice(0, end)), piece.slice(end + 1));
+    if (end >= 0) pieces.push(h("span", { class: "ipr-control" }, piece.slice(0, end)));
+    plain(piece.slice(end + 1));
   }
-  element.replaceChildren(...pieces);
+  element.replaceChildren(...pieces.filter((piece) => piece !== ""));
 }
 
 const clockMs = (seconds) => {
@@ -114,14 +128,16 @@ class Row {
     this.el = h("div", { class: "ipr-row" }, this.time, this.arrow, this.text, this.more, this.mark);
     this.key = "";
     this.row = undefined;
-    this.n = -1;
+    this.at = -1;
   }
 
-  show(n, row, times) {
-    this.n = n;
-    if (this.row === row && this.times === times && row) return;
+  show(at, row, look) {
+    const { times } = look;
+    this.at = at;
+    this.el.classList.toggle("ipr-current", Boolean(row) && row.n === look.current);
+    if (this.row === row && this.look === look.key && row) return;
     this.row = row;
-    this.times = times;
+    this.look = look.key;
     if (!row) {
       this.el.className = "ipr-row ipr-loading";
       say(this.time, "");
@@ -131,11 +147,15 @@ class Row {
       return;
     }
     const [direction, spoken] = DIRECTIONS[row.dir] || DIRECTIONS["<"];
-    this.el.className = `ipr-row ipr-${direction}${row.part ? " ipr-part" : ""}${row.dir === "*" ? ` ipr-note-${noteKind(row.text)}` : ""}`;
+    const classes = ["ipr-row", `ipr-${direction}`];
+    if (row.part) classes.push("ipr-part");
+    if (row.dir === "*") classes.push(`ipr-note-${noteKind(row.text)}`);
+    if (row.n === look.current) classes.push("ipr-current");
+    this.el.className = classes.join(" ");
     this.el.setAttribute("aria-label", spoken ? `${spoken}: ${row.text}` : row.text);
     say(this.time, times === "delta" ? (row.before == null ? "" : delta(row.time - row.before)) : times === "off" ? "" : clockMs(row.time));
     this.time.title = times === "off" ? "" : new Date(row.time * 1000).toLocaleString();
-    fill(this.text, row.text);
+    fill(this.text, row.text, look.pattern);
     this.more.hidden = !row.cut;
     if (row.cut) say(this.more, `… ${count(row.cut, "more character")}`);
     const mark = MARKS[row.mark];
@@ -163,9 +183,13 @@ function render({ model, el, signal }) {
     times: "clock",
     ...remembered,
   };
-  let first = 0;
-  let end = 0;
-  let known = false; // whether a tick has told first and end
+  // Two spaces to move in: all lines by their numbers, and the hits of a search by their ordinals.
+  const all = { pages: new Pages(), first: 0, end: 0 };
+  let hits = { pages: new Pages(), first: 0, end: 0 };
+  let space = all;
+  let known = false; // whether a tick has told what there is
+  let query = { id: 0, text: "", regex: false, case: false, pattern: null, behind: 0, error: "", asked: 0 };
+  let current = -1; // the line of the hit that was stepped to
   let height = 0; // px of the pane
   let line = 18; // px of a row that does not wrap
   let frame = 0;
@@ -178,7 +202,6 @@ function render({ model, el, signal }) {
   let looked = 0; // when unsettled deliveries were last asked for
   let toldEnd = 0; // how far the live region has told
   let seenEnd = 0; // the end when follow was let go: what came since is "new"
-  const pages = new Pages();
   const pool = [];
 
   // -- what it is made of -------------------------------------------------------------------------------------------
@@ -220,26 +243,33 @@ function render({ model, el, signal }) {
     model,
     signal,
     el,
-    want: () => ({ follow: state.follow, rows: link.hidden ? 0 : visibleRows() + 2, unseen: link.hidden }),
+    want: () => ({ follow: state.follow, rows: link.hidden ? 0 : (visibleRows() || 30) + 2, unseen: link.hidden }),
     onTick(content, buffers) {
       // The kernel's numbers only grow; a smaller one would be another kernel's.
-      first = content.first;
-      end = content.end;
+      all.first = content.first;
+      all.end = content.end;
       if (!known) {
         known = true;
-        seenEnd = toldEnd = end;
+        seenEnd = toldEnd = all.end;
         say(empty, "");
       }
-      if (content.tail) pages.put(decodeRows(content.tail, buffers));
+      if (content.tail) all.pages.put(decodeRows(content.tail, buffers));
+      takeFound(content.found?.[link.view]);
       draw();
     },
     onMessage(content, buffers) {
       if (content.m === "rows") {
+        if (content.id !== inFlight?.id && content.hits) return; // of a search that was given up
         if (content.id === inFlight?.id) inFlight = null;
-        first = content.first;
-        end = Math.max(end, content.end);
-        pages.put(decodeRows(content.rows, buffers));
+        const into = content.hits ? hits : all;
+        into.first = content.first;
+        into.end = Math.max(into.end, content.end);
+        into.pages.put(decodeRows(content.rows, buffers));
         draw();
+      } else if (content.m === "near") {
+        if (content.id === query.id) arrive(content.at);
+      } else if (content.m === "saved") {
+        notice(content.error || content.text, Boolean(content.error));
       } else if (content.m === "line") {
         showWhole(content, buffers);
       }
@@ -253,8 +283,8 @@ function render({ model, el, signal }) {
   // -- geometry -----------------------------------------------------------------------------------------------------
   const visibleRows = () => Math.ceil(height / line) || 0;
   /** The largest sensible top, when every row is one line high. */
-  const last = () => Math.max(first, end - height / line);
-  const clamp = (top) => Math.min(Math.max(top, first), state.wrap ? Math.max(first, end - 1) : last());
+  const last = () => Math.max(space.first, space.end - height / line);
+  const clamp = (top) => Math.min(Math.max(top, space.first), state.wrap ? Math.max(space.first, space.end - 1) : last());
 
   function draw() {
     if (!frame && !signal.aborted) frame = requestAnimationFrame(paint);
@@ -265,6 +295,7 @@ function render({ model, el, signal }) {
     if (!known || !height || !el.isConnected) return;
     if (state.follow) state.top = last();
     state.top = clamp(state.top);
+    const { first, end, pages } = space;
     const start = Math.max(first, (state.follow && state.wrap ? end : Math.floor(state.top)) - (state.wrap ? LEAD : 0));
     const stop = Math.min(end, Math.floor(state.top) + visibleRows() + 2);
     // Lines that wrap are laid out from the end upwards when the end is in sight, so there must be enough of them.
@@ -286,8 +317,8 @@ function render({ model, el, signal }) {
       pool.push(row);
       inner.append(row.el);
     }
-    if (pool.length && pool[0].n >= 0) {
-      const shift = from - pool[0].n;
+    if (pool.length && pool[0].at >= 0) {
+      const shift = from - pool[0].at;
       if (shift > 0 && shift < pool.length) {
         const gone = pool.splice(0, shift);
         inner.append(...gone.map((row) => row.el));
@@ -298,10 +329,11 @@ function render({ model, el, signal }) {
         pool.unshift(...gone);
       }
     }
+    const look = { times: state.times, pattern: query.pattern, current, key: `${state.times} ${query.id} ${space === hits}` };
     pool.forEach((row, i) => {
       row.el.hidden = i >= wanted;
-      if (i < wanted) row.show(from + i, pages.get(from + i), state.times);
-      else row.n = from + i;
+      if (i < wanted) row.show(from + i, space.pages.get(from + i), look);
+      else row.at = from + i;
     });
   }
 
@@ -315,7 +347,7 @@ function render({ model, el, signal }) {
     const total = heights.reduce((sum, value) => sum + value, 0);
     const index = Math.floor(state.top) - from;
     const above = heights.slice(0, index).reduce((sum, value) => sum + value, 0) + (state.top % 1) * (heights[index] || line);
-    const atEnd = to === end && total - above <= height;
+    const atEnd = to === space.end && total - above <= height;
     if (atEnd && downward) setFollow(true);
     const offset = state.follow || atEnd ? Math.max(0, total - height) : above;
     inner.style.transform = `translateY(${-offset}px)`;
@@ -330,11 +362,11 @@ function render({ model, el, signal }) {
 
   function placeThumb() {
     if (dragging) return;
-    const total = Math.min(SPACER, Math.max(height, (end - first) * line));
+    const total = Math.min(SPACER, Math.max(height, (space.end - space.first) * line));
     const style = `${total - height}px`;
     if (spacer.style.height !== style) spacer.style.height = style;
-    const room = last() - first;
-    const wish = room > 0 ? Math.min(1, (state.top - first) / room) * (total - height) : 0;
+    const room = last() - space.first;
+    const wish = room > 0 ? Math.min(1, (state.top - space.first) / room) * (total - height) : 0;
     if (Math.abs(scroller.scrollTop - wish) >= 1) scroller.scrollTop = wish;
     expected = scroller.scrollTop;
   }
@@ -343,7 +375,7 @@ function render({ model, el, signal }) {
   function setFollow(on) {
     if (state.follow === on) return;
     state.follow = on;
-    if (!on) seenEnd = end;
+    if (!on) seenEnd = space.end;
     followButton.setAttribute("aria-pressed", String(on));
     link.refresh();
   }
@@ -369,8 +401,9 @@ function render({ model, el, signal }) {
   }
 
   function movedWrapped(pixels) {
-    const heightOf = (n) => {
-      const row = pool[n - pool[0]?.n];
+    const { first, end } = space;
+    const heightOf = (at) => {
+      const row = pool[at - pool[0]?.at];
       return row && !row.el.hidden ? row.el.offsetHeight || line : line;
     };
     let n = Math.floor(state.top);
@@ -406,7 +439,7 @@ function render({ model, el, signal }) {
       expected = scroller.scrollTop;
       const room = scroller.scrollHeight - scroller.clientHeight;
       if (room <= 0) return;
-      state.top = first + (scroller.scrollTop / room) * (last() - first);
+      state.top = space.first + (scroller.scrollTop / room) * (last() - space.first);
       follow(room - scroller.scrollTop < 2);
     },
     { passive: true, signal },
@@ -423,7 +456,16 @@ function render({ model, el, signal }) {
   for (const name of ["pointerup", "pointercancel", "pointermove"]) document.addEventListener(name, released, { signal, passive: true });
 
   scroller.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if ((event.ctrlKey || event.metaKey) && !event.altKey) {
+      // What one sees, and not the whole page with all its menus.
+      if (event.key === "a") document.getSelection().selectAllChildren(inner);
+      else if (event.key === "f") openSearch(true);
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+      return;
+    }
+    if (event.altKey) return;
     const page = Math.max(line, height - 2 * line);
     const keys = {
       ArrowUp: () => move(-line),
@@ -431,8 +473,11 @@ function render({ model, el, signal }) {
       PageUp: () => move(-page),
       PageDown: () => move(page),
       " ": () => move(event.shiftKey ? -page : page),
-      Home: () => go(first),
+      Home: () => go(space.first),
       End: () => follow(true),
+      "/": () => openSearch(true),
+      n: () => step(1),
+      N: () => step(-1),
       w: () => setWrap(!state.wrap),
       t: () => nextTimes(),
     };
@@ -460,16 +505,17 @@ function render({ model, el, signal }) {
     const needed = Boolean(range);
     // One request at a time; but what is in sight does not wait for what was only asked for in advance.
     if (waiting && (inFlight.needed || !needed)) return;
-    if (!range && !state.follow) range = missing(Math.max(first, from - AHEAD), Math.min(end, to + AHEAD));
+    if (!range && !state.follow) range = missing(Math.max(space.first, from - AHEAD), Math.min(space.end, to + AHEAD));
     if (!range) range = unsettled(from, to, now);
     if (!range) return;
-    inFlight = { id: ++requests, at: now, needed };
-    link.post({ m: "rows", id: inFlight.id, a: range[0], b: range[1] });
+    inFlight = { id: ++requests, at: now, needed, hits: space === hits };
+    link.post({ m: "rows", id: inFlight.id, a: range[0], b: range[1], hits: space === hits });
     setTimeout(draw, PATIENCE + 50);
   }
 
   /** The pages around the first and last line that we do not have, as a range; null when all are here. */
   function missing(a, b) {
+    const { first, end, pages } = space;
     let low = a;
     while (low < b && pages.get(low)) low++;
     if (low >= b) return null;
@@ -481,7 +527,7 @@ function render({ model, el, signal }) {
 
   /** Sent lines in sight whose fate may have changed since. */
   function unsettled(from, to, now) {
-    const open = (n) => "qs".includes(pages.get(n)?.mark ?? "-");
+    const open = (at) => "qs".includes(space.pages.get(at)?.mark ?? "-");
     let low = from;
     while (low < to && !open(low)) low++;
     if (low >= to) return null;
@@ -497,7 +543,7 @@ function render({ model, el, signal }) {
   inner.addEventListener("click", (event) => {
     const button = event.target.closest(".ipr-more");
     const row = button && pool.find((candidate) => candidate.more === button);
-    if (row) link.post({ m: "line", id: 0, n: row.n });
+    if (row?.row) link.post({ m: "line", id: 0, n: row.row.n });
   });
 
   function showWhole(content, buffers) {
@@ -520,6 +566,193 @@ function render({ model, el, signal }) {
     dialog.showModal();
   }
 
+  // -- searching and saving -----------------------------------------------------------------------------------------
+  const needle = h("input", {
+    type: "text",
+    class: "ipr-needle",
+    "aria-label": "search all lines",
+    placeholder: "search all lines",
+    autocomplete: "off",
+    spellcheck: "false",
+  });
+  const option = (name, text, title) =>
+    h("button", { type: "button", class: `ipr-toggle ipr-${name}`, title, "aria-label": title, "aria-pressed": "false" }, text);
+  const regexButton = option("regex", ".*", "Regular expression");
+  const caseButton = option("case", "Aa", "Capital letters matter");
+  const filterButton = option("filter", "only hits", "Show only the lines that have it");
+  const verdict = h("span", { class: "ipr-verdict", role: "status" });
+  const previous = h("button", { type: "button", class: "ipr-toggle", title: "The hit before (Shift+Enter)", "aria-label": "previous hit", onclick: () => step(-1) }, "↑");
+  const next = h("button", { type: "button", class: "ipr-toggle", title: "The next hit (Enter)", "aria-label": "next hit", onclick: () => step(1) }, "↓");
+  const closing = h("button", { type: "button", class: "ipr-toggle", title: "End the search (Esc)", "aria-label": "end the search", onclick: () => openSearch(false) }, "×");
+  const searchBar = h(
+    "div",
+    { class: "ipr-bar ipr-search", role: "search", hidden: true, "data-lm-suppress-shortcuts": "true" },
+    needle, regexButton, caseButton, verdict, previous, next, h("span", { class: "ipr-space" }), filterButton, closing,
+  );
+  bar.before(searchBar);
+  const searchButton = h("button", { type: "button", class: "ipr-toggle", title: "Search all lines (/)", "aria-expanded": "false", onclick: () => openSearch(searchBar.hidden) }, "search");
+  const saveMenu = h("details", { class: "ipr-menu" }, h("summary", { class: "ipr-toggle", title: "Write the lines to a file beside the notebook" }, "save"));
+  const saveAs = (format, text) =>
+    h("button", { type: "button", class: "ipr-toggle", onclick: () => { saveMenu.open = false; link.post({ m: "save", id: 0, format, hits: space === hits }); } }, text);
+  saveMenu.append(h("div", { class: "ipr-choices" }, saveAs("txt", "as text"), saveAs("jsonl", "as JSON lines")));
+  saveMenu.addEventListener("focusout", (event) => {
+    if (!saveMenu.contains(event.relatedTarget)) saveMenu.open = false;
+  });
+  timesButton.before(searchButton, saveMenu);
+  const told = h("div", { class: "ipr-notice", role: "status", hidden: true });
+  bar.after(told);
+
+  const pressed = (button) => button.getAttribute("aria-pressed") === "true";
+  function notice(text, bad) {
+    told.hidden = !text;
+    told.classList.toggle("ipr-bad", bad);
+    told.replaceChildren(text, h("button", { type: "button", class: "ipr-toggle", onclick: () => notice("") }, "dismiss"));
+  }
+
+  function openSearch(on) {
+    searchBar.hidden = !on;
+    searchButton.setAttribute("aria-expanded", String(on));
+    if (on) {
+      needle.focus();
+      needle.select();
+    } else {
+      showHits(false);
+      scroller.focus();
+    }
+    find();
+  }
+
+  /** Search for what the fields say; the kernel counts, and goes on as lines come. */
+  function find() {
+    const text = searchBar.hidden ? "" : needle.value;
+    const wish = { text, regex: pressed(regexButton), case: pressed(caseButton) };
+    if (["text", "regex", "case"].every((key) => wish[key] === query[key])) return;
+    let pattern = null;
+    try {
+      // The kernel's word counts; this only marks the places in the rows in sight.
+      const escaped = wish.regex ? text : text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+      if (text) pattern = new RegExp(escaped, wish.case ? "gu" : "giu");
+    } catch (error) {
+      // A regular expression that only Python understands: hits are counted and shown, but not marked.
+    }
+    query = { ...wish, id: query.id + 1, pattern, behind: text ? 1 : 0, error: "", asked: 0, steps: [], stepping: false };
+    hits = { pages: new Pages(), first: 0, end: 0 };
+    current = -1;
+    if (inFlight?.hits) inFlight = null;
+    if (space !== all) space = hits;
+    ask();
+    showVerdict();
+    draw();
+  }
+
+  function ask() {
+    query.asked = performance.now();
+    link.post({ m: "find", id: query.id, text: query.text, regex: query.regex, case: query.case });
+  }
+
+  /** Take what the kernel says of our search. */
+  function takeFound(found) {
+    if (!query.text) return;
+    if (!found || found.id !== query.id) {
+      // Forgotten, while this view could not be heard for long: ask again.
+      if (performance.now() - query.asked > PATIENCE) ask();
+      return;
+    }
+    const before = hits.end;
+    hits.first = found.first;
+    hits.end = Math.max(hits.end, found.end);
+    query.behind = found.behind;
+    query.error = found.error;
+    if (query.wanted && hits.end > before) step(query.wanted);
+    showVerdict();
+  }
+
+  function showVerdict() {
+    const { end, first } = hits;
+    const share = all.end > all.first ? 1 - query.behind / (all.end - all.first) : 1;
+    const searching = query.behind > 20_000 ? `, ${Math.floor(100 * Math.max(0, share))} % searched` : "";
+    const kept = first ? ` (${(end - first).toLocaleString()} still kept)` : "";
+    const place = query.ordinal >= 0 && end ? `${(query.ordinal + 1).toLocaleString()} of ` : "";
+    say(verdict, !query.text ? "" : query.error || `${place}${count(end, "hit")}${kept}${searching}`);
+    verdict.classList.toggle("ipr-bad", Boolean(query.error));
+    for (const button of [previous, next, filterButton]) button.disabled = !end;
+  }
+
+  /** Go to the next hit after the one we are at, or after what is in sight; the kernel knows where it is. */
+  function step(direction) {
+    if (!query.text) return openSearch(true);
+    query.wanted = 0;
+    // Each step starts where the one before has led to, however fast the keys are.
+    if (query.stepping) return void query.steps.push(direction);
+    query.stepping = true;
+    const inSight = pool.find((row) => row.row && !row.el.hidden)?.row.n ?? all.first;
+    const from = current >= 0 ? current : direction > 0 ? inSight - 1 : inSight;
+    link.post({ m: "near", id: query.id, n: from, direction });
+    query.direction = direction;
+  }
+
+  function arrive(at) {
+    if (!at && hits.end > hits.first && query.direction) {
+      // Round the corner, once: from the other end.
+      link.post({ m: "near", id: query.id, n: query.direction > 0 ? all.first - 1 : all.end, direction: query.direction });
+      query.direction = 0;
+      return;
+    }
+    query.stepping = false;
+    if (!at) return;
+    [query.ordinal, current] = at;
+    if (query.steps.length) return step(query.steps.shift());
+    const target = space === hits ? query.ordinal : current;
+    const rows = height / line;
+    // In the middle, unless it is in sight already.
+    if (state.follow || target < state.top || target > state.top + rows - 2) go(target - Math.floor(rows / 2));
+    else draw();
+    showVerdict();
+  }
+
+  /** Show only the hits, or all lines again; what is in sight stays in sight as far as it can. */
+  function showHits(on) {
+    const wanted = on ? hits : all;
+    filterButton.setAttribute("aria-pressed", String(on));
+    if (space === wanted) return;
+    const seen = pool.find((row) => row.row && !row.el.hidden)?.row.n;
+    space = wanted;
+    inFlight = null;
+    for (const row of pool) row.at = -1;
+    if (!on && seen !== undefined && !state.follow) state.top = clamp(seen);
+    seenEnd = space.end;
+    if (on && !state.follow) {
+      if (current >= 0) go(query.ordinal - Math.floor(height / line / 2));
+      else if (seen !== undefined) link.post({ m: "near", id: query.id, n: seen - 1, direction: 1 });
+    } else if (!on && current >= 0 && !state.follow) {
+      go(current - Math.floor(height / line / 2));
+    }
+    draw();
+  }
+
+  let typing = 0;
+  needle.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(find, 150);
+  });
+  for (const button of [regexButton, caseButton]) {
+    button.addEventListener("click", () => {
+      button.setAttribute("aria-pressed", String(!pressed(button)));
+      find();
+    });
+  }
+  filterButton.addEventListener("click", () => showHits(!pressed(filterButton)));
+  searchBar.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    if (event.key === "Escape") openSearch(false);
+    else if (event.key === "Enter" && event.target === needle) {
+      clearTimeout(typing);
+      find();
+      if (hits.end) step(event.shiftKey ? -1 : 1);
+      else query.wanted = event.shiftKey ? -1 : 1; // as soon as there is one
+    }
+  });
+
   // -- what the bar says --------------------------------------------------------------------------------------------
   function setWrap(on) {
     state.wrap = on;
@@ -541,17 +774,18 @@ function render({ model, el, signal }) {
   }
 
   function showNumbers() {
-    say(lines, count(end, "line") + (first ? `, the oldest ${first.toLocaleString()} forgotten` : ""));
-    const fresh = end - seenEnd;
+    say(lines, count(all.end, "line") + (all.first ? `, the oldest ${all.first.toLocaleString()} forgotten` : ""));
+    const fresh = space.end - seenEnd;
     news.hidden = state.follow || (fresh <= 0 && state.top >= last() - 1);
-    if (!news.hidden) say(news, fresh > 0 ? `↓ ${count(fresh, "new line")}` : "↓ newest");
-    say(empty, end > first ? "" : "no line yet");
+    if (!news.hidden) say(news, fresh > 0 ? `↓ ${count(fresh, space === hits ? "new hit" : "new line")}` : "↓ newest");
+    say(empty, space.end > space.first ? "" : space === all ? "no line yet" : query.behind ? "searching …" : "no line has it");
     scroller.classList.toggle("ipr-at-end", state.follow);
   }
 
   const telling = setInterval(() => {
+    const { end } = all;
     if (known && end > toldEnd && !link.hidden) {
-      const newest = pages.get(end - 1);
+      const newest = all.pages.get(end - 1);
       const text = newest ? `: ${newest.text.replace(/[\x01\x02]/g, "").slice(0, 120)}` : "";
       say(summary, `${count(end - toldEnd, "new line")}, the last${text}`);
     }

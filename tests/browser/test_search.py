@@ -1,0 +1,159 @@
+"""Searching, filtering, copying and saving what is in the log, however long it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from playwright.sync_api import Locator, expect
+
+from tests.browser.lab import Notebook
+from tests.browser.panels import PanelPage, connect, serving, show
+from tests.browser.test_log import FIVE_MILLION, many
+from tests.servers.line_server import answering, say
+
+NOOP = answering({rb"(\S+) NOOP": rb"\1 OK done"}, b"* OK hello\r\n")
+
+
+def search(panel: PanelPage, text: str) -> Locator:
+    """Type into the search field and give what it says about it."""
+    if panel.button("search").get_attribute("aria-expanded") == "false":
+        panel.button("search").click()
+    panel.root.get_by_role("textbox", name="search all lines").fill(text)
+    return panel.root.locator(".ipr-verdict")
+
+
+def test_all_of_five_million_lines_are_searched_and_stepped_through(notebook: Notebook) -> None:
+    """Every hit is counted; Enter goes to the next one wherever it is, and round the corner at the end."""
+    notebook.run(FIVE_MILLION)
+    panel = show(notebook)
+    verdict = search(panel, "34567")
+    expect(verdict).to_have_text("200 hits")
+    needle = panel.root.get_by_role("textbox", name="search all lines")
+    panel.log.focus()
+    panel.page.keyboard.press("Home")
+    needle.focus()
+    needle.press("Enter")
+    expect(verdict).to_have_text("1 of 200 hits")
+    here = panel.root.locator(".ipr-current .ipr-text")
+    expect(here).to_have_text("0034567 of five million")
+    expect(here.locator("mark")).to_have_text("34567")
+    needle.press("Enter")
+    expect(here).to_have_text("0134567 of five million")
+    needle.press("Shift+Enter")
+    needle.press("Shift+Enter")
+    expect(verdict).to_have_text("200 of 200 hits")
+
+
+def test_only_the_hits_are_shown_and_then_all_lines_around_one(notebook: Notebook) -> None:
+    """The filter makes a log of the hits; without it the line that one was at stays in sight."""
+    notebook.run(FIVE_MILLION)
+    panel = show(notebook)
+    panel.log.focus()
+    panel.page.keyboard.press("Home")
+    verdict = search(panel, r"^[1-4]0+\d of")
+    panel.button("Regular expression").click()
+    expect(verdict).to_have_text("40 hits")
+    panel.button("Show only the lines that have it").click()
+    expect(panel.texts.nth(1)).to_have_text("1000001 of five million")
+    panel.log.focus()
+    panel.page.keyboard.press("End")
+    expect(panel.row("4000009 of five million")).to_be_visible()
+    panel.page.keyboard.press("Home")
+    expect(panel.texts.first).to_have_text("1000000 of five million")
+    panel.button("Show only the lines that have it").click()
+    expect(panel.row("1000000 of five million")).to_be_visible()
+    expect(panel.row("0999995 of five million")).to_be_visible()
+
+
+def test_hits_are_counted_as_lines_come(notebook: Notebook) -> None:
+    """A search stays true while the server goes on talking, and a filter follows."""
+    with serving(say(b"apple\r\nbanana\r\n")) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("banana")).to_be_visible()
+        verdict = search(panel, "APPLE")
+        expect(verdict).to_have_text("1 hit")
+        panel.button("Show only the lines that have it").click()
+        server.peer(0).send(b"cherry\r\npineapple\r\n")
+        expect(verdict).to_have_text("2 hits")
+        expect(panel.texts).to_have_text(["apple", "pineapple"])
+        panel.button("Capital letters matter").click()
+        expect(verdict).to_have_text("0 hits")
+
+
+def test_a_bad_regular_expression_says_what_is_wrong(notebook: Notebook) -> None:
+    """In place, and the log stays as it is."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        verdict = search(panel, "(")
+        panel.button("Regular expression").click()
+        expect(verdict).to_contain_text("not a regular expression: missing )")
+        expect(panel.row("* OK hello")).to_be_visible()
+
+
+def test_the_keys_search_without_a_mouse(notebook: Notebook) -> None:
+    """In the log: / opens the search, n goes on; Escape ends it and returns to the log."""
+    with serving(say(many(100))) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("000099 of many")).to_be_visible()
+        panel.log.focus()
+        panel.page.keyboard.press("/")
+        expect(panel.root.get_by_role("textbox", name="search all lines")).to_be_focused()
+        panel.page.keyboard.type("00005")
+        panel.page.keyboard.press("Enter")
+        expect(panel.root.locator(".ipr-current")).to_contain_text("000005 of many")
+        panel.page.keyboard.press("Escape")
+        expect(panel.log).to_be_focused()
+        expect(panel.root.get_by_role("search")).to_be_hidden()
+        expect(panel.root.locator("mark")).to_have_count(0)
+
+
+def test_what_one_sees_can_be_copied(notebook: Notebook) -> None:
+    """Selected rows come out as lines of text, without times, arrows and marks."""
+    notebook.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    with serving(say(b"one\r\ntwo <b>\r\nthree\r\n")) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("three")).to_be_visible()
+        panel.log.focus()
+        panel.page.keyboard.press("Control+a")
+        panel.page.keyboard.press("Control+c")
+        copied = panel.page.evaluate("navigator.clipboard.readText()")
+        assert copied.split("\n")[-3:] == ["one", "two <b>", "three"]
+
+
+def saved_file(panel: PanelPage, choice: str) -> Path:
+    panel.root.locator("summary", has_text="save").click()
+    panel.button(choice).click()
+    told = panel.root.locator(".ipr-notice")
+    expect(told).to_contain_text("saved to")
+    path = Path(told.inner_text().split("saved to ")[1].split("\n")[0].removesuffix("dismiss").strip())
+    panel.button("dismiss").last.click()
+    expect(told).to_be_hidden()
+    return path
+
+
+def test_the_log_is_saved_beside_the_notebook_as_text_or_json_lines(notebook: Notebook) -> None:
+    """The panel says where; the text is what one sees, the JSON lines have all that is known."""
+    with serving(say(many(3))) as server:
+        panel = connect(notebook, server.address, "name='a feed'")
+        expect(panel.row("000002 of many")).to_be_visible()
+        text = saved_file(panel, "as text")
+        assert text.parent == notebook.jupyter.root
+        assert re.fullmatch(r"a-feed-\d{8}-\d{6}\.txt", text.name)
+        assert text.read_text().splitlines()[1:] == [f"< {number:06d} of many" for number in range(3)]
+        rows = [json.loads(row) for row in saved_file(panel, "as JSON lines").read_text().splitlines()]
+        assert [row["text"] for row in rows if row["direction"] == "<"] == [
+            f"{n:06d} of many" for n in range(3)
+        ]
+
+
+def test_with_a_filter_only_the_hits_are_saved(notebook: Notebook) -> None:
+    """What one sees is what one gets."""
+    with serving(say(many(30))) as server:
+        panel = connect(notebook, server.address)
+        expect(search(panel, "00002")).to_have_text("11 hits")
+        panel.button("Show only the lines that have it").click()
+        expect(panel.texts).to_have_count(11)
+        saved = saved_file(panel, "as text").read_text().splitlines()
+        assert saved == [f"< {number:06d} of many" for number in (2, *range(20, 30))]

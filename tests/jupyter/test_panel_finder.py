@@ -1,0 +1,128 @@
+"""Searching a whole transcript: the same hits as looking at each line, also while it grows and forgets."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipyreconnect.errors import SettingsError
+from ipyreconnect.jupyter.finder import PIECE, Finder, Query
+from ipyreconnect.protocol.transcript import Transcript
+
+
+def receive(transcript: Transcript, data: bytes) -> None:
+    while data:
+        room = transcript.room(0.0)
+        size = min(len(room), len(data))
+        room[:size] = data[:size]
+        transcript.commit(size, 0.0)
+        data = data[size:]
+
+
+def hits(finder: Finder) -> list[int]:
+    while finder.advance():
+        pass
+    return [line.number for line in finder.window(0, finder.end)[1]]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("<>*"), st.text(st.sampled_from("aAbß é\u212a.*"), max_size=6)), max_size=30
+    ),
+    st.text(st.sampled_from("aAbß é\u212a.*"), min_size=1, max_size=2),
+    st.booleans(),
+    st.booleans(),
+)
+def test_it_finds_what_a_look_at_each_line_finds(
+    lines: list[tuple[str, str]], text: str, regex: bool, case: bool
+) -> None:
+    """Received, sent and noted, plain or by regular expression: the quick way and the plain way agree."""
+    transcript = Transcript()
+    for direction, line in lines:
+        if direction == "<":
+            receive(transcript, line.encode() + b"\r\n")
+        elif direction == ">":
+            transcript.append_sent(line.encode(), 0.0)
+        else:
+            transcript.append_note(line, 0.0)
+    query = Query(text, regex, case)
+    try:
+        pattern = query.compile()
+    except SettingsError:
+        return
+    assert hits(Finder(transcript, query)) == [
+        line.number for line in transcript if pattern.search(line.text)
+    ]
+
+
+def test_a_line_that_is_not_utf_8_is_searched_as_it_is_shown() -> None:
+    """One such line among others hides none of them."""
+    transcript = Transcript()
+    receive(transcript, b"caf\xe9 one\r\ncaf\xc3\xa9 two\r\ntea\r\n")
+    assert hits(Finder(transcript, Query("café"))) == [0, 1]
+
+
+def test_a_hit_does_not_reach_over_the_end_of_its_line() -> None:
+    """What stands in two lines is in neither."""
+    transcript = Transcript()
+    receive(transcript, b"one\r\ntwo\r\n")
+    assert hits(Finder(transcript, Query("one\ntwo"))) == []
+    assert hits(Finder(transcript, Query(r"one\s+two", regex=True))) == []
+
+
+def test_it_goes_on_where_it_was_when_lines_come() -> None:
+    """Hits keep their ordinals; only what is new is looked at."""
+    transcript = Transcript()
+    receive(transcript, b"a\r\nb\r\na\r\n")
+    finder = Finder(transcript, Query("a"))
+    assert hits(finder) == [0, 2]
+    receive(transcript, b"b\r\na\r\n")
+    assert finder.behind == 2
+    assert hits(finder) == [0, 2, 4]
+
+
+def test_it_looks_at_a_piece_at_a_time() -> None:
+    """Nobody waits long for the interpreter lock because somebody searches."""
+    transcript = Transcript()
+    receive(transcript, b"x\r\n" * (PIECE + 5))
+    finder = Finder(transcript, Query("x"))
+    assert finder.advance()
+    assert finder.scanned == PIECE
+    assert not finder.advance()
+    assert finder.end == PIECE + 5
+
+
+def test_hits_that_are_forgotten_lose_their_lines_and_not_their_ordinals() -> None:
+    """A transcript that is full forgets; what is left keeps its place."""
+    transcript = Transcript(lines=100)
+    receive(transcript, b"".join(b"%d\r\n" % number for number in range(100)))
+    finder = Finder(transcript, Query("5$", regex=True))
+    assert hits(finder) == [5, 15, 25, 35, 45, 55, 65, 75, 85, 95]
+    receive(transcript, b"".join(b"%d\r\n" % number for number in range(100, 130)))
+    assert hits(finder) == [35, 45, 55, 65, 75, 85, 95, 105, 115, 125]
+    assert (finder.first, finder.end) == (3, 13)
+    assert finder.window(0, 5) == (3, [transcript[35], transcript[45]])
+
+
+def test_steps_go_to_the_neighbours_and_end_at_the_ends() -> None:
+    """From any line to the next hit or the one before, with its ordinal."""
+    transcript = Transcript()
+    receive(transcript, b"a\r\nb\r\na\r\nb\r\na\r\n")
+    finder = Finder(transcript, Query("a"))
+    hits(finder)
+    assert finder.near(-1, 1) == (0, 0)
+    assert finder.near(0, 1) == (1, 2)
+    assert finder.near(3, -1) == (1, 2)
+    assert finder.near(4, 1) is None
+    assert finder.near(0, -1) is None
+
+
+def test_a_bad_regular_expression_says_what_is_wrong() -> None:
+    """One line, for the user."""
+    with pytest.raises(SettingsError, match="not a regular expression: missing \\), unterminated subpattern"):
+        Finder(Transcript(), Query("(", regex=True))
+    assert re.escape("(") == "\\("  # and as plain text it is none
+    assert hits(Finder(Transcript(), Query("("))) == []
