@@ -1,0 +1,107 @@
+"""Where answers land in a real kernel: under the cell that asked, whatever else goes on."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.kernel.kernels import SERVER, Kernel
+from tests.servers.line_server import LineServer
+
+pytestmark = pytest.mark.kernel
+
+
+def test_answers_stand_under_the_cell_that_asked(kernel: Kernel) -> None:
+    """Lines that come while later cells run, and after them, land under the cell that asked."""
+    with LineServer(SERVER) as server:
+        kernel.run(f"%load_ext ipyreconnect\n%connect {server.address} --no-panel")
+        first = kernel.run("%send 1 noop")
+        assert "< 1 OK noop done" in kernel.under(first)  # at the end of the cell already
+        assert first not in kernel.results
+        second = kernel.run("print('later'); import time; time.sleep(0.2); print('cell')")
+        server.peer(0).send(b"* late\r\n")
+        kernel.wait(lambda: "< * late" in kernel.under(first))
+        assert kernel.streams[second] == "later\ncell\n"
+        third = kernel.run("d = %send 2 noop")
+        server.peer(0).send(b"* later still\r\n")
+        kernel.wait(lambda: "< * later still" in kernel.under(third))
+        assert "later still" not in kernel.under(first)
+        kernel.wait(lambda: "✓✓ acknowledged" in kernel.under(third))
+
+
+def test_a_panels_messages_move_no_answer(kernel: Kernel) -> None:
+    """While a panel is looked at and used, answers and prints stay in their cells."""
+    with LineServer(SERVER) as server:
+        shown = kernel.run(f"%load_ext ipyreconnect\n%connect {server.address}")
+        kernel.wait(lambda: {"log", "header", "send"} <= kernel.parts.keys())
+        cell = kernel.run("%send 1 noop")
+        kernel.wait(lambda: "< 1 OK noop done" in kernel.under(cell))
+        kernel.wait(lambda: kernel.ticks.get(kernel.parts["log"], 0) > 0)
+        kernel.tell(kernel.parts["send"], m="send", id=1, text="typed into the panel")
+        server.peer(0).wait_line(b"^typed")
+        server.peer(0).send(b"* late\r\n")
+        kernel.wait(lambda: "< * late" in kernel.under(cell))
+        drawn = kernel.ticks[kernel.parts["log"]]
+        server.peer(0).send(b"* later\r\n")
+        kernel.wait(lambda: "< * later" in kernel.under(cell) and kernel.ticks[kernel.parts["log"]] > drawn)
+        kernel.run("print('done')")
+        assert set(kernel.cell_of.values()) == {shown, cell}
+        assert len(kernel.streams) == 2
+        assert not kernel.errors
+
+
+def test_a_cells_questions_share_one_answer(kernel: Kernel) -> None:
+    """A loop of %send, and `%%send`, give one output, not one a line."""
+    with LineServer(SERVER) as server:
+        kernel.run(f"%load_ext ipyreconnect\n%connect {server.address} --no-panel")
+        cell = kernel.run("for n in range(5):\n    get_ipython().run_line_magic('send', f'{n} noop')")
+        assert list(kernel.cell_of.values()).count(cell) == 1
+        kernel.wait(lambda: "< 4 OK noop done" in kernel.under(cell))
+        cell = kernel.run("%%send --expect ^6\n5 noop\n6 noop")
+        kernel.wait(lambda: "< 5 OK noop done" in kernel.under(cell))
+        assert kernel.results[cell] == "<Match '6 OK noop done'>"
+
+
+def test_connect_shows_its_panel_once(kernel: Kernel) -> None:
+    """The panel shows also where the result is assigned, and never twice; %stop takes it down."""
+    with LineServer(SERVER) as server:
+        kernel.run("%load_ext ipyreconnect")
+        cell = kernel.run(f"%connect {server.address}")
+        assert cell not in kernel.results
+        assert len([parent for parent in kernel.cell_of.values() if parent == cell]) == 1
+        assert re.search(r"^connected to \S+ in", kernel.streams[cell], re.MULTILINE)
+        cell = kernel.run(f"c = %connect {server.address} --name second")
+        assert len([parent for parent in kernel.cell_of.values() if parent == cell]) == 1
+        kernel.run("%stop --all")
+        text = kernel.say(
+            "import ipywidgets, threading\n"
+            "print(len(ipywidgets.widgets.widget._instances),\n"
+            "      [t.name for t in threading.enumerate() if 'reconnect' in t.name])"
+        )
+        assert text == "0 []\n"
+
+
+def test_without_anybody_to_ask_it_says_so(kernel: Kernel) -> None:
+    """A front end that takes no input gets one clear line, and nothing is sent."""
+    with LineServer(SERVER) as server:
+        kernel.run(f"%load_ext ipyreconnect\n%connect {server.address} --no-panel")
+        cell = kernel.client.execute("%send --fill 1 login me {{?Password}}", allow_stdin=False)
+        kernel.wait(lambda: kernel.idle == cell)
+        assert kernel.streams[cell].startswith("UsageError: nobody can be asked for 'Password' here")
+        kernel.run("%send --expect OK the end")
+        assert server.peer(0).lines == [b"the end"]
+
+
+def test_what_is_asked_for_is_asked_without_echo(kernel: Kernel) -> None:
+    """`{{?Password}}` asks as for a password; what was typed reaches the server and no output."""
+    with LineServer(SERVER) as server:
+        kernel.run(f"%load_ext ipyreconnect\n%connect {server.address} --no-panel")
+        cell = kernel.client.execute("%send --fill 1 {{?Password}}", allow_stdin=True)
+        question = kernel.client.get_stdin_msg(timeout=10)["content"]
+        assert question == {"prompt": "Password: ", "password": True}
+        kernel.client.input("hunter2")
+        kernel.wait(lambda: "< 1 OK •••• done" in kernel.under(cell))
+        assert server.peer(0).lines == [b"1 hunter2"]
+        assert "hunter2" not in str(kernel.__dict__)
+        assert kernel.say("print('hunter' + '2' in str([In, Out, globals()]))") == "False\n"
