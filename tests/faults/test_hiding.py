@@ -8,13 +8,13 @@ from contextlib import ExitStack
 
 import pytest
 
-from ipyreconnect import Client, KeepAlive, NotConnected, OutboxFull, Retry
+from ipyreconnect import Client, ConnectionLost, KeepAlive, NotConnected, OutboxFull, Retry
 from tests.faults.watching import PATIENCE, deafen_client, wait_until
 from tests.servers.line_server import LineServer, Peer, flood, mute
 
 pytestmark = pytest.mark.faults
 
-KEEPALIVE = KeepAlive(idle=2, interval=1, count=3)
+KEEPALIVE = KeepAlive(idle=1, interval=1, count=2)
 LONG = Retry(delay=60.0)
 
 
@@ -57,8 +57,24 @@ def test_behind_a_full_send_buffer() -> None:
         finally:
             stopping.set()
             thread.join()
-        assert client.reason.startswith(f"{server.address} has not answered for 5.")
+        assert client.reason.startswith(f"{server.address} has not answered for 3.")
         assert client.unconfirmed
+
+
+def test_behind_a_thread_that_waits_for_an_answer() -> None:
+    """Who asked and waits, and so reads the socket itself, is told as soon as anybody else."""
+    with (
+        LineServer(mute) as server,
+        Client(server.address, keepalive=KEEPALIVE, retry=LONG) as client,
+    ):
+        server.peer(0)
+        server.pull_cable()
+        deafen_client(client)
+        began = time.monotonic()
+        with pytest.raises(ConnectionLost, match="has not answered for 3"):
+            client.send("anybody there?", expect="yes", timeout=PATIENCE)
+        assert time.monotonic() - began < KEEPALIVE.bound + 1
+        assert client.state == "waiting"
 
 
 def test_behind_a_reader_that_lags() -> None:
@@ -83,7 +99,7 @@ def test_behind_a_reader_that_lags() -> None:
         finally:
             stopping.set()
             thread.join()
-        assert client.reason.startswith(f"{server.address} has not answered for 5.")
+        assert client.reason.startswith(f"{server.address} has not answered for 3.")
 
 
 def test_behind_a_script_and_a_function_that_wait() -> None:

@@ -76,6 +76,22 @@ def test_a_line_into_a_dead_network_is_sent_then_unconfirmed_and_never_twice() -
         assert [delivery.status for delivery in deliveries] == ["unconfirmed", "unconfirmed"]
 
 
+def test_a_stop_in_a_dead_network_is_at_once_and_leaves_no_ghost() -> None:
+    """Who stops is told what was never acknowledged, and that is not delivered when the cable is back."""
+    with LineServer(echo) as server, connected(server) as client:
+        cut(server, client)
+        delivery = client.send("into the dark")
+        began = time.monotonic()
+        client.stop()
+        assert time.monotonic() - began < 1
+        assert delivery.status == "unconfirmed"
+        assert client.transcript[-1].text == "stopped; 1 line (13 bytes) never acknowledged"
+        server.plug_cable()
+        with connected(server):
+            pass  # by now whatever was to come has come
+        assert received(server) == [b"hello", b"hello"]
+
+
 def test_the_user_sees_a_peer_dying() -> None:
     """Alive, then dying with the probes that went unanswered and the seconds left, counting down."""
     with LineServer(echo) as server, connected(server) as client:
@@ -100,14 +116,19 @@ def test_the_user_sees_a_peer_dying() -> None:
 
 
 def test_a_line_in_flight_is_no_hiding_place() -> None:
-    """With a line in flight the countdown shows retransmissions instead of probes, and is no longer."""
-    with LineServer(echo) as server, ExitStack() as stack:
-        idle, busy = (stack.enter_context(connected(server)) for _ in range(2))
+    """With a line in flight the countdown shows retransmissions instead of probes, and is no longer; in IPv6
+    neither.
+    """
+    with LineServer(echo) as server, LineServer(echo, host="::1") as server6, ExitStack() as stack:
+        idle, busy, busy6 = (stack.enter_context(connected(each)) for each in (server, server, server6))
         cut(server, idle, busy)
+        cut(server6, busy6)
         began = time.monotonic()
         busy.send("into the dark")
+        busy6.send("into the dark")
         seen = watch_it_die(busy)
-        wait_until(idle, lambda: idle.state != "connected")
+        for client in (idle, busy6):
+            wait_until(client, lambda client=client: client.state != "connected")  # type: ignore[misc]
         assert time.monotonic() - began < KEEPALIVE.bound + 1
         assert seen[-1].verdict == "dying"
         assert seen[-1].retransmits >= 2
