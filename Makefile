@@ -7,10 +7,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Options for pytest, such as: make quick ARGS="-k keepalive -x"
 ARGS ?=
+# The ipykernels of `make kernels`, besides the newest, which all the other tests use.
+KERNELS ?= 7.3 6.31
 # Jupyter refuses to run as root unless told that this is meant.
 LAB_ARGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help demo test quick faults lint format bench screenshots coverage system clean
+.PHONY: help demo test quick faults kernels lint format bench screenshots coverage system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips in one environment break it
@@ -29,6 +31,12 @@ quick: $(VENV)/dev.stamp ## the tests that need only Python and loopback, in les
 
 faults: system $(VENV)/dev.stamp ## break real networks, and print how soon each is noticed
 	$(BIN)/python -m pytest -m faults $(ARGS)
+
+kernels: $(VENV)/dev.stamp $(KERNELS:%=$(VENV)/kernel-%.stamp) ## the kernel tests on older ipykernels, each in an environment of its own
+	@for version in $(KERNELS); do \
+	    echo "ipykernel $$version:"; \
+	    KERNEL_PYTHON=$(CURDIR)/$(VENV)/kernel-$$version/bin/python $(BIN)/python -m pytest tests/kernel $(ARGS) || exit; \
+	done
 
 lint: $(VENV)/dev.stamp ## ruff and mypy --strict
 	$(BIN)/ruff check
@@ -73,4 +81,9 @@ $(VENV)/dev.stamp: $(VENV)/venv.stamp pyproject.toml
 
 $(VENV)/bench.stamp: $(VENV)/venv.stamp pyproject.toml
 	$(PIP) install --editable . --group bench
+	@touch $@
+
+$(VENV)/kernel-%.stamp: $(VENV)/venv.stamp pyproject.toml
+	$(PYTHON) -m venv $(VENV)/kernel-$*
+	$(VENV)/kernel-$*/bin/python -m pip --quiet --disable-pip-version-check install "ipykernel==$*.*" --editable .
 	@touch $@
