@@ -536,7 +536,7 @@ class Client(traitlets.HasTraits):
             )
         if "\n" in data or "\r" in data:
             raise SettingsError(_LINE_BREAK)
-        line = _encoded(data, self.encoding)
+        line = _encoded(data, self.encoding, self.transcript.redacted_text)
         return line + self.eol, self.transcript.redacted(line)
 
     # -- following -------------------------------------------------------------------------------------------
@@ -1011,13 +1011,15 @@ def _encoding(encoding: str | None) -> str | None:
     return encoding
 
 
-def _encoded(text: str, encoding: str | None) -> bytes:
+def _encoded(text: str, encoding: str | None, redacted: Callable[[str], str] | None = None) -> bytes:
+    """Return `text` in an encoding. redacted: what is shown of it; a refusal quotes none with a secret."""
     try:
         return text.encode(encoding or "utf-8")
     except UnicodeEncodeError as error:
+        secret = redacted is not None and redacted(text) != text
+        what = "a line with a secret in it" if secret else repr(text[error.start : error.end])
         raise SettingsError(
-            f"{text[error.start : error.end]!r} cannot be sent as {encoding or 'utf-8'}: "
-            f"choose another encoding, or send bytes"
+            f"{what} cannot be sent as {encoding or 'utf-8'}: choose another encoding, or send bytes"
         ) from None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ipyreconnect import Client, ExpectTimeout, Secret, Transcript
+from ipyreconnect import Client, ExpectTimeout, Secret, SettingsError, Transcript
 from ipyreconnect.protocol.transcript import to_json
 from ipyreconnect.settings import MASK, PLAIN_MASK
 from tests.servers.line_server import LineServer, echo, mute
@@ -114,6 +114,33 @@ def test_an_expectation_shows_no_secret() -> None:
         with pytest.raises(ExpectTimeout) as caught:
             client.expect(f"never {re.escape(PASSWORD)}", timeout=0)
         assert_hidden([str(caught.value), repr(match), *told(client)])
+
+
+def test_a_refusal_shows_no_piece_of_a_secret() -> None:
+    """What the encoding lacks is told of a line without a secret only."""
+    with LineServer(mute) as server, Client(server.address, encoding="ascii") as client:
+        with pytest.raises(SettingsError, match="'é' cannot be sent as ascii"):
+            client.send("café")
+        with pytest.raises(SettingsError, match="a line with a secret in it cannot be sent") as caught:
+            client.send(f"login {PASSWORD}", secrets=[Secret(PASSWORD)])
+        assert "ä" not in str(caught.value)
+        assert caught.value.__cause__ is None
+
+
+def test_whatever_a_transcript_gives_is_masked(tmp_path: Path) -> None:
+    """Searching, saving and tables are of what one sees; looking for the password itself finds nothing."""
+    with LineServer(echo) as server, Client(server.address) as client:
+        client.send(f"x {PASSWORD} y", expect="^x", secrets=[Secret(PASSWORD)])
+        client.transcript.save(tmp_path / "saved.jsonl")
+        texts = [
+            repr(list(client.transcript.search("^x .* y"))),
+            client.transcript.to_dataframe().to_string(),
+        ]
+        texts += [(tmp_path / "saved.jsonl").read_text(), repr(client.transcript[:]), repr(client.transcript)]
+        assert all(MASK in text or "\\u2022" in text for text in texts[:3])
+        assert_hidden(texts)
+        assert not list(client.transcript.search(re.escape(PASSWORD)))
+        assert next(iter(client.follow(start=0, as_bytes=True))) == f"x {MASK} y".encode()
 
 
 def test_a_secret_in_pieces_is_masked() -> None:
