@@ -15,6 +15,8 @@ __all__ = ["Delivery", "Ledger", "Waiting"]
 
 QUEUED, SENT, ACKNOWLEDGED, UNCONFIRMED = "queued", "sent", "acknowledged", "unconfirmed"
 STATUSES = (QUEUED, SENT, ACKNOWLEDGED, UNCONFIRMED)
+FINAL = (ACKNOWLEDGED, UNCONFIRMED)
+"""A status only ever moves along STATUSES, and not beyond one of these."""
 
 
 class Waiting(Protocol):
@@ -46,36 +48,42 @@ class Delivery:
         """Wait until the line has come as far as `status` ("sent" or "acknowledged"), at most `timeout`
         seconds.
 
-        Returns whether it has: False after the time-out, and at once when it is "unconfirmed", as that is
-        final. Any thread but the I/O thread; can be interrupted. Raises ValueError for another status.
+        Returns whether it has: False after the time-out, and at once when its status is final and another
+        one. Any thread but the I/O thread; can be interrupted. Raises ValueError for another status.
         """
         if status not in STATUSES:
             raise ValueError(f"a delivery is one of {', '.join(STATUSES)}, not {status!r}")
-        if self.reached(status) or self.status == UNCONFIRMED or self._waiting is None:
+        if self.reached(status) or self.status in FINAL or self._waiting is None:
             return self.reached(status)
         return self._waiting.wait_for_delivery(self, status, timeout)
 
     def reached(self, status: str) -> bool:
-        """Say whether the line has come as far as `status`."""
-        if self.status == UNCONFIRMED or status == UNCONFIRMED:
-            return self.status == status
-        return STATUSES.index(self.status) >= STATUSES.index(status)
+        """Say whether the line has come as far as `status`; an "unconfirmed" line has come nowhere else. Any
+        thread.
+        """
+        # Once: the status may move while this looks at it.
+        now = self.status
+        if now == UNCONFIRMED or status == UNCONFIRMED:
+            return now == status
+        return STATUSES.index(now) >= STATUSES.index(status)
 
     def __repr__(self) -> str:
         return f"<Delivery {self.data.decode('utf-8', 'replace')!r} {self.status}>"
 
 
 class Ledger:
-    """The deliveries of one connection, in the order of its stream; a new one for each connection."""
+    """The deliveries of one connection, in the order of its stream; a new one for each connection.
 
-    __slots__ = ("_unacknowledged", "_unsent", "acknowledged", "sent", "size_unsent")
+    Used with the connection's turn only.
+    """
+
+    __slots__ = ("_unacknowledged", "_unsent", "sent", "size_unsent")
 
     def __init__(self) -> None:
         self._unsent: deque[tuple[int, Delivery]] = deque()
         self._unacknowledged: deque[tuple[int, Delivery]] = deque()
-        self.size_unsent = 0  # bytes of lines that are not handed to the kernel yet
         self.sent = 0  # bytes of the stream that the kernel took
-        self.acknowledged = 0  # bytes of the stream that the peer acknowledged
+        self.size_unsent = 0  # bytes of the lines of which it has not taken the last byte yet
 
     def add(self, end: int, delivery: Delivery) -> None:
         """Enter a line whose last byte stands before offset `end` of the outgoing stream."""
@@ -84,9 +92,9 @@ class Ledger:
 
     def hand_over(self, size: int) -> None:
         """Note that the kernel took `size` more bytes."""
-        self.sent += size
+        self.sent = sent = self.sent + size
         unsent = self._unsent
-        while unsent and unsent[0][0] <= self.sent:
+        while unsent and unsent[0][0] <= sent:
             entry = unsent.popleft()
             entry[1].status = SENT
             self.size_unsent -= len(entry[1].data)
@@ -94,7 +102,6 @@ class Ledger:
 
     def acknowledge(self, offset: int) -> bool:
         """Note that the peer acknowledged the stream up to `offset`; return whether that moved a line."""
-        self.acknowledged = max(self.acknowledged, offset)
         waiting = self._unacknowledged
         moved = False
         while waiting and waiting[0][0] <= offset:

@@ -10,34 +10,19 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import SettingsError
-from .transcript import Line, Transcript, decode
+from .line import Line, decode
+from .search import LineSearch, Pattern, compile_pattern
+from .transcript import Transcript
 
 __all__ = ["Expectation", "Match", "Pattern", "compile_pattern"]
 
-Pattern = str | bytes | re.Pattern[str] | re.Pattern[bytes]
-
-
-def compile_pattern(pattern: Pattern) -> re.Pattern[Any]:
-    """Return `pattern` compiled; a bytes pattern looks at the line's bytes, a str pattern at its text.
-
-    Raises SettingsError when it is no regular expression.
-    """
-    if isinstance(pattern, re.Pattern):
-        return pattern
-    if not isinstance(pattern, str | bytes):
-        raise SettingsError(
-            f"a pattern is str, bytes or a compiled regular expression, not {type(pattern).__name__}"
-        )
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise SettingsError(f"not a regular expression: {pattern!r} ({error})") from None
+MANY = 64
+"""So many lines at once are a flood: worth a look whether any of them can match at all."""
 
 
 class Match:
     """A line that was awaited. Behaves like a `re.Match` on it, but with •••• for what is hidden; where a
-    group begins and ends is counted in the line as it came.
+    group begins and ends is counted in the line as it came. Any thread.
 
     line: the `Line` that matches. lines: the received lines since the last send, up to and with it.
     """
@@ -101,6 +86,35 @@ class Match:
         """Return where a group begins and ends, as `re.Match.span`."""
         return self._match.span(group)
 
+    def expand(self, template: Any) -> Any:
+        """Return `template` with its references to groups filled in, as `re.Match.expand`."""
+        return self._shown(self._match.expand(template))
+
+    @property
+    def lastindex(self) -> int | None:
+        """The number of the last group that matched, as in `re.Match`."""
+        return self._match.lastindex
+
+    @property
+    def lastgroup(self) -> str | None:
+        """The name of the last group that matched, as in `re.Match`."""
+        return self._match.lastgroup
+
+    @property
+    def pos(self) -> int:
+        """Where the search began, as in `re.Match`."""
+        return self._match.pos
+
+    @property
+    def endpos(self) -> int:
+        """Where the search would have ended, as in `re.Match`."""
+        return self._match.endpos
+
+    @property
+    def regs(self) -> tuple[tuple[int, int], ...]:
+        """Where each group begins and ends, as in `re.Match`."""
+        return self._match.regs
+
     def __getitem__(self, group: int | str) -> Any:
         return self._shown(self._match[group])
 
@@ -124,8 +138,9 @@ class Match:
 class Expectation:
     """A pattern that waits for a line.
 
-    pattern: compiled. origin: the number of the line from which on it looks (and from which `Match.lines`
-    counts). outcome: None while it waits; then the `Match`, or the exception to raise.
+    pattern: compiled. origin: the number of the line from which on `Match.lines` counts. cursor: the number
+    of the line that is looked at next. outcome: None while it waits; then the `Match`, or the exception to
+    raise. Looking is for the one that has the connection's turn; `outcome` may be read in any thread.
     """
 
     __slots__ = ("_search", "bytes", "cursor", "origin", "outcome", "pattern")
@@ -143,18 +158,22 @@ class Expectation:
         self.origin = self.cursor = number
 
     def look(self, number: int, lines: list[bytes], encoding: str | None) -> tuple[int, re.Match[Any]] | None:
-        """Look at `lines`, whose first has `number`; return the number of the first that matches, with the
-        match, or None.
+        """Look at `lines`, whose first has `number`, but at none before the cursor; return the number of the
+        first that matches, with the match, or None.
         """
         skip = self.cursor - number
         if skip > 0:
             lines = lines[skip:]
             number += skip
         search = self._search
-        for offset, data in enumerate(lines):
-            found = search(data if self.bytes else decode(data, encoding))
-            if found:
-                self.cursor = number + offset + 1
-                return number + offset, found
-        self.cursor = max(self.cursor, number + len(lines))
+        if len(lines) >= MANY and LineSearch(self.pattern, encoding).rules_out(b"\n".join(lines)):
+            self.cursor = number + len(lines)
+            return None
+        for data in lines:
+            number += 1
+            if found := search(data if self.bytes else decode(data, encoding)):
+                self.cursor = number
+                return number - 1, found
+        if number > self.cursor:
+            self.cursor = number
         return None

@@ -3,43 +3,48 @@ somebody looks.
 
 Why raw chunks: splitting a line and making an object of it costs more than receiving it (27–66 ns for the
 split alone, against 25 ns for the bytes), and a list of lines needs 121–137 bytes for a line of 80. So
-received bytes land in blocks of up to 1 MiB and only their line ends are counted; every line has its number
+received bytes land in *blocks* of up to 1 MiB and only their line ends are counted; every line has its number
 at once, and its bytes are looked up when a panel, an expectation or a slice asks.
 
-One writer, any number of readers, no lock: the writer appends to a block and then publishes the count. A full
-transcript gives up its oldest block and uses its memory again; a reader copies what it wants and then checks
-that the block was not given up meanwhile.
+Within a block stand *marks*, each a run of whole lines of one kind and one time; a line that is not complete
+yet (the *carry*) stands behind the last mark. No line straddles two blocks or two marks.
 
-Within a block stand *marks*, each a run of whole lines of one kind; a line that is not complete yet (the
-carry) stands behind the last mark. No line straddles two blocks or two marks.
+One writer, any number of readers, no lock: the writer first writes the bytes, then enters the mark, then
+moves `end`; what stands before that never changes. When the transcript is full, the writer gives the oldest
+block up, says so in its `given_up`, and only then uses its memory again; a reader copies what it wants and
+looks at `given_up` afterwards, so that it never takes new bytes for old lines. (This needs one thread's
+writes to be seen by the others in their order, to which the interpreter lock sees. A build without that lock
+keeps the order on x86 only; elsewhere the looks at `end` and `given_up` would need a fence.)
 """
 
 from __future__ import annotations
 
 import io
 import itertools
-import json
+import operator
 import os
 import re
+import sys
+import threading
 from array import array
-from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator, Reversible
+from typing import Any, overload
 
 from ..errors import Overrun, SettingsError
 from ..settings import MASK, mask_in
-from .framing import split_lines
+from .delivery import Delivery
+from .framing import Fragment, split_lines
+from .line import Line, decode, from_json, to_json
+from .search import LineSearch, Pattern, compile_pattern
 
-if TYPE_CHECKING:
-    from .delivery import Delivery
-
-__all__ = ["Line", "Transcript", "decode"]
+__all__ = ["Line", "Transcript", "decode", "from_json", "to_json"]
 
 DEFAULT_LINES = 10_000_000
 DEFAULT_BYTES = 64 * 1024 * 1024
 """800 000 lines of 80 bytes; a kernel with one flooded connection stays far under 400 MiB."""
-LEAST_BYTES = 4096
+LEAST_BYTES = 16 * 1024
+"""Below this, what blocks cost beside their bytes would leave no room for lines."""
 FIRST_BLOCK = 1024
 """An idle connection costs little: blocks double from here."""
 LARGEST_BLOCK = 1024 * 1024
@@ -51,96 +56,45 @@ BLOCK_A_LINE = 2
 """Bytes of a block for each line that is kept at most: one read must not bring so many lines that others,
 which nobody could read yet, are forgotten for them."""
 LONGEST_LINE = 64 * 1024
-"""Longer lines are kept as fragments marked `truncated`: a line without end must not be carried for ever."""
+"""Longer received lines are kept as fragments marked `truncated`: a line without end must not be carried for
+ever. Also the longest run of lines under one mark, so that looking up a single line never splits more."""
+WHOLE_SHARE = 8
+"""What a framer made, what was sent and a note are kept in one piece up to this part of the whole: 8 MiB by
+default, more than any framing of ours makes."""
 LEAST_ROOM = 256
 """A read into less room than this is not worth its call: a new block is begun."""
-MARK_COST = 13
-DELIVERY_COST = 320
-"""Bytes that a mark, and a sent line's delivery record, take beside the line itself (measured with
-tracemalloc)."""
-MARKS_WEIGHT = 2
-"""A block is closed early when its marks weigh more than this many times its bytes (a feed of very short
-lines)."""
-TICKS = 1_000_000
-"""Times are kept as whole microseconds since the block's beginning, 4 bytes each."""
-LONGEST_SPAN = 0xFFFFFFFF // TICKS
-KEPT_INDEXES = 8
-"""Runs of lines whose line ends are kept for random access: 4 bytes a line."""
+BLOCK_COST = 1024
+MARK_COST = 19
+DELIVERY_COST = 256
+"""Bytes that a block, a mark, and a sent line's delivery take beside the lines themselves (measured with
+tracemalloc, over-allocation included)."""
+MARKS_AT_ONCE = 64
+"""One read makes fewer marks: at most three for each longest line."""
+INDEX_SHARE = 256
+"""For random access, where the lines of some runs end is remembered: of one line for so many bytes of the
+whole, which takes 4 bytes each."""
+STRIDE = 1024
+"""Lines that are taken at a time where they are turned round or joined."""
+
+RECEIVED, TAIL, FRAMED, FRAGMENT, SENT, SENT_PART, NOTE = range(7)
+"""What stands under a mark: received lines with their line ends; the end of an over-long line, with its line
+end; a line that a framer made; a fragment; a sent line; the beginning of one; what happened."""
+_WITH_END = (RECEIVED, TAIL)
+_FROM_PEER = (RECEIVED, TAIL, FRAMED, FRAGMENT)
+_DIRECTIONS = "<<<<>>*"
+_TRUNCATED = (False, True, False, True, False, True, False)
+_NOT_RECEIVED = re.compile(b"[^%c]" % RECEIVED)
 
 Data = bytes  # where a parameter has the name
+_hiding = threading.Lock()
 
-RECEIVED, FRAMED, FRAGMENT, SENT, NOTE = range(5)
-_DIRECTIONS = ("<", "<", "<", ">", "*")
-
-
-def decode(data: bytes, encoding: str | None) -> str:
-    """Return `data` as text: by `encoding` (UTF-8 when None) and, where it does not fit, as ISO-8859-1, which
-    takes every byte.
-    """
-    try:
-        return data.decode(encoding or "utf-8")
-    except UnicodeDecodeError:
-        return data.decode("iso-8859-1")
-
-
-class Line:
-    """One line of a transcript. Immutable; any thread.
-
-    data: the bytes without the line end. time: seconds since the Unix epoch. direction: "<" received, ">"
-    sent, "*" something that happened. number: counted from 0 over the whole life of the transcript, never
-    used twice. truncated: a fragment of an over-long or unfinished line. delivery: the fate of a sent line,
-    else None.
-    """
-
-    __slots__ = ("_encoding", "data", "delivery", "direction", "number", "time", "truncated")
-
-    def __init__(
-        self,
-        data: bytes,
-        time: float = 0.0,
-        direction: str = "<",
-        number: int = 0,
-        truncated: bool = False,
-        encoding: str | None = None,
-        delivery: Delivery | None = None,
-    ) -> None:
-        self.data = data
-        self.time = time
-        self.direction = direction
-        self.number = number
-        self.truncated = truncated
-        self.delivery = delivery
-        self._encoding = encoding
-
-    @property
-    def text(self) -> str:
-        """The line as text, by the connection's encoding, or as ISO-8859-1 where it does not fit."""
-        # What happened is our own text, whatever the peer's encoding is.
-        return self.data.decode() if self.direction == "*" else decode(self.data, self._encoding)
-
-    def __repr__(self) -> str:
-        return f"<Line {self.number} {self.direction} {self.text!r}{' truncated' if self.truncated else ''}>"
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Line):
-            return NotImplemented
-        return self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def _key(self) -> tuple[bytes, float, str, int, bool]:
-        return (self.data, self.time, self.direction, self.number, self.truncated)
+_Region = tuple["_Block", int, int, bytes]
 
 
 class _Block:
     """Up to 1 MiB of lines; see the module's first lines."""
 
     __slots__ = (
-        "base",
         "counts",
         "data",
         "deliveries",
@@ -149,44 +103,58 @@ class _Block:
         "given_up",
         "kinds",
         "settled",
+        "size",
         "times",
         "used",
         "view",
         "weight",
     )
 
-    def __init__(self, data: bytearray, first: int, base: float) -> None:
+    def __init__(self, data: bytearray, first: int) -> None:
         self.data = data
         self.view = memoryview(data)
+        self.size = len(data)
         self.first = first  # the number of the first line in it
-        self.base = base  # what `times` count from, Unix epoch seconds
         self.used = 0  # bytes written
-        self.settled = 0  # bytes in marks; behind them stands the carry
-        self.weight = 0
+        self.settled = 0  # bytes under marks; behind them stands the carry
+        self.weight = 0  # bytes that marks and deliveries take; never more than `size`
         self.ends = array("I")
         self.counts = array("I")  # lines up to and with this mark
-        self.times = array("I")
+        self.times = array("d")
         self.kinds = bytearray()
         self.deliveries: dict[int, Delivery] | None = None
         self.given_up = False
 
     @property
-    def count(self) -> int:
-        return self.counts[-1] if self.counts else 0
+    def end(self) -> int:
+        """The number after its last line."""
+        return self.first + self.counts[-1] if self.counts else self.first
 
     @property
     def cost(self) -> int:
-        return len(self.data) + self.weight
+        """Bytes of memory that it takes now."""
+        return BLOCK_COST + self.size + self.weight
+
+    def line(self, mark: int, number: int, data: bytes, encoding: str | None) -> Line:
+        """Return the line that stands alone under a mark."""
+        kind = self.kinds[mark]
+        delivery = self.deliveries.get(mark) if self.deliveries else None
+        return Line(data, self.times[mark], _DIRECTIONS[kind], number, _TRUNCATED[kind], encoding, delivery)
 
 
-class Transcript(Sequence[Line]):
+def _first_of(block: _Block) -> int:
+    return block.first
+
+
+class Transcript(Reversible[Line], Collection[Line]):
     """The lines of a connection: those received, those sent, and what happened; the oldest are forgotten
     first.
 
     lines: how many it keeps at most. bytes: how much memory it takes at most. encoding: how a line's `text`
     is decoded (None: UTF-8, else ISO-8859-1). Indexed by line number: `t[n].number == n` for as long as the
     line is kept (`t.first <= n < t.end`); negative indices count from the end; slices give what is kept of
-    the range. Reading is safe in any thread at any time and holds nobody up.
+    the range. Reading is safe in any thread at any time and holds nobody up; the methods under "writing" are
+    for the one that has the connection's turn.
 
     Raises SettingsError for limits that are no positive whole numbers.
     """
@@ -205,27 +173,33 @@ class Transcript(Sequence[Line]):
                 )
         self.encoding = encoding
         self._hidden: frozenset[Data] = frozenset()
-        self._hiding: re.Pattern[Data] | None = None
+        self._hides: re.Pattern[Data] | None = None
         self._mask = mask_in(None)
         self._line_limit = lines
         self._byte_limit = bytes
-        self._largest = max(FIRST_BLOCK, min(LARGEST_BLOCK, bytes // BLOCKS_AT_LEAST, lines * BLOCK_A_LINE))
-        self._longest_line = min(LONGEST_LINE, max(FIRST_BLOCK, bytes // 4))
-        self._next_size = min(FIRST_BLOCK, self._largest)
+        self._largest = min(LARGEST_BLOCK, bytes // BLOCKS_AT_LEAST, max(FIRST_BLOCK, lines * BLOCK_A_LINE))
+        self._longest = min(LONGEST_LINE, bytes // BLOCKS_AT_LEAST)
+        self._whole = bytes // WHOLE_SHARE
+        self._next_size = FIRST_BLOCK
         self._blocks: tuple[_Block, ...] = ()
+        self._last = _NOTHING
         self._end = 0
-        self._first = 0
+        self._oldest = 0  # the number of the first line that a block holds
         self._cost = 0  # of all blocks but the last
-        self._spare: bytearray | None = None
-        self._indexes: OrderedDict[tuple[int, int], array[int]] = OrderedDict()
+        # How much may stand behind the last mark before it is looked at closely: the longest line; nothing
+        # while the carry goes on a line of which fragments are kept already.
+        self._reach = self._longest
+        # Of the last mark: the number of its first line, and where it begins in the block.
+        self._latest = 0, 0
+        self._indexes: dict[int, array[int]] = {}
+        self._index_limit = bytes // INDEX_SHARE
 
     # -- reading: any thread
-    # ----------------------------------------------------------------------------------------
 
     @property
     def first(self) -> int:
         """The number of the oldest line that is kept (equal to `end` when there is none)."""
-        return self._first
+        return max(self._oldest, self._end - self._line_limit)
 
     @property
     def end(self) -> int:
@@ -235,7 +209,7 @@ class Transcript(Sequence[Line]):
     @property
     def forgotten(self) -> int:
         """How many lines had to be forgotten."""
-        return self._first
+        return self.first
 
     @property
     def line_limit(self) -> int:
@@ -248,7 +222,8 @@ class Transcript(Sequence[Line]):
         return self._byte_limit
 
     def __len__(self) -> int:
-        return self._end - self._first
+        first = self.first  # looked at before the end, which only grows: never less than nothing
+        return self._end - first
 
     @overload
     def __getitem__(self, index: int) -> Line: ...
@@ -257,217 +232,195 @@ class Transcript(Sequence[Line]):
     def __getitem__(self, index: int | slice) -> Line | list[Line]:
         end = self._end
         if isinstance(index, slice):
-            start, stop, step = index.indices(end)
-            if step == 1:
-                return list(self.lines(start, stop))
-            first = self._first
-            return [self[number] for number in range(start, stop, step) if number >= first]
-        number = index + end if index < 0 else index
+            wanted = range(*index.indices(end))
+            if not wanted:
+                return []
+            low, high = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1])
+            lines = list(self.lines(low, high + 1))
+            if abs(wanted.step) > 1:
+                lines = [line for line in lines if line.number in wanted]
+            return lines if wanted.step > 0 else lines[::-1]
+        number = operator.index(index)
+        if number < 0:
+            number += end
         if not 0 <= number < end:
             raise IndexError(f"there is no line {index}: the transcript has had {end} lines")
         for line in self.lines(number, number + 1):
             return line
         raise IndexError(
-            f"line {number} is forgotten: the transcript keeps lines {self._first} to {self._end - 1}"
+            f"line {number} is forgotten: the transcript keeps lines {self.first} to {self._end - 1}"
         )
 
     def __iter__(self) -> Iterator[Line]:
-        return self.lines(self._first, self._end)
+        return self.lines(self.first, self._end)
+
+    def __reversed__(self) -> Iterator[Line]:
+        stop = self._end
+        while stop > (first := self.first):
+            start = max(first, stop - STRIDE)
+            yield from reversed(list(self.lines(start, stop)))
+            stop = start
 
     def __contains__(self, line: object) -> bool:
-        return any(other == line for other in self)
+        return isinstance(line, Line) and line in self.lines(line.number, line.number + 1)
+
+    def lines(self, start: int, stop: int, *, strict: bool = False) -> Iterator[Line]:
+        """Yield the kept lines with numbers from `start` up to, not with, `stop`, in order. Any thread.
+
+        strict: raise Overrun where one of them is forgotten already; else it is passed over.
+        """
+        encoding = self.encoding
+        for block, mark, number, data in self._regions(start, stop, strict=strict):
+            lines = self._cut(block.kinds[mark], data)
+            if block.kinds[mark] != RECEIVED:
+                yield block.line(mark, number, lines[0], encoding)
+                continue
+            until, time = block.first + block.counts[mark], block.times[mark]
+            for line in lines:
+                if number == until:
+                    mark += 1
+                    until, time = block.first + block.counts[mark], block.times[mark]
+                yield Line(line, time, "<", number, False, encoding)
+                number += 1
+
+    def received(self, start: int, stop: int) -> Iterator[tuple[int, list[Data]]]:
+        """Yield the received lines from `start` up to `stop` as (number of the first, their bytes), a run at
+        a time; fragments are of type `Fragment`, and nothing is hidden.
+
+        The fast way to read many lines: no object a line. Raises Overrun when one of them is forgotten
+        already. Any thread.
+        """
+        return _bare(self._regions(start, stop, strict=True))
+
+    def raw(self, start: int) -> Iterator[tuple[int, Data]]:
+        """Yield (number, bytes with line end) of each received line from `start` on, at last the unfinished
+        one; nothing is hidden.
+
+        For who reads a stream of bytes rather than lines. Raises Overrun when one of them is forgotten
+        already. The writer only.
+        """
+        for block, mark, number, data in self._regions(start, self._end, strict=True):
+            kind = block.kinds[mark]
+            if kind == RECEIVED:
+                yield from enumerate(io.BytesIO(data), number)
+            elif kind in _FROM_PEER:
+                yield number, data
+        yield self._end, self.unfinished
 
     def hide(self, secret: Data) -> None:
         """Show `secret` as •••• from now on, wherever it stands in a line, sent or received.
 
-        One with line breaks is hidden line by line, too. Any thread.
+        One with line breaks is hidden line by line, too. Any thread but the I/O thread.
         """
-        hidden = self._hidden | {piece for piece in (secret, *secret.splitlines()) if piece}
-        # The longest first, where one is a part of another.
-        pattern = b"|".join(map(re.escape, sorted(hidden, key=len, reverse=True)))
-        self._mask = mask_in(self.encoding)
-        self._hidden, self._hiding = hidden, re.compile(pattern)
+        pieces = {piece for piece in (secret, *secret.splitlines()) if piece}
+        if pieces <= self._hidden:
+            return
+        with _hiding:  # two at once must not lose one of them
+            hidden = self._hidden | pieces
+            # The longest first, where one is a part of another.
+            pattern = b"|".join(map(re.escape, sorted(hidden, key=len, reverse=True)))
+            self._mask = mask_in(self.encoding)
+            self._hides = re.compile(pattern)
+            self._hidden = hidden
 
     @property
     def hides(self) -> bool:
         """Whether anything is hidden."""
-        return self._hiding is not None
+        return self._hides is not None
 
     def redacted(self, data: Data) -> Data:
         """Return `data` with what is hidden shown as ••••. Any thread."""
-        return data if self._hiding is None else self._hiding.sub(self._mask, data)
+        return data if self._hides is None else self._hides.sub(self._mask, data)
 
     def redacted_text(self, text: str) -> str:
         """Return `text` with what is hidden shown as ••••. Any thread."""
-        if self._hiding is None:
+        if self._hides is None:
             return text
-        hidden = self._hiding.sub(MASK.encode(), text.encode("utf-8", "surrogatepass"))
+        hidden = self._hides.sub(MASK.encode(), text.encode("utf-8", "surrogatepass"))
         return hidden.decode("utf-8", "surrogatepass")
 
-    def lines(self, start: int, stop: int) -> Iterator[Line]:
-        """Yield the kept lines with numbers from `start` up to, not with, `stop`, in order. Any thread."""
-        if self._hiding is None:
-            return self._lines(start, stop)
-        return self._redacted_lines(start, stop)
-
-    def _redacted_lines(self, start: int, stop: int) -> Iterator[Line]:
-        for line in self._lines(start, stop):
-            line.data = self.redacted(line.data)
-            yield line
-
-    def _lines(self, start: int, stop: int) -> Iterator[Line]:
-        encoding = self.encoding
-        for block, mark, number, data, ends in self._runs(start, stop):
-            kind = block.kinds[mark]
-            time = block.base + block.times[mark] / TICKS
-            if kind == RECEIVED:
-                position = 0
-                for end in ends:
-                    yield Line(_stripped(data[position:end]), time, "<", number, False, encoding)
-                    number += 1
-                    position = end
-            else:
-                delivery = block.deliveries.get(mark) if kind == SENT and block.deliveries else None
-                yield Line(data, time, _DIRECTIONS[kind], number, kind == FRAGMENT, encoding, delivery)
-
-    def received(self, start: int, stop: int) -> Iterator[tuple[int, list[bytes]]]:
-        """Yield the received lines from `start` up to `stop` as (number of the first, their bytes), a run at
-        a time.
-
-        The fast way to read many lines: no object a line. Raises Overrun when `start` is forgotten already.
-        Any thread.
-        """
-        if start < self._first:
-            raise _overrun(start, self._first)
-        expected = start
-        for block, mark, number, data, _ in self._runs(start, stop, indexed=False):
-            if number > expected:
-                raise _overrun(expected, number)
-            kind = block.kinds[mark]
-            if kind == RECEIVED:
-                lines = split_lines(data)
-                yield number, lines
-                expected = number + len(lines)
-            else:
-                expected = number + 1
-                if kind in (FRAMED, FRAGMENT):
-                    yield number, [data]
-        if expected < min(stop, self._first):
-            raise _overrun(expected, self._first)
-
-    def _runs(
-        self, start: int, stop: int, indexed: bool = True
-    ) -> Iterator[tuple[_Block, int, int, bytes, Sequence[int]]]:
-        """Yield (block, mark, first number, a copy of the bytes, line ends in it) for each mark that meets
-        the range.
-        """
-        start = max(start, self._first)
-        stop = min(stop, self._end)
-        blocks = self._blocks
-        at = max(0, bisect_right(blocks, start, key=lambda block: block.first) - 1)
-        for block in blocks[at:]:
-            if block.first >= stop:
-                return
-            counts = block.counts
-            skipped = bisect_right(counts, start - block.first) if start > block.first else 0
-            for mark in range(skipped, len(counts)):
-                number = block.first + (counts[mark - 1] if mark else 0)
-                if number >= stop:
-                    return
-                low = block.ends[mark - 1] if mark else 0
-                high = block.ends[mark]
-                ends: Sequence[int] = ()
-                if block.kinds[mark] == RECEIVED:
-                    lines = counts[mark] - (counts[mark - 1] if mark else 0)
-                    skip = max(0, start - number)
-                    last = min(lines, stop - number)
-                    if indexed or skip or last < lines:
-                        index = self._index(block, mark, low, high)
-                        if index is None:
-                            continue
-                        origin = index[skip - 1] if skip else 0
-                        ends = [end - origin for end in index[skip:last]]
-                        low, high = low + origin, low + index[last - 1]
-                        number += skip
-                data = bytes(block.view[low:high])
-                if block.given_up:
-                    continue
-                yield block, mark, number, data, ends
-
-    def _index(self, block: _Block, mark: int, low: int, high: int) -> array[int] | None:
-        """Return where each line of a run ends, relative to the run; None when the block was given up
-        meanwhile.
-        """
-        key = (block.first, mark)
-        index = self._indexes.get(key)
-        if index is None:
-            data = bytes(block.view[low:high])
-            if block.given_up:
-                return None
-            index = array("I", itertools.accumulate(map(len, io.BytesIO(data))))
-            self._indexes[key] = index
-            while len(self._indexes) > KEPT_INDEXES:
-                try:
-                    self._indexes.popitem(last=False)
-                except KeyError:  # another reader was quicker
-                    break
-        return index
-
-    def raw(self, start: int) -> Iterator[tuple[int, bytes]]:
-        """Yield (number, bytes with line end) of each received line from `start` on, last the unfinished one.
-
-        For who reads a stream of bytes rather than lines. The writer only.
-        """
-        for block, mark, number, data, ends in self._runs(start, self._end):
-            if block.kinds[mark] == RECEIVED:
-                position = 0
-                for end in ends:
-                    yield number, data[position:end]
-                    number += 1
-                    position = end
-            elif block.kinds[mark] in (FRAMED, FRAGMENT):
-                yield number, data
-        yield self._end, self.unfinished
-
-    def take_unfinished(self) -> bytes:
-        """Give up the line that is not complete yet, to a framer that goes on with it. The writer only."""
-        unfinished = self.unfinished
-        if unfinished:
-            self._blocks[-1].used = self._blocks[-1].settled
-        return unfinished
+    def _cut(self, kind: int, data: Data) -> list[Data]:
+        """Return the lines of what stands under a mark of this kind, with what is hidden shown as ••••."""
+        lines = split_lines(data) if kind in _WITH_END else [data]
+        # One look through all of them first: mostly there is nothing to hide.
+        if self._hides is not None and self._hides.search(data):
+            mask = MASK.encode() if kind == NOTE else self._mask
+            lines = [self._hides.sub(mask, line) for line in lines]
+        return lines
 
     def recent(self, share: int) -> int:
         """Return a line number from which on the lines take about one `share`-th of what the transcript may
         keep. Any thread.
         """
         wanted = self._byte_limit // share
+        first = self._end - self._line_limit // share
         for block in reversed(self._blocks):
-            wanted -= block.cost
+            wanted -= block.used + block.weight
             if wanted <= 0:
-                return max(block.first, self._end - self._line_limit // share)
-        return max(self._first, self._end - self._line_limit // share)
+                return max(block.first, first)
+        return max(self._oldest, first)
 
     def search(
-        self, pattern: str | re.Pattern[str], *, start: int | None = None, stop: int | None = None
+        self, pattern: Pattern, *, start: int | None = None, stop: int | None = None, reverse: bool = False
     ) -> Iterator[Line]:
-        """Yield the kept lines in which the regular expression `pattern` is found, oldest first. Any thread.
+        """Return an iterator over the kept lines in which the regular expression `pattern` is found, each as
+        soon as it is found. Any thread.
 
-        start, stop: line numbers to look from and up to. Raises SettingsError for a pattern that is no
-        regular expression.
+        pattern: a str pattern looks at a line's text, a bytes pattern at its bytes. start, stop: line numbers
+        to look from and up to. reverse: the newest first. What is forgotten or comes meanwhile is not looked
+        at. Raises SettingsError for a pattern that is no regular expression.
         """
-        if isinstance(pattern, str):
-            try:
-                pattern = re.compile(pattern)
-            except re.error as error:
-                raise SettingsError(f"not a regular expression: {pattern!r} ({error})") from None
-        look = pattern.search
-        for line in self.lines(self._first if start is None else start, self._end if stop is None else stop):
-            if look(line.text):
-                yield line
+        found = self._found(compile_pattern(pattern), start, stop, reverse)
+        return itertools.chain.from_iterable(itertools.starmap(self._made, found))
+
+    def hits(
+        self, pattern: Pattern, *, start: int | None = None, stop: int | None = None, reverse: bool = False
+    ) -> Iterator[int]:
+        """Return an iterator over the numbers of the lines that `search` would give, which is quicker where
+        there are many. Any thread.
+        """
+        found = self._found(compile_pattern(pattern), start, stop, reverse)
+        return (number + index for (_, _, number, _), indexes in found for index in indexes)
+
+    def count_hits(self, pattern: Pattern, *, start: int | None = None, stop: int | None = None) -> int:
+        """Return how many lines `search` would give. Any thread."""
+        return sum(len(indexes) for _, indexes in self._found(compile_pattern(pattern), start, stop, False))
+
+    def _found(
+        self, pattern: re.Pattern[Any], start: int | None, stop: int | None, reverse: bool
+    ) -> Iterator[tuple[_Region, list[int]]]:
+        """Yield each region with hits, and which lines of it those are, counted from its first."""
+        peers = LineSearch(pattern, self.encoding)
+        ours = LineSearch(pattern, None)
+        regions = self._regions(
+            self.first if start is None else start, self._end if stop is None else stop, reverse=reverse
+        )
+        for region in regions:
+            block, mark, _, data = region
+            kind = block.kinds[mark]
+            search = ours if kind == NOTE else peers
+            if kind == RECEIVED and (self._hides is None or not self._hides.search(data)):
+                indexes = search.among(data)
+            else:
+                indexes = [index for index, line in enumerate(self._cut(kind, data)) if search.one(line)]
+            if indexes:
+                yield region, indexes[::-1] if reverse else indexes
+
+    def _made(self, region: _Region, indexes: list[int]) -> Iterator[Line]:
+        block, mark, number, data = region
+        kind = block.kinds[mark]
+        lines = self._cut(kind, data)
+        if kind != RECEIVED:
+            yield block.line(mark, number, lines[0], self.encoding)
+            return
+        first, counts, times, encoding = block.first, block.counts, block.times, self.encoding
+        for index in indexes:
+            time = times[bisect_right(counts, number + index - first)]
+            yield Line(lines[index], time, "<", number + index, False, encoding)
 
     def text(self, start: int | None = None, stop: int | None = None) -> str:
         """Return the kept lines as text, one a line, each with its direction. Any thread."""
-        lines = self.lines(self._first if start is None else start, self._end if stop is None else stop)
+        lines = self.lines(self.first if start is None else start, self._end if stop is None else stop)
         return "".join(f"{line.direction} {line.text}\n" for line in lines)
 
     def to_dataframe(self) -> Any:
@@ -480,24 +433,22 @@ class Transcript(Sequence[Line]):
             import pandas
         except ImportError:
             raise ImportError('to_dataframe needs pandas: pip install "ipyreconnect[dataframe]"') from None
-        lines = list(self)
-        return pandas.DataFrame(
-            {
-                "time": pandas.to_datetime([line.time for line in lines], unit="s", utc=True),
-                "direction": [line.direction for line in lines],
-                "text": [line.text for line in lines],
-                "data": [line.data for line in lines],
-                "truncated": [line.truncated for line in lines],
-            },
-            index=pandas.Index([line.number for line in lines], name="number"),
-        )
+        rows = [
+            (line.number, line.time, line.direction, line.text, line.data, line.truncated) for line in self
+        ]
+        columns = ["number", "time", "direction", "text", "data", "truncated"]
+        frame = pandas.DataFrame(rows, columns=columns).set_index("number")
+        frame["time"] = pandas.to_datetime(frame["time"].astype("float64"), unit="s", utc=True)
+        return frame
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the kept lines to the file `path`: as text for .txt and .log, else as JSON lines, which
         `load` reads. Any thread.
+
+        Raises OSError when it can't be written.
         """
         if os.fspath(path).endswith((".txt", ".log")):
-            with open(path, "w", encoding="utf-8", newline="\n") as file:
+            with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
                 file.writelines(f"{line.direction} {line.text}\n" for line in self)
             return
         with open(path, "w", encoding="ascii", newline="\n") as file:
@@ -508,208 +459,382 @@ class Transcript(Sequence[Line]):
         """Return the transcript that `save` wrote, or a record's, from the JSON-lines file `path`, with
         numbers and times.
 
-        Raises OSError when it can't be read, SettingsError when a line of it is none of a record.
+        Of a record whose writer was killed, a last line that was only begun is left out; where the numbers of
+        a record begin anew, they are counted on. Raises OSError when it can't be read, SettingsError when a
+        line of it is none of a record. Any thread.
         """
-        lines: list[Line] = []
-        with open(path, encoding="utf-8") as file:
-            for row, text in enumerate(file, 1):
-                try:
-                    lines.append(from_json(text, encoding))
-                except (ValueError, KeyError, TypeError):
-                    raise SettingsError(f"{os.fspath(path)}, line {row}: not a line of a record") from None
-        size = sum(len(line.data) + MARK_COST for line in lines)
-        # Twice: so that half-empty last blocks never push anything out.
-        transcript = cls(max(DEFAULT_LINES, len(lines)), max(DEFAULT_BYTES, 2 * size), encoding=encoding)
-        if lines:
-            transcript._first = transcript._end = lines[0].number
-        for line in lines:
-            kind = {"<": FRAGMENT if line.truncated else FRAMED, ">": SENT, "*": NOTE}.get(
-                line.direction, FRAMED
+        position = itertools.count()
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            # As JSON everything takes more than an eighth of what it takes here, so all of it is kept.
+            limit = max(DEFAULT_BYTES, WHOLE_SHARE * os.fstat(file.fileno()).st_size)
+            transcript = cls(sys.maxsize, limit, encoding=encoding)
+            runs = itertools.groupby(
+                _rows(file, os.fspath(path), encoding),
+                lambda line: (line.number - next(position), line.time, line.direction, line.truncated),
             )
-            transcript._append(line.data, kind, line.time)
+            for (_, time, direction, truncated), run in runs:
+                transcript._take_over(run, time, direction, truncated)
         return transcript
 
+    def _take_over(self, run: Iterator[Line], time: float, direction: str, truncated: bool) -> None:
+        """Append lines of one time and kind whose numbers follow each other."""
+        kind = {"<": FRAGMENT, ">": SENT_PART if truncated else SENT, "*": NOTE}[direction]
+        while lines := list(itertools.islice(run, STRIDE)):
+            if lines[0].number > self._end:
+                self._pass_over(lines[0].number)
+            if direction == "<" and not truncated:
+                self.append_received([line.data for line in lines], time)
+            else:
+                for line in lines:
+                    self._append(line.data, kind, time, 1, line.delivery)
+
+    def _pass_over(self, number: int) -> None:
+        """Go on with line `number`: those before it are missing. Each block counts from its first line."""
+        if not self._end:
+            self._oldest = number
+        self._end = number
+        self._new_block(LEAST_ROOM)
+
     def __repr__(self) -> str:
-        forgot = f", {self._first} forgotten" if self._first else ""
-        return f"<Transcript of {len(self)} lines{forgot}>"
+        first = self.first
+        return f"<Transcript of {self._end - first} lines{f', {first} forgotten' if first else ''}>"
+
+    # -- reading, inside
+
+    def _regions(
+        self,
+        start: int,
+        stop: int,
+        *,
+        reverse: bool = False,
+        strict: bool = False,
+        first: int | None = None,
+    ) -> Iterator[_Region]:
+        """Yield the lines from `start` up to `stop` as (block, mark, number, a copy of their bytes): runs of
+        received lines, of which the first stands under that mark, and everything else line by line.
+
+        strict: raise Overrun where lines are forgotten already; else they are passed over. first: the number
+        of the first line that is not forgotten.
+        """
+        stop = min(stop, self._end)
+        first = self.first if first is None else first
+        if strict and start < min(first, stop):
+            raise _overrun(start, first)
+        start = max(start, first)
+        if start >= stop:
+            return
+        blocks = self._blocks
+        if start < blocks[-1].first:
+            if strict and start < blocks[0].first:
+                raise _overrun(start, blocks[0].first)
+            low = max(0, bisect_right(blocks, start, key=_first_of) - 1)
+            blocks = blocks[low : bisect_left(blocks, stop, key=_first_of)]
+        else:
+            blocks = blocks[-1:]
+        for block in reversed(blocks) if reverse else blocks:
+            base = block.first
+            counts = block.counts
+            low = bisect_right(counts, start - base) if start > base else 0
+            high = min(bisect_left(counts, stop - base), len(counts) - 1)
+            spans: Iterable[tuple[int, int]] = _spans(block, low, high) if low != high else ((low, high),)
+            for low, high in reversed(tuple(spans)) if reverse else spans:
+                number = base + counts[low - 1] if low else base
+                begin = block.ends[low - 1] if low else 0
+                if start > number:
+                    begin = self._place(block, low, start - number)
+                    number = start
+                end = block.ends[high]
+                if stop < base + counts[high]:
+                    end = self._place(block, high, stop - base - (counts[high - 1] if high else 0))
+                data = bytes(block.view[begin:end])
+                if block.given_up:
+                    if strict:
+                        raise _overrun(number, self.first)
+                    break
+                yield block, low, number, data
+
+    def _place(self, block: _Block, mark: int, lines: int) -> int:
+        """Return where in the block the run under `mark` goes on behind its first `lines` lines; anything
+        when the block is given up.
+
+        Where the lines of a run end is remembered, for a panel's window or a loop over single lines.
+        """
+        begin = block.ends[mark - 1] if mark else 0
+        number = block.first + (block.counts[mark - 1] if mark else 0)
+        index = self._indexes.get(number)
+        if index is None:
+            data = bytes(block.view[begin : block.ends[mark]])
+            if block.given_up:
+                return begin
+            index = array("I", itertools.accumulate(map(len, io.BytesIO(data))))
+            if len(index) <= self._index_limit:
+                if sum(map(len, tuple(self._indexes.values()))) + len(index) > self._index_limit:
+                    self._indexes = {}
+                self._indexes[number] = index
+        return begin + index[lines - 1]
 
     # -- writing: only the one that has the connection's turn
-    # ---------------------------------------------------------
 
-    def room(self, now: float) -> memoryview:
-        """Return memory to receive into; what was written there is taken over by `commit`. The writer
-        only.
+    def room(self, now: float | None = None) -> memoryview:
+        """Return memory to receive into, 256 bytes or more; what was written there is taken over by `commit`
+        if that is called before anything else is written. `now` is not needed. The writer only.
         """
-        block = self._blocks[-1] if self._blocks else None
-        if (
-            block is None
-            or len(block.data) - block.used < LEAST_ROOM
-            or block.weight > MARKS_WEIGHT * len(block.data)
-        ):
-            block = self._new_block(LEAST_ROOM, now)
+        block = self._last
+        if block.size - block.used < LEAST_ROOM or block.weight + MARK_COST > block.size:
+            block = self._new_block(LEAST_ROOM)
         return block.view[block.used :]
 
     def commit(self, size: int, now: float) -> int:
         """Take over `size` bytes that were received into `room` at `now` (Unix epoch, s); return how many
-        lines they completed.
+        lines they completed. The writer only.
         """
-        block = self._blocks[-1]
-        data = block.data
+        block = self._last
         start = block.used
         end = block.used = start + size
-        before = self._end
-        if end - block.settled > self._longest_line:
-            start = self._cut_long_lines(block, start, end, now)
-        last = data.rfind(b"\n", start, end) + 1
-        if last:
-            self._mark(block, last, data.count(b"\n", start, last), RECEIVED, now)
-        return self._end - before
+        if end - block.settled > self._reach:
+            return self._commit_much(block, start, end, now)
+        data = block.data
+        last = data.find(b"\n", start, end) + 1
+        if not last:
+            return 0
+        lines = 1
+        if last < end:  # more than the one line that answers
+            last = data.rfind(b"\n", start, end) + 1
+            lines = data.count(b"\n", start, last)
+        self._mark(block, last, lines, RECEIVED, now)
+        return lines
 
-    def _cut_long_lines(self, block: _Block, start: int, end: int, now: float) -> int:
-        """Mark what is too long to be one line as fragments; return from where on the rest is to be counted.
+    def _commit_much(self, block: _Block, start: int, end: int, now: float) -> int:
+        """Mark runs of at most the longest line's length, and what is too long to be one line as fragments.
 
-        One look for a line end per `longest line` of data: nothing beside counting them all.
+        One look for a line end per `longest line` of data: nothing beside counting them all. The outcome
+        depends on the bytes alone, never on how they were split.
         """
-        data, longest = block.data, self._longest_line
-        position = block.settled
-        uncounted = start
-        while end - position > longest:
-            last = data.rfind(b"\n", max(position, start), position + longest + 1) + 1
-            if not last:
-                if position > block.settled:
-                    self._mark(block, position, data.count(b"\n", uncounted, position), RECEIVED, now)
-                self._mark(block, position + longest, 1, FRAGMENT, now)
-                last = uncounted = position + longest
-            position = last
-        return uncounted
+        data, longest = block.data, self._longest
+        before = self._end
+        while True:
+            begin = block.settled
+            start = max(start, begin)  # no line end stands before it
+            limit = min(end, begin + longest + 1)
+            if self._reach < 0:
+                last = data.find(b"\n", start, limit) + 1
+                kind = TAIL
+            else:
+                last = data.rfind(b"\n", start, limit) + 1
+                kind = RECEIVED
+            if last:
+                self._reach = longest
+                self._mark(block, last, data.count(b"\n", start, last), kind, now)
+            elif end - begin > longest:
+                self._reach = -1
+                self._mark(block, begin + longest, 1, FRAGMENT, now)
+            else:
+                return self._end - before
 
     def latest(self, start: int) -> Iterable[tuple[int, list[bytes]]]:
-        """Return what `received` gives from `start` to the end, quickly where `start` begins the last mark.
-        The writer only.
+        """Return what `received` gives from `start` to the end, quickly where `start` begins the last mark;
+        also of lines that were too many to be kept. The writer only.
         """
-        block = self._blocks[-1]
-        counts = block.counts
-        marks = len(counts)
-        if marks and start == block.first + (counts[-2] if marks > 1 else 0) and block.kinds[-1] == RECEIVED:
-            low = block.ends[-2] if marks > 1 else 0
-            return ((start, split_lines(bytes(block.view[low : block.settled]))),)
-        return self.received(max(start, self._first), self._end)
+        number, begin = self._latest
+        block = self._last
+        if number == start and block.kinds and block.kinds[-1] == RECEIVED:
+            data = block.view[begin : block.settled].tobytes()
+            lines = data.splitlines()
+            if len(lines) != self._end - start:  # a lone CR is no line end
+                lines = split_lines(data)
+            return ((start, lines),)
+        # At once: the answers to the first lines may push out the last.
+        start = max(start, self._oldest)
+        return list(_bare(self._regions(start, self._end, strict=True, first=self._oldest)))
 
-    def append_received(self, lines: Iterable[bytes], now: float, truncated: type[bytes]) -> None:
-        """Append lines that a framer made; instances of `truncated` are marked so. The writer only."""
-        for line in lines:
-            self._append(line, FRAGMENT if isinstance(line, truncated) else FRAMED, now)
+    def take_unfinished(self) -> Data:
+        """Give up the line that is not complete yet, to a framer that goes on with it. The writer only."""
+        unfinished = self.unfinished
+        self._last.used = self._last.settled
+        self._reach = self._longest
+        return unfinished
+
+    def append_received(self, lines: Iterable[bytes], now: float, truncated: type[bytes] = Fragment) -> None:
+        """Append lines that a framer made; those of type `truncated` are marked so. The writer only."""
+        made = lines if isinstance(lines, list) else list(lines)
+        if len(made) > self._line_limit:
+            # Into one block, as far as that goes: `latest` is to find them all for who waits for a line.
+            self._new_block(min(sum(map(len, made)) + len(made), self._whole))
+        if made:
+            self._append_framed(made, now, truncated)
+
+    def _append_framed(self, lines: list[bytes], now: float, truncated: type[bytes]) -> None:
+        """Append lines as if they were received with line ends, where they can be told apart by those again:
+        a mark each would cost much more.
+        """
+        count = len(lines)
+        if count > 1:
+            data = b"\n".join(lines) + b"\n"
+            if (
+                len(data) <= self._longest
+                and data.count(b"\n") == count
+                and b"\r\n" not in data
+                and truncated not in set(map(type, lines))
+            ):
+                self._append(data, RECEIVED, now, count)
+            else:
+                self._append_framed(lines[: count // 2], now, truncated)
+                self._append_framed(lines[count // 2 :], now, truncated)
+            return
+        line = lines[0]
+        if type(line) is truncated:
+            kind = FRAGMENT
+        elif len(line) < self._longest and b"\n" not in line and not line.endswith(b"\r"):
+            kind = RECEIVED
+            line += b"\n"
+        else:
+            kind = FRAMED
+        if len(line) <= self._whole:
+            self._append(line, kind, now)
+        else:
+            for at in range(0, len(line), self._whole):
+                self._append(line[at : at + self._whole], FRAGMENT, now)
 
     def append_sent(self, line: bytes, now: float, delivery: Delivery | None = None) -> int:
-        """Append a line that was sent; return its number. The writer only."""
-        return self._append(self.redacted(line), SENT, now, delivery)
+        """Append a line that was sent at `now` (Unix epoch, s); return its number. The writer only.
+
+        Of a line that is longer than an eighth of all that may be kept, only that much is kept, and without
+        its delivery, which would hold the rest.
+        """
+        line = self.redacted(line)
+        if len(line) > self._whole:
+            return self._append(line[: self._whole], SENT_PART, now)
+        return self._append(line, SENT, now, 1, delivery)
 
     def append_note(self, text: str, now: float) -> int:
-        """Append something that happened; return its number. The writer only."""
-        return self._append(self.redacted(text.encode()), NOTE, now)
+        """Append something that happened at `now` (Unix epoch, s); return its number. The writer only."""
+        note = self.redacted_text(text).encode("utf-8", "backslashreplace")
+        return self._append(note[: self._whole], NOTE, now)
 
     def flush(self, now: float) -> None:
         """Keep the unfinished line, of which no more will come, as a fragment. The writer only."""
-        if self._blocks and (block := self._blocks[-1]).used > block.settled:
+        block = self._last
+        if block.used > block.settled:
             self._mark(block, block.used, 1, FRAGMENT, now)
+        self._reach = self._longest
 
     @property
     def unfinished(self) -> bytes:
-        """What was received of a line that has not ended yet."""
-        if not self._blocks:
-            return b""
-        block = self._blocks[-1]
-        return bytes(block.data[block.settled : block.used])
+        """What was received of a line that has not ended yet. The writer only."""
+        block = self._last
+        return bytes(block.view[block.settled : block.used])
 
-    def _append(self, line: bytes, kind: int, now: float, delivery: Delivery | None = None) -> int:
-        block = self._blocks[-1] if self._blocks else None
-        size = len(line)
-        if (
-            block is None
-            or len(block.data) - block.used < size
-            or block.weight > MARKS_WEIGHT * len(block.data)
-        ):
-            block = self._new_block(size, now)
+    def _append(
+        self, data: bytes, kind: int, now: float, lines: int = 1, delivery: Delivery | None = None
+    ) -> int:
+        """Append whole lines of one kind; return the number of the first."""
+        size = len(data)
+        weight = MARK_COST if delivery is None else MARK_COST + DELIVERY_COST + size
+        block = self._last
+        if block.size - block.used < size or block.weight + weight > block.size:
+            block = self._new_block(max(size, weight))
         start = block.settled
-        carry = block.used - start
-        if carry:
+        stop = start + size
+        if block.used > start:
             # The received line that is not complete yet moves behind: its number comes later.
-            block.view[start + size : start + size + carry] = bytes(block.view[start : start + carry])
-        block.view[start : start + size] = line
+            block.view[stop : block.used + size] = bytes(block.view[start : block.used])
+        block.view[start:stop] = data
         block.used += size
         if delivery is not None:
             if block.deliveries is None:
                 block.deliveries = {}
             block.deliveries[len(block.kinds)] = delivery
-            block.weight += DELIVERY_COST
-        self._mark(block, start + size, 1, kind, now)
-        return self._end - 1
+            block.weight += weight - MARK_COST
+        number = self._end
+        self._mark(block, stop, lines, kind, now)
+        return number
 
     def _mark(self, block: _Block, end: int, lines: int, kind: int, now: float) -> None:
-        ticks = int((now - block.base) * TICKS)
-        # A clock that was set back, or a block that is open for longer than the ticks reach: the nearest that
-        # can be kept. The
-        # next block starts afresh.
-        if not 0 <= ticks <= LONGEST_SPAN * TICKS:
-            ticks = 0 if ticks < 0 else LONGEST_SPAN * TICKS
-            block.weight = MARKS_WEIGHT * len(block.data) + 1
-        block.kinds.append(kind)
-        block.times.append(ticks)
-        block.ends.append(end)
-        block.weight += MARK_COST
+        number = self._end
+        self._latest = number, block.settled
         block.settled = end
-        count = block.count + lines
+        block.weight += MARK_COST
+        block.kinds.append(kind)
+        block.times.append(now)
+        block.ends.append(end)
         # Readers go by the counts, so they come last; then the end.
-        block.counts.append(count)
-        self._end = block.first + count
-        if self._end - self._first > self._line_limit:
-            self._forget_to(self._end - self._line_limit)
+        number += lines
+        block.counts.append(number - block.first)
+        self._end = number
 
-    def _new_block(self, need: int, now: float) -> _Block:
-        """Close the last block and begin one with room for `need` bytes behind the carry, which moves
-        over.
-        """
-        blocks = self._blocks
-        carry = b""
-        if blocks:
-            last = blocks[-1]
-            carry = bytes(last.data[last.settled : last.used])
+    def _new_block(self, need: int) -> _Block:
+        """Close the last block and begin one with room for `need` bytes and the carry, which moves there."""
+        last = self._last
+        carry = bytes(last.view[last.settled : last.used])
+        blocks = self._blocks if last.counts else self._blocks[:-1]
+        if last.counts:
             last.used = last.settled
-            if last.used < len(last.data) // 2:
+            if last.used < last.size // 2:
                 # Closed early: keep no more than what is in it. Readers see either, and both hold the same
                 # bytes.
                 last.data = last.data[: last.used]
                 last.view = memoryview(last.data)
+                last.size = last.used
             self._cost += last.cost
+        # Twice the carry: a line that grows is not to be moved at each step.
         size = max(self._next_size, 2 * len(carry) + need)
         self._next_size = min(2 * self._next_size, self._largest)
-        while blocks and self._cost + size > self._byte_limit:
-            gone, blocks = blocks[0], blocks[1:]
+        spare = None
+        kept = 0
+        # Counted with the most that the new block may come to.
+        most = BLOCK_COST + 2 * size + MARKS_AT_ONCE * MARK_COST + 4 * self._index_limit
+        limit = self._byte_limit - most
+        oldest = self._end - self._line_limit
+        while kept < len(blocks) and (self._cost > limit or blocks[kept].end <= oldest):
+            gone = blocks[kept]
+            kept += 1
             self._cost -= gone.cost
+            self._oldest = gone.end
             gone.given_up = True
-            self._first = max(self._first, gone.first + gone.count)
-            if len(gone.data) == self._largest:
+            if gone.size == size:
                 # Its pages are mapped already: fresh ones cost a page fault each.
-                self._spare = gone.data
-        data, self._spare = (
-            (self._spare, None)
-            if self._spare is not None and len(self._spare) == size
-            else (bytearray(size), self._spare)
-        )
-        block = _Block(data, self._end, now)
+                spare = gone.data
+        block = _Block(bytearray(size) if spare is None else spare, self._end)
         block.view[: len(carry)] = carry
         block.used = len(carry)
-        self._blocks = (*blocks, block)
+        self._last = block
+        self._blocks = (*blocks[kept:], block)
         return block
 
-    def _forget_to(self, first: int) -> None:
-        self._first = first
-        blocks = self._blocks
-        while len(blocks) > 1 and blocks[0].first + blocks[0].count <= first:
-            gone, blocks = blocks[0], blocks[1:]
-            self._cost -= gone.cost
-            gone.given_up = True
-        self._blocks = blocks
+
+_NOTHING = _Block(bytearray(), 0)
+"""What comes before the first block: it has no room, and nothing is ever written there."""
+
+
+def _spans(block: _Block, low: int, high: int) -> Iterator[tuple[int, int]]:
+    """Yield the marks from `low` to `high` as (first, last) of what is read at once: received lines that
+    follow each other, up to about 64 KiB of them, and every other mark by itself.
+    """
+    kinds, ends = bytes(block.kinds[: high + 1]), block.ends
+    while low <= high:
+        last = low
+        if kinds[low] == RECEIVED:
+            other = _NOT_RECEIVED.search(kinds, low)
+            last = other.start() - 1 if other else high
+            begin = ends[low - 1] if low else 0
+            if ends[last] - begin > LONGEST_LINE:
+                last = max(low, bisect_right(ends, begin + LONGEST_LINE, low, last + 1) - 1)
+        yield low, last
+        low = last + 1
+
+
+def _bare(regions: Iterable[_Region]) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield of each region what was received, as (number of the first line, lines)."""
+    for block, mark, number, data in regions:
+        kind = block.kinds[mark]
+        if kind == RECEIVED:
+            yield number, split_lines(data)
+        elif kind == FRAMED:
+            yield number, [data]
+        elif kind == FRAGMENT:
+            yield number, [Fragment(data)]
+        elif kind == TAIL:
+            yield number, [Fragment(split_lines(data)[0])]
 
 
 def _overrun(wanted: int, first: int) -> Overrun:
@@ -719,36 +844,13 @@ def _overrun(wanted: int, first: int) -> Overrun:
     )
 
 
-def _stripped(line: bytes) -> bytes:
-    """Return `line` without its LF or CRLF."""
-    return line[:-2] if line.endswith(b"\r\n") else line[:-1] if line.endswith(b"\n") else line
-
-
-def to_json(line: Line) -> str:
-    """Return `line` as one JSON object in ASCII; bytes that are not UTF-8 stand as ISO-8859-1 under
-    "latin1".
-    """
-    row: dict[str, object] = {"number": line.number, "time": line.time, "direction": line.direction}
-    try:
-        row["text"] = line.data.decode()
-    except UnicodeDecodeError:
-        row["latin1"] = line.data.decode("iso-8859-1")
-    if line.truncated:
-        row["truncated"] = True
-    if line.delivery is not None:
-        row["delivery"] = line.delivery.status
-    return json.dumps(row)
-
-
-def from_json(text: str, encoding: str | None = None) -> Line:
-    """Return the line that `to_json` wrote. Raises ValueError, KeyError or TypeError when it did not."""
-    row = json.loads(text)
-    data = row["text"].encode() if "text" in row else row["latin1"].encode("iso-8859-1")
-    return Line(
-        data,
-        float(row["time"]),
-        row["direction"],
-        int(row["number"]),
-        bool(row.get("truncated", False)),
-        encoding,
-    )
+def _rows(file: Iterable[str], name: str, encoding: str | None) -> Iterator[Line]:
+    """Yield the lines that stand in a file."""
+    for row, text in enumerate(file, 1):
+        try:
+            line = from_json(text, encoding)
+        except ValueError:
+            if row > 1 and not text.endswith("\n"):
+                return  # torn off, by the end of its writer
+            raise SettingsError(f"{name}, line {row}: not a line of a record") from None
+        yield line

@@ -1,0 +1,115 @@
+"""One line of a transcript as a value, its text, and how it stands in a record; knows no transcript."""
+
+from __future__ import annotations
+
+import json
+
+from .delivery import STATUSES, Delivery
+
+__all__ = ["Line", "decode", "from_json", "to_json"]
+
+DIRECTIONS = ("<", ">", "*")
+"""Received, sent, and what happened."""
+LARGEST_NUMBER = 2**53
+"""Of a line in a record: beyond it, JSON's numbers are not exact."""
+
+
+def decode(data: bytes, encoding: str | None) -> str:
+    """Return `data` as text: by `encoding` (UTF-8 when None) and, where it does not fit, as ISO-8859-1, which
+    takes every byte. Any thread.
+    """
+    try:
+        return data.decode(encoding or "utf-8")
+    except UnicodeError:
+        return data.decode("iso-8859-1")
+
+
+class Line:
+    """One line of a transcript. Immutable; any thread.
+
+    data: the bytes without the line end. time: seconds since the Unix epoch. direction: "<" received, ">"
+    sent, "*" something that happened. number: counted from 0 over the whole life of the transcript, never
+    used twice. truncated: a fragment of an over-long or unfinished line, or the beginning of what was too
+    long to keep. delivery: the fate of a sent line that is kept whole, else None.
+    """
+
+    __slots__ = ("_encoding", "data", "delivery", "direction", "number", "time", "truncated")
+
+    def __init__(
+        self,
+        data: bytes,
+        time: float = 0.0,
+        direction: str = "<",
+        number: int = 0,
+        truncated: bool = False,
+        encoding: str | None = None,
+        delivery: Delivery | None = None,
+    ) -> None:
+        self.data = data
+        self.time = time
+        self.direction = direction
+        self.number = number
+        self.truncated = truncated
+        self.delivery = delivery
+        self._encoding = encoding
+
+    @property
+    def text(self) -> str:
+        """The line as text, by the connection's encoding, or as ISO-8859-1 where it does not fit."""
+        # What happened is our own text, whatever the peer's encoding is.
+        return decode(self.data, None if self.direction == "*" else self._encoding)
+
+    def __repr__(self) -> str:
+        return f"<Line {self.number} {self.direction} {self.text!r}{' truncated' if self.truncated else ''}>"
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Line):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[bytes, float, str, int, bool]:
+        return (self.data, self.time, self.direction, self.number, self.truncated)
+
+
+def to_json(line: Line) -> str:
+    """Return `line` as one JSON object in ASCII; bytes that are not UTF-8 stand as ISO-8859-1 under
+    "latin1". Any thread.
+    """
+    row: dict[str, object] = {"number": line.number, "time": line.time, "direction": line.direction}
+    try:
+        row["text"] = line.data.decode()
+    except UnicodeDecodeError:
+        row["latin1"] = line.data.decode("iso-8859-1")
+    if line.truncated:
+        row["truncated"] = True
+    if line.delivery is not None:
+        row["delivery"] = line.delivery.status
+    return json.dumps(row)
+
+
+def from_json(text: str, encoding: str | None = None) -> Line:
+    """Return the line that `to_json` wrote; `encoding` is for its text. Any thread.
+
+    Raises ValueError when it wrote no such thing.
+    """
+    try:
+        row = json.loads(text)
+        data = row["text"].encode() if "text" in row else row["latin1"].encode("iso-8859-1")
+        number, time, direction = int(row["number"]), float(row["time"]), row["direction"]
+        status = row.get("delivery")
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise ValueError("not a line of a record") from None
+    if not 0 <= number <= LARGEST_NUMBER or direction not in DIRECTIONS or status not in (None, *STATUSES):
+        raise ValueError("not a line of a record")
+    delivery = None
+    if status is not None and direction == ">":
+        delivery = Delivery(data)
+        delivery.status = status
+        delivery.number = number
+    return Line(data, time, direction, number, bool(row.get("truncated")), encoding, delivery)

@@ -1,0 +1,173 @@
+"""Expectations look at each line once and in order; a match behaves like one of `re`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipyreconnect.protocol.expect import MANY, Expectation, Match, Pattern, compile_pattern
+from ipyreconnect.protocol.line import Line, decode
+from ipyreconnect.protocol.transcript import Transcript
+
+
+def receive(transcript: Transcript, data: bytes) -> None:
+    room = transcript.room()
+    room[: len(data)] = data
+    transcript.commit(len(data), 0.0)
+
+
+def expectation(pattern: Pattern, origin: int = 0) -> Expectation:
+    return Expectation(compile_pattern(pattern), origin)
+
+
+def found(result: tuple[int, re.Match[Any]] | None) -> tuple[int, Any] | None:
+    return None if result is None else (result[0], result[1][0])
+
+
+def test_it_finds_the_first_line_that_matches() -> None:
+    """By number, with the match; what comes behind it is not looked at."""
+    waiting = expectation("^1 (OK|NO)")
+    assert found(waiting.look(7, [b"* 1 OK", b"1 OK done", b"1 NO"], None)) == (8, "1 OK")
+    assert waiting.cursor == 9
+    assert waiting.outcome is None
+
+
+def test_no_line_is_looked_at_twice() -> None:
+    """What was passed over stays passed over, also when it is shown again together with what is new."""
+    waiting = expectation("OK")
+    assert waiting.look(0, [b"a", b"b"], None) is None
+    assert waiting.cursor == 2
+    assert waiting.look(0, [b"OK", b"OK"], None) is None
+    assert found(waiting.look(1, [b"OK", b"OK"], None)) == (2, "OK")
+    assert waiting.look(0, [], None) is None
+    assert waiting.cursor == 3
+
+
+def test_it_looks_only_from_where_it_was_armed() -> None:
+    """An answer to an earlier question is no answer to this one."""
+    waiting = expectation("OK")
+    waiting.arm(5)
+    assert (waiting.origin, waiting.cursor) == (5, 5)
+    assert waiting.look(3, [b"OK", b"OK"], None) is None
+    assert waiting.cursor == 5
+    assert found(waiting.look(3, [b"OK", b"OK", b"late OK"], None)) == (5, "OK")
+    assert expectation("OK", 5).look(4, [b"OK"], None) is None
+
+
+def test_text_patterns_see_text_and_bytes_patterns_see_bytes() -> None:
+    """Text by the encoding, and as ISO-8859-1 where it does not fit."""
+    assert found(expectation("é").look(0, ["é".encode()], None)) == (0, "é")
+    assert found(expectation("é").look(0, [b"\xe9"], None)) == (0, "é")
+    assert expectation("é").look(0, ["é".encode()], "iso-8859-1") is None
+    assert found(expectation(b"\xe9").look(0, [b"\xe9"], "utf-8")) == (0, b"\xe9")
+    assert found(expectation(re.compile("ok", re.IGNORECASE)).look(0, [b"OK"], None)) == (0, "OK")
+
+
+@given(
+    st.lists(st.sampled_from([b"* 1 FETCH", b"1 OK", b"", "1 \u212aO".encode(), b"\xff"]), max_size=3 * MANY),
+    st.sampled_from(["^1 OK", "(?i)^1 ko", "FETCH|BYE", "^$", "nothing", "\xff"]),
+    st.integers(0, 3 * MANY),
+)
+def test_a_flood_is_searched_like_single_lines(lines: list[bytes], source: str, start: int) -> None:
+    """Passing over many lines at once finds what looking at each finds."""
+    many, single = expectation(source), expectation(source)
+    many.arm(start)
+    single.arm(start)
+    at_once = found(many.look(0, lines, None))
+    one_by_one = None
+    for number, line in enumerate(lines):
+        one_by_one = found(single.look(number, [line], None))
+        if one_by_one:
+            break
+    assert at_once == one_by_one
+    assert many.cursor == single.cursor
+    pattern = re.compile(source)
+    numbers = [
+        number for number, line in enumerate(lines) if number >= start and pattern.search(decode(line, None))
+    ]
+    assert (at_once and at_once[0]) == (numbers[0] if numbers else None)
+
+
+def matched(pattern: str | bytes, data: bytes) -> tuple[Match, re.Match[Any]]:
+    line = Line(data, number=0)
+    inner = compile_pattern(pattern).search(data if isinstance(pattern, bytes) else line.text)
+    assert inner is not None
+    return Match(line, inner, Transcript(), 0), inner
+
+
+@pytest.mark.parametrize("pattern", [r"(?P<tag>\w+) (OK|NO)( x)?", rb"(?P<tag>\w+) (OK|NO)( x)?"])
+def test_a_match_does_what_a_match_of_re_does(pattern: str | bytes) -> None:
+    """Groups by number and name, places, templates: code written for `re` goes on working."""
+    match, inner = matched(pattern, "é a1 OK done".encode())
+    for group in (0, 1, 2, 3, "tag"):
+        assert match[group] == match.group(group) == inner[group]
+        assert match.start(group) == inner.start(group)
+        assert match.end(group) == inner.end(group)
+        assert match.span(group) == inner.span(group)
+    assert match.group() == inner.group()
+    assert match.group(1, "tag") == inner.group(1, "tag")
+    assert match.groups() == inner.groups()
+    assert match.groups("none") == inner.groups("none")
+    assert match.groupdict(1) == inner.groupdict(1)
+    template = r"\g<tag>-\2" if isinstance(pattern, str) else rb"\g<tag>-\2"
+    assert match.expand(template) == inner.expand(template)
+    for name in ("string", "re", "pos", "endpos", "lastindex", "lastgroup", "regs"):
+        assert getattr(match, name) == getattr(inner, name)
+    # All of its public face is there.
+    assert {name for name in dir(inner) if not name.startswith("_")} <= set(dir(match))
+    with pytest.raises(IndexError):
+        match[4]
+
+
+def test_a_match_masks_what_is_hidden() -> None:
+    """Groups, templates and the whole text show no secret that the server repeats."""
+    transcript = Transcript()
+    inner = re.search(r"(?P<who>\w+):(\w+)", "user:hunter2")
+    of_bytes = re.search(rb"(\w+)$", b"user:hunter2")
+    assert inner is not None
+    assert of_bytes is not None
+    match = Match(Line(b"user:hunter2"), inner, transcript, 0)
+    transcript.hide(b"hunter2")
+    assert (match[2], match.group(1, 2)) == ("••••", ("user", "••••"))
+    assert match.groups() == ("user", "••••")
+    assert match.groupdict() == {"who": "user"}
+    assert match.expand(r"\2") == "••••"
+    assert match.string == "user:••••"
+    assert match.span(2) == (5, 12)
+    assert Match(match.line, of_bytes, transcript, 0)[1] == "••••".encode()
+
+
+def test_a_match_tells_its_line_and_all_lines_since_the_last_send() -> None:
+    """The answer and what came before it, without what was sent or noted meanwhile, and no line behind it."""
+    transcript = Transcript()
+    receive(transcript, b"before\r\n")
+    transcript.append_sent(b"1 fetch", 0.0)
+    receive(transcript, b"* 1 FETCH\r\n* 2 FETCH\r\n")
+    transcript.append_note("the network changed", 0.0)
+    receive(transcript, b"1 OK\r\nbehind\r\n")
+    inner = re.search("OK", "1 OK")
+    assert inner is not None
+    match = Match(transcript[5], inner, transcript, 2)
+    receive(transcript, b"later\r\n")
+    assert match.line == transcript[5]
+    assert match.text == "1 OK"
+    assert [line.text for line in match.lines] == ["* 1 FETCH", "* 2 FETCH", "1 OK"]
+    assert list(match) == match.lines
+    assert repr(match) == "<Match '1 OK'>"
+
+
+def test_lines_of_a_match_that_are_forgotten_are_left_out() -> None:
+    """Asked for late, a match gives what is still there, and goes on giving the same."""
+    transcript = Transcript(lines=2)
+    receive(transcript, b"a\nb\nOK\n")
+    inner = re.search("OK", "OK")
+    assert inner is not None
+    match = Match(transcript[2], inner, transcript, 0)
+    assert [line.text for line in match.lines] == ["b", "OK"]
+    receive(transcript, b"c\nd\n")
+    assert [line.text for line in match.lines] == ["b", "OK"]
+    assert Match(match.line, inner, transcript, 0).lines == []
