@@ -744,6 +744,42 @@ def test_names_that_others_took_are_left_alone(shell: Any) -> None:
     assert "connect" not in shell.magics_manager.magics["line"]
 
 
+@pytest.mark.parametrize("name", ["connect", "send", "expect", "keepalive", "panel", "stop"])
+@pytest.mark.parametrize("kind", ["line", "cell"])
+def test_another_extension_keeps_what_it_took(shell: Any, server: LineServer, name: str, kind: str) -> None:
+    """Whichever of our names another one took while we were loaded is still its own after the unload."""
+
+    def theirs(line: str, cell: str = "") -> str:
+        return "theirs"
+
+    before = snapshot(shell)
+    run(shell, f"c = %connect {server.address}")
+    shell.register_magic_function(theirs, kind, name)
+    shell.Completer.custom_matchers.append(theirs)
+    shell.events.register("pre_run_cell", print)
+    try:
+        ipyreconnect.unload_ipython_extension(shell)
+        ipyreconnect.unload_ipython_extension(shell)  # a second time there is nothing to take away
+        assert shell.magics_manager.magics[kind][name] is theirs
+        assert shell.Completer.custom_matchers[-1] is theirs
+        assert print in shell.events.callbacks["pre_run_cell"]
+        others = {"connect", "send", "expect", "keepalive", "panel", "stop"}
+        left = {
+            (each, one)
+            for each, table in shell.magics_manager.magics.items()
+            for one in table
+            if one in others
+        }
+        assert left == {(kind, name)}
+        assert shell.user_ns["c"].state == "stopped"
+    finally:
+        shell.events.unregister("pre_run_cell", print)
+    ipyreconnect.load_ipython_extension(shell)
+    ipyreconnect.unload_ipython_extension(shell)
+    assert shell.magics_manager.magics[kind][name] is theirs
+    assert len(snapshot(shell)["configurables"]) == len(before["configurables"]) - 2  # type: ignore[arg-type]
+
+
 def test_reloading_stops_what_ran(shell: Any, server: LineServer) -> None:
     """%reload_ext ends the old connections and leaves nothing double."""
     run(shell, "%load_ext ipyreconnect")
