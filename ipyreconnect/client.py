@@ -458,7 +458,12 @@ class Client(traitlets.HasTraits):
         if isinstance(outcome, Match):
             return outcome
         if outcome is not None:
-            raise outcome
+            # Its traceback will know this frame, and with it all the caller's: no cycle must keep them alive.
+            expectation.outcome = None
+            try:
+                raise outcome
+            finally:
+                del outcome
         awaited = self.shown_pattern(expectation.pattern)
         end = self.transcript.end
         last = [
@@ -666,17 +671,19 @@ class Client(traitlets.HasTraits):
 
         def run() -> None:
             error: Exception | None = None
-            mark = 0
+            mark, unread = 0, (0, 0)
             try:
                 if callable(function):
                     given = Session(self, self._driver, session)
                     function(given)
-                    mark = given.mark
+                    mark, unread = given.mark, given.unread
             except ReconnectError as raised:
                 error = raised
             except BaseException as raised:  # noqa: BLE001 - whatever the user's function raises is the reason
                 error = ScriptFailed(f"on-connect function: {type(raised).__name__}: {raised}")
-            self._driver.post(lambda: self._connection.script_ended(session, error, time.monotonic(), mark))
+            self._driver.post(
+                lambda: self._connection.script_ended(session, error, time.monotonic(), mark, unread)
+            )
 
         try:
             threading.Thread(target=run, name=f"ipyreconnect-script-{self.name}", daemon=True).start()

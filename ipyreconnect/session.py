@@ -50,6 +50,11 @@ class Session:
         """The number of the first line that the function has left for others."""
         return max(self._line, self._sent_up_to)
 
+    @property
+    def unread(self) -> tuple[int, int]:
+        """Where reading has stopped: in which line, before which of its bytes."""
+        return self._line, self._offset
+
     def send(self, data: str | bytes | Secret, *, secrets: Iterable[Secret] = ()) -> Delivery:
         """Send one line of text (the line end is added), or bytes as they are; see `Client.send`."""
         wire, line = self._client.encode(data, secrets)
@@ -155,5 +160,5 @@ class Session:
 
         self._driver.wait(done, timeout)
         if error:
-            raise error[0]
+            raise error.pop()  # popped, for its traceback will know this frame
         return bool(true)

@@ -271,7 +271,7 @@ class Driver:
         self._pump()
         finished.acquire()
         if errors:
-            raise errors[0]
+            raise errors.pop()  # popped, for its traceback will know this frame
         return results[0]
 
     def _begin_turn(self) -> None:

@@ -128,15 +128,21 @@ class Loop:
         self._selector.modify(sock, events, callback)
 
     def attend(self, sock: socket.socket, events: int, callback: Callback) -> None:
-        """Wait for `events` of `sock`, 0 for none for now; registers it the first time. The I/O thread, or
-        any if `shared`.
+        """Wait for `events` of `sock`, 0 for none for now; registers it the first time. The mask that
+        `callback` is given tells surely of reading only. The I/O thread, or any if `shared`.
         """
         try:
             key = self._selector.get_key(sock)
         except KeyError:
-            if events:
+            if not events:
+                return
+            if self._epoll is None:
                 self._selector.register(sock, events, callback)
-            return
+                return
+            # For reading in any case: what it is not registered for now is taken off all that is told later.
+            key = self._selector.register(sock, events | EVENT_READ, callback)
+            if events & EVENT_READ:
+                return
         if self._epoll is not None:
             # A quarter of the cost of selectors' own modify, which knows no pause and would forget the socket
             # and learn it anew.

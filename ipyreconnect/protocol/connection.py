@@ -25,7 +25,7 @@ from ..settings import Heartbeat, KeepAlive, Retry
 from .delivery import UNCONFIRMED, Delivery, Ledger
 from .events import Status
 from .expect import Expectation, Match
-from .framing import Announced, Fragment, Framer, make_framer
+from .framing import Announced, Fragment, Framer, Raw, make_framer
 from .liveness import (
     LONGEST_PAUSE,
     Health,
@@ -380,7 +380,7 @@ class Connection:
             or self.status.phase is not Phase.SCRIPT
             or self._state is not State.CONNECTING
         ):
-            raise ConnectionLost(self.status.reason or f"the session with {self.settings.where} is over")
+            raise ConnectionLost(self._said or f"the session with {self.settings.where} is over")
 
     def expect(self, expectation: Expectation, now: float) -> None:
         """Look for `expectation` from the last send or match on; its outcome is set now, or when a line
@@ -538,15 +538,24 @@ class Connection:
         self._said = reason
         self._enter(Input.GIVE_UP, now)
 
-    def script_ended(self, session: int, error: Exception | None, now: float, mark: int = 0) -> None:
-        """The on-connect function has returned, or raised `error`; `mark` is the number of the first line
-        that it has left for others.
+    def script_ended(
+        self,
+        session: int,
+        error: Exception | None,
+        now: float,
+        mark: int = 0,
+        unread: tuple[int, int] | None = None,
+    ) -> None:
+        """The on-connect function has returned, or raised `error`.
+
+        mark: the number of the first line that it has left for others. unread: where it has stopped reading:
+        in which line, before which of its bytes; None: before the unfinished one.
         """
         if session == self.session and self.status.phase is Phase.SCRIPT and self._state is State.CONNECTING:
             if error is None:
                 self._script_mark = mark
                 try:
-                    self._up(now)
+                    self._up(now, unread)
                 except CallerError as raised:  # the user's framing
                     self.fail(raised, now)
             else:
@@ -773,7 +782,7 @@ class Connection:
         else:
             self._up(now)
 
-    def _up(self, now: float) -> None:
+    def _up(self, now: float, unread: tuple[int, int] | None = None) -> None:
         if self.settings.script or self.settings.has_function:
             # What the script has read and sent is its own affair.
             self.mark = self.last_send = max(self.mark, self._script_mark)
@@ -806,12 +815,33 @@ class Connection:
         )
         self._applied = (self.keepalive, user_timeout(self.keepalive))
         self._watch_at = now
-        if self._framer is not None and (begun := self.transcript.take_unfinished()):
-            self._plain(begun, now)
+        if self._framer is not None and self.settings.has_function:
+            self._frame_the_rest(self._framer, unread or (self.transcript.end, 0), now)
         self._queue_size = 0
         while self._queue:
             entry = self._queue.pop(0)
             self._write_line(entry.data, entry.line, entry.delivery, now, entry.expectation)
+
+    def _frame_the_rest(self, framer: Framer, unread: tuple[int, int], now: float) -> None:
+        """Bring the framer in step with what the on-connect function has left unread: lines that are in the
+        transcript already, as they are to everybody but the framer, and the unfinished one.
+        """
+        line, offset = unread
+        transcript, wall = self.transcript, now + self.wall_offset
+        *whole, (_, unfinished) = transcript.raw(line)
+        before = transcript.end
+        transcript.take_unfinished()
+        rest = b"" if isinstance(framer, Raw) else b"".join(data for _, data in whole)
+        if not whole and offset:
+            transcript.append_received([unfinished[:offset]], wall, bytes)  # that much the function has read
+            unfinished = unfinished[offset:]
+        framed = framer.feed(rest[offset:] + unfinished if rest else unfinished)
+        if isinstance(framer, Announced):
+            # The others are there already.
+            framed = [data for data in framed if b"\n" in data or isinstance(data, Fragment)]
+        transcript.append_received(framed, wall, Fragment)
+        if transcript.end > before:
+            self._look_at_new(before, now)
 
     def _out_of_time(self, now: float) -> None:
         where = self.settings.where
