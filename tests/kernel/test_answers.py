@@ -89,8 +89,8 @@ def test_without_anybody_to_ask_it_says_so(kernel: Kernel) -> None:
         cell = kernel.client.execute("%send --fill 1 login me {{?Password}}", allow_stdin=False)
         kernel.wait(lambda: kernel.idle == cell)
         assert kernel.streams[cell].startswith("UsageError: nobody can be asked for 'Password' here")
-        kernel.run("%send --expect OK the end")
-        assert server.peer(0).lines == [b"the end"]
+        kernel.run("%send --expect OK 9 end")
+        assert server.peer(0).lines == [b"9 end"]
 
 
 def test_what_is_asked_for_is_asked_without_echo(kernel: Kernel) -> None:

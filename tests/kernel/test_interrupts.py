@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
-from tests.kernel.kernels import SERVER, Kernel
+from tests.kernel.kernels import SERVER, Kernel, new_kernel
 from tests.servers.line_server import LineServer, mute
 
 pytestmark = pytest.mark.kernel
@@ -33,7 +34,15 @@ def tell(name):
 """
 
 
-def interrupted(kernel: Kernel, code: str, name: str = "127.0.0.1") -> tuple[float, str]:
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """One for all: an interrupt leaves nothing behind, which the next test then sees."""
+    with new_kernel(tmp_path_factory.mktemp("kernel")) as kernel:
+        kernel.run(f"{TELL}\n%load_ext ipyreconnect")
+        yield kernel
+
+
+def interrupted(kernel: Kernel, code: str, name: str = "near") -> tuple[float, str]:
     """Run a cell, interrupt it while it waits; give how long that took in seconds, and the error."""
     kernel.streams.clear()
     cell = kernel.client.execute(f"threading.Thread(target=tell, args=[{name!r}]).start()\n{code}")
@@ -61,7 +70,7 @@ def interrupted(kernel: Kernel, code: str, name: str = "127.0.0.1") -> tuple[flo
 def test_an_interrupt_ends_a_wait_and_nothing_else(kernel: Kernel, code: str, error: str) -> None:
     """Each way to wait ends within half a second; then the same connection answers as before."""
     with LineServer(SERVER) as server:
-        kernel.run(f"{TELL}\n%load_ext ipyreconnect\nc = %connect {server.address} --no-panel")
+        kernel.run(f"c = %connect {server.address} --name near --no-panel")
         kernel.run("%send --expect '^0 OK' 0 noop")
         before = kernel.say(AS_IT_WAS)
         assert before.startswith("connected 0 ")
@@ -74,13 +83,13 @@ def test_an_interrupt_ends_a_wait_and_nothing_else(kernel: Kernel, code: str, er
         assert kernel.say(AS_IT_WAS) == before
         assert kernel.say("print(c.send('1 noop', expect='^1 OK').text)") == "1 OK noop done\n"
         assert len(server.peers) == 1
+        kernel.run("%stop")
 
 
 def test_an_interrupted_connect_goes_on(kernel: Kernel) -> None:
     """%connect that is interrupted goes on in the background, and says so; %stop ends it."""
     with LineServer(mute) as server:
         server.pull_cable()
-        kernel.run(f"{TELL}\n%load_ext ipyreconnect")
         took, said = interrupted(kernel, f"%connect {server.address} --name far --no-panel --wait 60", "far")
         assert said == "interrupted; far goes on in the background, %stop ends it"
         assert took < 4 * SOON
