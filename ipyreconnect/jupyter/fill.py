@@ -99,7 +99,8 @@ def ask_without_echo(prompt: str) -> str:
         return getpass.getpass(f"{prompt}: ")
     except (StdinNotImplementedError, EOFError, OSError):
         raise UsageError(
-            f"nobody can be asked for {prompt!r} here: set a variable, NAME = Secret(…), write {{{{NAME}}}}"
+            f"nobody can be asked for {prompt!r} here: fetch it with NAME = Secret.from_keyring(SERVICE, USER) "
+            "or USER, NAME = Secret.from_netrc(HOST), and write {{NAME}}"
         ) from None
 
 
