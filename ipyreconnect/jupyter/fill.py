@@ -99,7 +99,7 @@ def ask_without_echo(prompt: str) -> str:
         return getpass.getpass(f"{prompt}: ")
     except (StdinNotImplementedError, EOFError, OSError):
         raise UsageError(
-            f"nobody can be asked for {prompt!r} here: fetch it with NAME = Secret.from_keyring(SERVICE, USER) "
+            f"nobody can be asked for {prompt!r} here: fetch it, NAME = Secret.from_keyring(SERVICE, USER) "
             "or USER, NAME = Secret.from_netrc(HOST), and write {{NAME}}"
         ) from None
 
