@@ -23,8 +23,12 @@ help: ## show this list
 demo: $(VENV)/demo.stamp ## open the guided tour in JupyterLab
 	$(BIN)/jupyter-lab $(LAB_ARGS) notebooks/tour.ipynb
 
+# The browser tests run by themselves: playwright keeps an event loop running in the main thread, and IPython, which
+# other tests run in this process, wants to start its own.
 test: lint system $(VENV)/dev.stamp ## lint, and all the tests: real servers, networks, browsers and notebooks
-	$(BIN)/python -m pytest --nbmake $(wildcard notebooks) tests -m "not bench" $(ARGS)
+	$(BIN)/python -m pytest -m quick $(ARGS)
+	$(BIN)/python -m pytest --nbmake $(wildcard notebooks) tests -m "not quick and not browser and not bench" $(ARGS)
+	$(BIN)/python -m pytest -m browser $(ARGS)
 
 quick: $(VENV)/dev.stamp ## the tests that need only Python and loopback, in less than a minute
 	$(BIN)/python -m pytest -m quick $(ARGS)
