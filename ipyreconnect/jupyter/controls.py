@@ -20,7 +20,7 @@ from ipyreconnect.errors import SettingsError
 from ipyreconnect.jupyter.commands import Commands, explain
 from ipyreconnect.jupyter.part import Part, static_text
 from ipyreconnect.jupyter.publisher import Tick, View
-from ipyreconnect.settings import KeepAlive
+from ipyreconnect.settings import KeepAlive, Secret
 
 if TYPE_CHECKING:
     from ipyreconnect.client import Client
@@ -79,7 +79,8 @@ class Header(Control):
 
     def __init__(self, client: Client, commands: Commands, **traits: Any) -> None:
         self._trouble = ""
-        self.on_status: Callable[[str], None] = lambda state: None
+        self.on_look: Callable[[str], None] = lambda state: None
+        """Called with the state when it may be new, and every two seconds; on the publisher's thread."""
         status = client.status
         # When which state began. The first one began before us; of a connection we know when.
         first = (status.connected_since or time.time(), status.state.value)
@@ -113,7 +114,7 @@ class Header(Control):
         now = time.time()
         tls = status.tls
         state = status.state.value
-        self.on_status(state)
+        self.on_look(state)
         health = self._health(now)
         return Tick(
             key=(status, self._trouble, health and health["verdict"]),
@@ -140,6 +141,7 @@ class Header(Control):
 
     def beat(self) -> Mapping[str, Any]:
         """Return how the peer is now."""
+        self.on_look(self._client.status.state.value)
         return {"health": self._health(time.time())}
 
     def answer(self, kind: str, content: Mapping[str, Any]) -> None:
@@ -222,7 +224,7 @@ def _number(value: object) -> Any:
 
 
 class SendBox(Control):
-    """A line to send. What is typed goes to the client and nowhere else."""
+    """A line to send: what is typed goes to the client and nowhere else; what is masked stays masked."""
 
     kind = Unicode("send").tag(sync=True)
 
@@ -234,10 +236,11 @@ class SendBox(Control):
     def answer(self, kind: str, content: Mapping[str, Any]) -> None:
         """Send the line, and say what is wrong where it can't be sent."""
         if kind == "send":
-            self.command(content, "sent", lambda: self._send_line(str(content.get("text", ""))))
+            text, masked = str(content.get("text", "")), bool(content.get("masked"))
+            self.command(content, "sent", lambda: self._send_line(text, masked))
 
-    def _send_line(self, text: str) -> Mapping[str, Any]:
+    def _send_line(self, text: str, masked: bool) -> Mapping[str, Any]:
         if len(text) > LONGEST_LINE:
             raise SettingsError(f"a line of {len(text)} characters is too long for this box; use client.send")
-        self._client.send(text)
+        self._client.send(Secret(text) if masked else text)
         return {}

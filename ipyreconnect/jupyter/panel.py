@@ -20,7 +20,7 @@ from IPython.display import DisplayHandle, display
 from ipyreconnect.jupyter.commands import Commands
 from ipyreconnect.jupyter.controls import Header, SendBox, SettingsFields
 from ipyreconnect.jupyter.log_view import LogView
-from ipyreconnect.jupyter.part import free_from_busy_cells
+from ipyreconnect.jupyter.part import Part, free_from_busy_cells
 from ipyreconnect.protocol.transcript import Line
 from ipyreconnect.settings import MASK
 
@@ -31,6 +31,12 @@ __all__ = ["Panel", "close_all_panels", "close_panel", "panel_for", "static_html
 
 SAVED_LINES = 20
 """Lines that a saved notebook shows: enough to remember what it was about, little enough for a diff."""
+STATIC_CLASS = "ipyreconnect-static"
+"""Where the panel is alive, its style sheet hides what has this class."""
+STORE_STATE = 5.0
+"""Least seconds between two updates of what a saved notebook shows, where the state has changed …"""
+STORE_LINES = 60.0
+"""… and where only lines have come: each one makes the notebook one that has unsaved changes."""
 SAVED_CHARS = 300
 """Characters of each of them."""
 
@@ -57,7 +63,9 @@ class Panel(ipywidgets.VBox):
     def __init__(self, client: Client, *, saved_lines: int = SAVED_LINES) -> None:
         self.client = client
         self.saved_lines = saved_lines
-        self._handles: list[DisplayHandle] = []
+        self._stored: list[DisplayHandle] = []
+        self._stored_at = 0.0
+        self._seen = ("", 0)
         self._commands = Commands()
         self.header = Header(client, self._commands)
         self._log_view = LogView(client, label=f"log of {client.name}")
@@ -78,9 +86,10 @@ class Panel(ipywidgets.VBox):
         top = ipywidgets.HBox([self.header, buttons])
         top.add_class("ipyreconnect-top")
         self._boxes = (top, buttons)
-        self._show_buttons(client.status.state.value)
-        self.header.on_status = self._show_buttons
-        super().__init__([top, self._log_view, self.send_box, self.keepalive])
+        self._parts: tuple[Part, ...] = (self.header, self._log_view, self.send_box, self.keepalive)
+        self._offer(client.status.state.value)
+        self.header.on_look = self._look
+        super().__init__([top, *self._parts[1:]])
         self.add_class("ipyreconnect-panel")
         for widget in (self, top, buttons):
             free_from_busy_cells(widget)
@@ -108,18 +117,54 @@ class Panel(ipywidgets.VBox):
         button.on_click(clicked)
         return button
 
-    def _show_buttons(self, state: str) -> None:
-        """Offer what makes sense now. On the publisher's thread, the only one that writes traits."""
+    def _look(self, state: str) -> None:
+        """Offer what makes sense now, and keep what a saved notebook shows up to date.
+
+        On the publisher's thread, the only one that writes traits.
+        """
+        self._offer(state)
+        if not self._stored:
+            return
+        now, seen = time.monotonic(), (state, self.client.transcript.end)
+        pause = STORE_STATE if state != self._seen[0] else STORE_LINES
+        if seen != self._seen and now - self._stored_at > pause:
+            self._stored_at, self._seen = now, seen
+            self._store()
+
+    def _offer(self, state: str) -> None:
         stopped = state in ("stopped", "stopping")
         self.connect_button.disabled = not stopped
         self.reconnect_button.disabled = stopped
         self.stop_button.disabled = stopped
 
     def show(self) -> None:
-        """Show the panel under the running cell, so that a later `refresh` finds the place again."""
-        handle = display(self, display_id=True)
+        """Show the panel under the running cell.
+
+        Below it stands, hidden for as long as the panel lives, what a saved notebook is to show. It can be
+        brought up to date there: were it the panel's own, each update would draw the panel anew.
+        """
+        bundle = super()._repr_mimebundle_() or {}
+        live = {**bundle, "text/plain": repr(self), "text/html": ""}
+        if self.saved_lines <= 0:
+            display(live, raw=True)
+            return
+        self._expect_views()
+        display(live, raw=True)
+        handle = display(self._static_bundle(), raw=True, display_id=True)
         if handle is not None:
-            self._handles.append(handle)
+            self._stored.append(handle)
+            self._stored_at = time.monotonic()
+
+    def _static_bundle(self) -> dict[str, str]:
+        return {"text/html": self.static_html(), "text/plain": repr(self)}
+
+    def _store(self) -> None:
+        for handle in self._stored:
+            handle.update(self._static_bundle(), raw=True)
+
+    def _expect_views(self) -> None:
+        for part in self._parts:
+            part.expect_view()
 
     def close(self) -> None:
         """Close the panel and all that belongs to it; where it was shown, the last lines stay as HTML."""
@@ -128,7 +173,7 @@ class Panel(ipywidgets.VBox):
         with _lock:
             if _panels.get(self.client) is self:
                 del _panels[self.client]
-        for part in (self.header, self._log_view, self.send_box, self.keepalive):
+        for part in self._parts:
             part.close()
         for button in (self.connect_button, self.reconnect_button, self.stop_button):
             button.style.close()
@@ -140,9 +185,8 @@ class Panel(ipywidgets.VBox):
         layout = self.layout
         super().close()
         layout.close()
-        for handle in self._handles:
-            handle.update({"text/html": self.static_html(), "text/plain": repr(self)}, raw=True)
-        self._handles.clear()
+        self._store()
+        self._stored.clear()
 
     def static_html(self) -> str:
         """Return the header and the last lines as plain HTML, for where no kernel answers."""
@@ -155,6 +199,7 @@ class Panel(ipywidgets.VBox):
         """Return the live view, and for nbviewer, GitHub and nbconvert the last lines as HTML."""
         bundle: dict[str, Any] | None = super()._repr_mimebundle_(**kwargs)
         if bundle is not None:
+            self._expect_views()
             bundle["text/plain"] = repr(self)
             if self.saved_lines > 0:
                 bundle["text/html"] = self.static_html()
@@ -193,7 +238,7 @@ def static_html(client: Client, lines: int) -> str:
         ", the last of them:" if transcript.end > len(rows) > 0 else ""
     )
     return (
-        '<div style="font:13px system-ui,sans-serif">'
+        f'<div class="{STATIC_CLASS}" style="font:13px system-ui,sans-serif">'
         f"<div><b>{html.escape(said)}</b> · {count} (as saved at {time.strftime('%Y-%m-%d %H:%M:%S')})</div>"
         '<pre style="margin:4px 0 0;white-space:pre-wrap;overflow-wrap:anywhere">'
         f"{html.escape(chr(10).join(rows))}</pre></div>"

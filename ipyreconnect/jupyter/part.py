@@ -68,6 +68,14 @@ class Part(anywidget.AnyWidget):
     def answer(self, kind: str, content: Mapping[str, Any]) -> None:
         """Act on what the user did in the browser."""
 
+    def expect_view(self) -> None:
+        """Reckon with a view that is being shown now. Any thread."""
+
+        def reckon() -> None:
+            self.channel.expect(time.monotonic())
+
+        self.publisher.post(reckon)
+
     def close(self) -> None:
         """Close the widget and its Layout; nothing is sent afterwards. Any thread."""
         if self.comm is None:

@@ -50,6 +50,9 @@ minute …"""
 LATE_AT_MOST = 8.0
 """… up to this: a notebook that was closed during an endless cell must not fill the server's buffers."""
 
+EXPECTED = ""
+"""The name of a view that was shown and has not said hello yet."""
+EXPECTED_ROWS = 40
 PATIENCE = 2.0
 """Seconds that closing waits for the thread; it is there at once unless a cell holds the interpreter lock."""
 
@@ -134,6 +137,7 @@ class Channel:
         """Take a word from a view: its hello (`acknowledged` is None) or its acknowledgement of a tick."""
         known = self.views.get(view)
         if known is None or acknowledged is None:
+            self.views.pop(EXPECTED, None)
             # A fresh view has nothing to acknowledge yet and gets the present state at once.
             known = self.views[view] = View(now, self.number)
             self._greeted = True
@@ -143,6 +147,15 @@ class Channel:
         if wants is not None and dict(wants) != known.wants:
             known.wants = dict(wants)
             self._changed = True
+
+    def expect(self, now: float) -> None:
+        """Reckon with a view that is being made now, until it says hello.
+
+        On a kernel that runs widget messages after its cells, a hello may wait for long; ticks need not.
+        """
+        self._acknowledged_at = now
+        self.views.setdefault(EXPECTED, View(now, self.number, {"follow": True, "rows": EXPECTED_ROWS}))
+        self._changed = True
 
     def leave(self, view: str) -> None:
         """Forget a view that says goodbye."""

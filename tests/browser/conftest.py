@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, expect
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from tests.browser.lab import Jupyter, Notebook, chromium, flags
 
@@ -27,37 +26,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
 
 
-@pytest.fixture(scope="session")
-def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
-    """Start the system's Chromium, with scrollbars as users see them."""
-    return {
-        **browser_type_launch_args,
-        "executable_path": chromium(),
-        "args": flags(),
-        "ignore_default_args": ["--hide-scrollbars"],
-    }
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Give the system's Chromium, with scrollbars as users see them.
+
+    For this folder only, unlike the plugin's fixture of this name: playwright keeps an event loop running in
+    the main thread, and the tests after these have loops of their own.
+    """
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium(), args=flags(), ignore_default_args=["--hide-scrollbars"]
+        )
+        yield browser
+        browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def jupyter() -> Iterator[Jupyter]:
     """Give the JupyterLab of all tests."""
     with Jupyter() as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def requests() -> list[str]:
     """Give the addresses of all that the page has asked for so far."""
     return []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def complaints() -> list[str]:
     """Give the uncaught errors of the page so far."""
     return []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(browser: Browser, jupyter: Jupyter, requests: list[str], complaints: list[str]) -> Iterator[Page]:
     """Give the page with JupyterLab in it."""
     expect.set_options(timeout=PATIENCE)

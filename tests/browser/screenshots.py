@@ -60,7 +60,9 @@ def theme(page: Page, name: str) -> None:
 def main() -> None:
     """Take all pictures."""
     with Jupyter() as jupyter, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=flags())
+        browser = playwright.chromium.launch(
+            executable_path=chromium(), args=flags(), ignore_default_args=["--hide-scrollbars"]
+        )
         page = browser.new_context(viewport=SIZE, device_scale_factor=2).new_page()
         page.on("dialog", lambda dialog: dialog.accept())
         page.goto(jupyter.url(), timeout=60_000)

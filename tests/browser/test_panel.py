@@ -139,6 +139,24 @@ def test_the_arrow_keys_bring_back_earlier_lines(notebook: Notebook) -> None:
         expect(panel.line).to_have_value("a3 ")
 
 
+def test_a_masked_line_is_nowhere_to_be_seen(notebook: Notebook) -> None:
+    """It leaves as typed; the log, the history, the page and the stored notebook never have it."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        panel.button("mask").click()
+        panel.line.fill("wonderland")
+        expect(panel.line).to_have_css("-webkit-text-security", "disc")
+        panel.line.press("Enter")
+        server.peer(0).wait_line(rb"^wonderland$")
+        expect(panel.row("••••")).to_have_class(re.compile("ipr-out"))
+        expect(panel.button("mask")).to_have_attribute("aria-pressed", "false")
+        panel.line.press("ArrowUp")
+        expect(panel.line).to_have_value("")
+        notebook.run("client")
+        assert "wonderland" not in panel.page.content()
+        assert "wonderland" not in str(notebook.save())
+
+
 def test_a_line_that_cannot_be_sent_says_why_where_it_was_typed_and_stays(notebook: Notebook) -> None:
     """Stopped: the reason appears below the box, the text is back in it, and nothing is sent later."""
     with serving(NOOP) as server:

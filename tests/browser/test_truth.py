@@ -59,6 +59,28 @@ def test_a_saved_notebook_shows_the_last_lines_without_a_kernel_and_no_password(
         assert "wonderland" not in static + rest
 
 
+def test_what_a_notebook_stores_is_brought_up_to_date_unseen(notebook: Notebook) -> None:
+    """A later state and its lines are in the file too; the page shows the live panel until it is closed."""
+    with serving(NOOP) as server:
+        notebook.run(f"from ipyreconnect import Client\nclient = Client({server.address!r}).connect()")
+        notebook.run("from ipyreconnect.jupyter import panel; panel.STORE_STATE = 0.0")
+        shown = notebook.run("panel.panel_for(client).show()")
+        panel = PanelPage(shown.locator(".ipyreconnect-panel"))
+        panel.state("connected")
+        static = shown.locator(".ipyreconnect-static")
+        expect(static).to_be_hidden()
+        panel.line.fill("a1 NOOP")
+        panel.line.press("Enter")
+        expect(panel.row("a1 OK done")).to_be_visible()
+        panel.button("Stop").click()
+        expect(static).to_contain_text("a1 OK done")
+        expect(static).to_be_hidden()
+        assert "a1 OK done" in str(notebook.save())
+        notebook.run("panel.close_panel(client)")
+        expect(static).to_be_visible()
+        expect(shown.locator(".ipyreconnect-panel")).to_have_count(0)
+
+
 def test_the_widgets_state_has_no_line_of_the_log(notebook: Notebook) -> None:
     """What Jupyter stores of widgets, where it does, knows nothing of what was sent or received."""
     with serving(NOOP) as server:

@@ -424,24 +424,26 @@ function renderSettings({ model, el, signal }) {
 
 // -- send box ---------------------------------------------------------------------------------------------------------
 
-let history = []; // shared by the views of one send box
+const HINT = "a line to send; Enter sends it, ↑ ↓ bring back earlier ones";
+let history = []; // shared by the views of one send box; masked lines never enter
 
 function renderSend({ model, el, signal }) {
   const input = h("input", {
     type: "text",
     class: "ipr-line",
     "aria-label": "line to send",
-    placeholder: "a line to send; Enter sends it, ↑ ↓ bring back earlier ones",
+    placeholder: HINT,
     autocomplete: "off",
     autocapitalize: "off",
     spellcheck: "false",
   });
+  const mask = h("button", { type: "button", class: "ipr-toggle", "aria-pressed": "false", title: "Mask the next line: here, in the log, and wherever it comes back", onclick: () => setMask(!masked) }, "mask");
   const button = h("button", { type: "button", class: "ipr-push", onclick: () => submit() }, "Send");
   const error = h("div", { class: "ipr-error", role: "alert", hidden: true });
   const root = h(
     "div",
     { class: "ipyreconnect ipr-send ipr-needs-kernel" },
-    h("div", { class: "ipr-sendrow" }, h("span", { class: "ipr-prompt", "aria-hidden": "true" }, "→"), input, button),
+    h("div", { class: "ipr-sendrow" }, h("span", { class: "ipr-prompt", "aria-hidden": "true" }, "→"), input, mask, button),
     error,
   );
   el.append(root);
@@ -449,6 +451,7 @@ function renderSend({ model, el, signal }) {
 
   let at = 0; // how far back in the history
   let draft = "";
+  let masked = false;
   let ids = 0;
   const pending = new Map();
 
@@ -476,17 +479,27 @@ function renderSend({ model, el, signal }) {
     error.hidden = !text;
     say(error, text || "");
   }
+  /** A line of secrets is not shown, not kept in the history, and not brought back when it could not be sent. */
+  function setMask(on) {
+    masked = on;
+    // Not "password": browsers would offer to remember it.
+    input.style.setProperty("-webkit-text-security", on ? "disc" : "none");
+    root.classList.toggle("ipr-masked", on);
+    mask.setAttribute("aria-pressed", String(on));
+    input.placeholder = on ? "a masked line; Enter sends it" : HINT;
+    input.focus();
+  }
   function submit() {
     const text = input.value;
     const id = ++ids;
     complain("");
-    pending.set(id, text);
-    link.post({ m: "send", id, text });
-    if (text) history = history.filter((line) => line !== text).concat(text).slice(-HISTORY);
+    pending.set(id, masked ? "" : text);
+    link.post({ m: "send", id, text, masked });
+    if (text && !masked) history = history.filter((line) => line !== text).concat(text).slice(-HISTORY);
     at = 0;
     draft = "";
     input.value = "";
-    input.focus();
+    setMask(false);
   }
   function recall(step) {
     const next = Math.min(history.length, Math.max(0, at + step));
@@ -502,8 +515,8 @@ function renderSend({ model, el, signal }) {
     if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
     const keys = {
       Enter: () => !event.shiftKey && submit(),
-      ArrowUp: () => recall(1),
-      ArrowDown: () => recall(-1),
+      ArrowUp: () => masked || recall(1),
+      ArrowDown: () => masked || recall(-1),
       Escape: () => ((input.value = ""), (at = 0), complain("")),
     };
     if (!keys[event.key]) return;
