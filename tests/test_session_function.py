@@ -276,7 +276,7 @@ def test_what_is_forgotten_before_it_is_read_is_told() -> None:
 
 @pytest.mark.parametrize("scheme", ["imap", "imaps"])
 def test_framing_begins_where_the_function_ends(tmp_path: Path, scheme: str) -> None:
-    """With a framing the function reads plain lines, in TLS too; what it has left, and what follows, is framed."""
+    """The function reads plain lines, in TLS too; what it has left, and what follows, is framed."""
     certificates = Certificates(tmp_path)
 
     async def talk(peer: Peer) -> None:
