@@ -701,7 +701,8 @@ class Transcript(Reversible[Line], Collection[Line]):
         Of a line that is longer than an eighth of all that may be kept, only that much is kept, and without
         its delivery, which would hold the rest.
         """
-        line = self.redacted(line)
+        if self._hides is not None:
+            line = self.redacted(line)
         if len(line) > self._whole:
             return self._append(line[: self._whole], SENT_PART, now)
         return self._append(line, SENT, now, 1, delivery)

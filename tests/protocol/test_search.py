@@ -239,6 +239,13 @@ def test_a_needle_is_looked_for_before_lines_are_cut() -> None:
     assert not LineSearch(re.compile("abc"), "utf-16").rules_out(b"")
 
 
+def test_where_letters_depend_on_the_system_nothing_is_certain() -> None:
+    """A pattern that ignores case by the locale has no needles, and is searched all the same."""
+    pattern = re.compile(b"abc", re.LOCALE | re.IGNORECASE)
+    assert needles_of(pattern) == ()
+    assert LineSearch(pattern, None).among(b"x\nABC\n") == [1]
+
+
 def test_hits_come_as_they_are_found() -> None:
     """The first hit is there before the rest has been looked at, from either end."""
     transcript = Transcript()
