@@ -99,6 +99,11 @@ class Kernel:
         name: str = message["header"]["msg_id"]
         return name
 
+    def panels(self, cell: str) -> int:
+        """Count the live widgets that stand under a cell."""
+        shown = [self.displays[name] for name, parent in self.cell_of.items() if parent == cell]
+        return sum("application/vnd.jupyter.widget-view+json" in data for data in shown)
+
     def under(self, cell: str) -> str:
         """Give the text of the answer that stands under a cell."""
         names = [name for name, parent in self.cell_of.items() if parent == cell]

@@ -69,10 +69,10 @@ def test_connect_shows_its_panel_once(kernel: Kernel) -> None:
         kernel.run("%load_ext ipyreconnect")
         cell = kernel.run(f"%connect {server.address}")
         assert cell not in kernel.results
-        assert len([parent for parent in kernel.cell_of.values() if parent == cell]) == 1
+        assert kernel.panels(cell) == 1
         assert re.search(r"^connected to \S+ in", kernel.streams[cell], re.MULTILINE)
         cell = kernel.run(f"c = %connect {server.address} --name second")
-        assert len([parent for parent in kernel.cell_of.values() if parent == cell]) == 1
+        assert kernel.panels(cell) == 1
         kernel.run("%stop --all")
         text = kernel.say(
             "import ipywidgets, threading\n"
