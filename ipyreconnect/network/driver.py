@@ -549,11 +549,8 @@ class Driver:
             self._read_last(error)
 
     def _read_last(self, error: OSError) -> None:
-        sock, connection = self._sock, self.connection
-        while sock is not None and self._sock is sock and not connection.effects:
-            if not self._read(sock, error):
-                break
-        connection.fail(ConnectionLost(self._reason(error)), _monotonic())
+        self._read_rest(error)
+        self.connection.fail(ConnectionLost(self._reason(error)), _monotonic())
 
     def _reason(self, error: OSError) -> str:
         return sockets.reason_for(error, self._where, silence=self.keepalive.bound or None)
@@ -584,13 +581,12 @@ class Driver:
             self.connection.looked(info, _monotonic(), self._acknowledged(info))
         return self.connection.health
 
-    def _read_rest(self) -> None:
+    def _read_rest(self, failure: OSError | None = None) -> None:
         """Read what is left of a connection that has ended, and why it has."""
         sock, connection = self._sock, self.connection
-        before = -1
-        while sock is not None and connection.received_bytes != before and not connection.effects:
-            before = connection.received_bytes
-            self._read(sock)
+        while sock is not None and self._sock is sock and not connection.effects:
+            if not self._read(sock, failure):
+                break
 
     def network_changed(self) -> None:
         """The network changed, or the computer has slept. The I/O thread."""

@@ -61,6 +61,12 @@ WATCHED: Final = 65.0
 PATIENCE: Final = 30.0
 """Seconds that connecting, answering and coming back may take; whoever waits for so long has failed."""
 
+OUTAGE: Final = KEEPALIVE.bound - 2.5
+"""Seconds that are to be sat out: half a second less than promised, for a cut and its end take their time."""
+
+FLAP: Final = 0.5
+"""Seconds without a link, as when a switch is plugged about."""
+
 STALLED_FOR: Final = 10.0
 """Seconds that a window is closed before the fault: long enough for the kernel to ask seldom."""
 
@@ -289,12 +295,14 @@ class World:
 class Fault:
     """What breaks, and how it is mended.
 
-    stalls: the windows are closed before. in_process: the servers are processes of their own. heartbeat: the
-    clients have one. kept: nothing breaks, and nobody may be cut.
+    lasts: seconds until it mends by itself. stalls: the windows are closed before. in_process: the servers
+    are processes of their own. heartbeat: the clients have one. kept: it is no fault, or a passing one, and
+    nobody may be cut.
     """
 
     strike: Callable[[World], object]
     mend: Callable[[World], object]
+    lasts: float | None = None
     stalls: bool = False
     in_process: bool = False
     heartbeat: bool = False
@@ -377,6 +385,21 @@ FAULTS: Final[dict[str, Fault]] = {
     "peer resets (RST)": Fault(_end_all(Peer.reset), _listen),
     "peer closes (FIN)": Fault(_end_all(Peer.close), _listen),
     "program hangs, with heartbeats": Fault(_suspend, _resume, in_process=True, heartbeat=True),
+    "packets dropped for 11.5 s": Fault(
+        lambda world: world.pair.drop(), lambda world: world.pair.restore(), lasts=OUTAGE, kept=True
+    ),
+    "own link down for 0.5 s": Fault(
+        lambda world: world.pair.left.link_down(),
+        lambda world: world.pair.left.link_up(),
+        lasts=FLAP,
+        kept=True,
+    ),
+    "peer's link down for 0.5 s": Fault(
+        lambda world: world.pair.right.link_down(),
+        lambda world: world.pair.right.link_up(),
+        lasts=FLAP,
+        kept=True,
+    ),
     "window closed, and all is well": Fault(_nothing, _read_on_after(_nothing), stalls=True, kept=True),
 }
 
@@ -430,7 +453,8 @@ def play(name: str, ready: Callable[[], None]) -> list[Outcome]:
         fault.strike(world)
         _live_through(world, struck)
         mended = time.monotonic()
-        fault.mend(world)
+        if fault.lasts is None:
+            fault.mend(world)
         _come_back(world)
         return [_outcome(name, case, world, struck, mended) for case in world.cases]
 
@@ -452,15 +476,19 @@ def _live_through(world: World, struck: float) -> None:
     writers = [(struck + after, each) for each in everybody if (after := DOING[each.doing]) is not None]
     writers.sort(key=lambda pair: -pair[0])
     ends = struck + WATCHED
+    mends = ends + 1 if world.fault.lasts is None else struck + world.fault.lasts
     while True:
         now = time.monotonic()
+        if now >= mends:
+            mends = ends + 1
+            world.fault.mend(world)
         while writers and writers[-1][0] <= now:
             writer = writers.pop()[1]
             writer.write(f"written {writer.doing}" + (f" {writer.name}" if isinstance(writer, Case) else ""))
         all_noticed = all(case.lost for case in world.cases) and all(bare.lost for bare in world.bare)
         if now >= ends or (all_noticed and not writers):
             return
-        until = min(ends, writers[-1][0] if writers else ends, now + 0.5)
+        until = min(ends, mends, writers[-1][0] if writers else ends, now + 0.5)
         for fd, _ in poller.poll((until - now) * 1000 + 1):
             if bare_by_fd[fd].ended():
                 bare_by_fd[fd].lost = time.monotonic()

@@ -31,8 +31,8 @@ class Promise:
     unheard: bool = True
 
 
-SILENT = Promise(T - 1.5, T + 1, "has not answered for 14.0 s")
-"""The silence may have begun while the others still exchanged a line."""
+SILENT = Promise(T - 1.5, T + 1, r"has not answered for 14\.0 s|no answer from .* for 14 s")
+"""The silence may have begun while the others still exchanged a line; the kernel may be the first to tell."""
 
 PROBED = Promise(1.0, 3.0, "since the network changed")
 
@@ -106,7 +106,7 @@ def test_no_line_is_in_doubt(stage: Stage, fault: str, security: str) -> None:
         assert set(outcome.statuses) <= {"acknowledged", "unconfirmed"}
         assert (outcome.ghosts, outcome.twice) == (0, 0)
         if promise is None:
-            assert outcome.statuses == {"acknowledged": lines}
+            assert outcome.statuses.get("acknowledged", 0) == lines
         if promise is None or promise.unheard:
             # A peer that has closed may have lines that its program never reads.
             assert outcome.missing == 0

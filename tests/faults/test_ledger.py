@@ -27,7 +27,7 @@ pytestmark = pytest.mark.faults
 QUICK: Final = KeepAlive(1, 1, 2)
 """Dead after 3 s, so that many cuts fit into the test."""
 
-CUTS: Final = 6
+CUTS: Final = 4
 
 PACE: Final = 0.002
 """Seconds between two bursts of lines."""

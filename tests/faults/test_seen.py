@@ -135,29 +135,6 @@ def test_a_line_in_flight_is_no_hiding_place() -> None:
         assert seen[-1].unacknowledged == len("into the dark\r\n")
 
 
-def test_a_peer_that_does_not_read_is_stalled_not_dying() -> None:
-    """A slow reader shows as stalled, for as long as its kernel answers, and is not cut."""
-
-    async def stop_reading(peer: Any) -> None:
-        peer.send(await peer.readline())
-        await peer.stand_still()
-
-    with LineServer(stop_reading) as server, connected(server, queue_limit=64 << 20) as client:
-        for _ in range(32):
-            client.send(b"x" * (1 << 20))
-        wait_until_stalled = time.monotonic() + PATIENCE
-        while client.health.verdict != "stalled":
-            assert time.monotonic() < wait_until_stalled
-            time.sleep(LOOK_EVERY)
-        ends = time.monotonic() + KEEPALIVE.bound + 2
-        while time.monotonic() < ends:
-            assert client.health.verdict == "stalled"
-            time.sleep(LOOK_EVERY)
-        assert client.status.connection == 1
-        cut(server, client)
-        assert wait_until(client, lambda: client.state != "connected") < KEEPALIVE.bound + 1
-
-
 def test_a_program_that_hangs_is_found_by_its_silence() -> None:
     """A peer whose kernel answers and whose program says nothing is given up after two heartbeats."""
 
