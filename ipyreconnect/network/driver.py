@@ -57,6 +57,9 @@ FOLLOW_PATIENCE = 2.0
 connection."""
 LEASE = 0.02
 """Seconds at most that a line which nobody waits for is read later, after an exchange."""
+INTERRUPT_PATIENCE = 0.25
+"""Seconds that the main thread waits in one piece: a signal that comes in the very moment before it falls
+asleep does not wake it, whatever it sleeps in."""
 TCP_CLOSE = 7
 """The state of a socket whose connection has ended (include/net/tcp_states.h)."""
 LONGEST_POLL = 1e9
@@ -735,10 +738,14 @@ class Driver:
         if self._call(lambda: self._done_or_watched(waiter)):
             return True
         try:
-            left = -1.0 if ends is None else min(max(0.0, ends - _monotonic()), threading.TIMEOUT_MAX)
-            if shield is not None:
+            while True:
+                left = threading.TIMEOUT_MAX if ends is None else max(0.0, ends - _monotonic())
+                if shield is None:
+                    lock.acquire(True, min(left, threading.TIMEOUT_MAX))
+                    break
                 shield.open()
-            lock.acquire(True, left)
+                if lock.acquire(True, min(left, INTERRUPT_PATIENCE)) or left <= INTERRUPT_PATIENCE:
+                    break
         finally:
             if shield is not None:
                 shield.close()
@@ -850,7 +857,7 @@ class Driver:
             else:
                 try:
                     shield.open()
-                    ready = poller.poll(min(left, LONGEST_POLL))
+                    ready = poller.poll(min(left, INTERRUPT_PATIENCE * 1000))
                 finally:
                     shield.close()
             if ready:
