@@ -8,6 +8,7 @@ import gc
 import os
 import re
 import select
+import signal
 import socket
 import threading
 import time
@@ -154,6 +155,14 @@ def nothing_survives(request: pytest.FixtureRequest) -> Iterator[None]:
     left = before.wait()
     if left:
         pytest.fail("the test has left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C come through: what a shell starts in the background is born with it ignored, and hands that down
+    to all the programs that the tests start.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
