@@ -158,8 +158,8 @@ def nothing_survives(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C come through: what a shell starts in the background is born with it ignored, and hands that down
-    to all the programs that the tests start.
+    """Let Ctrl-C come through: what a shell starts in the background is born with it ignored, and hands that
+    down to all the programs that the tests start.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
