@@ -130,7 +130,9 @@ class Client(traitlets.HasTraits):
         about="how far connecting has come",
     )
     reason = _Live(lambda client: client.status.reason, about="of the last failure or loss")
-    attempt = _Live(lambda client: client.status.attempt, about="tries begun since the last connection")
+    attempt = _Live(
+        lambda client: client.status.attempt, about="tries begun since the last connection that was stable"
+    )
     retry_at = _Live(
         lambda client: client.status.retry_at, about="when the next try is, Unix time in seconds"
     )
@@ -908,14 +910,15 @@ class _Listener:
             self._next = transcript.first
             self._say(f"{missed} lines were forgotten before {self._name} was told of them: it is too slow")
         stop = min(transcript.end, self._next + LISTENER_STEP)
-        for line in transcript.lines(self._next, stop):
-            if self.gone or self._is_over():
-                break
-            if line.direction == "<":
-                try:
-                    self._listener(line)
-                except Exception:
-                    log.exception("%s failed at line %d; it is told the next ones", self._name, line.number)
+        try:
+            for line in transcript.lines(self._next, stop, strict=True):
+                if self.gone or self._is_over():
+                    break
+                self._next = line.number + 1
+                if line.direction == "<":
+                    self._tell(line)
+        except Overrun:
+            stop = self._next  # the next run says what was missed
         self._next = stop
         if self._ends is not None and self._is_over():
             left, self._next = transcript.end - stop, transcript.end
@@ -928,6 +931,12 @@ class _Listener:
         else:
             self._posted = False
             self.poke()
+
+    def _tell(self, line: Line) -> None:
+        try:
+            self._listener(line)
+        except Exception:
+            log.exception("%s failed at line %d; it is told the next ones", self._name, line.number)
 
     def _is_over(self) -> bool:
         """Say whether the client was stopped, and what it had received was told for long enough."""

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import IO
 
-from .errors import SettingsError
+from .errors import Overrun, SettingsError
 from .network.driver import Driver, Follower
 from .protocol.state import State
 from .protocol.transcript import Line, Transcript, to_json
@@ -96,6 +96,11 @@ class Recorder:
         if (first := self._transcript.first) > self._next:
             gap = f"lines {self._next} to {first - 1} were forgotten before they could be written"
             file.write(to_json(Line(gap.encode(), time.time(), "*", first - 1)) + "\n")
-        for line in self._transcript.lines(self._next, stop):
-            file.write(to_json(line) + "\n")
-        self._next = stop
+            self._next = first
+        try:
+            for line in self._transcript.lines(self._next, stop, strict=True):
+                file.write(to_json(line) + "\n")
+                self._next = line.number + 1
+        except Overrun:
+            return  # the next call says what is missing
+        self._next = max(self._next, stop)

@@ -20,7 +20,8 @@ class Status:
     old.
 
     state, phase: see `State` and `Phase`. reason: of the last failure or loss ("" when there was none).
-    attempt: tries begun since the last connection. retry_at: when the next one is (Unix epoch, s).
+    attempt: tries begun since the last connection that was stable (`Retry.stable`). retry_at: when the next
+    one is (Unix epoch, s).
     connected_since: Unix epoch, s. keepalive: in force, as the kernel gave it back. tls: what the handshake
     agreed upon, None for plain text. peer, local: "address:port". connection: how many there have been.
     """
