@@ -28,7 +28,6 @@ import signal
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol, TypeVar
@@ -175,6 +174,37 @@ class Follower:
 class Driver:
     """One client's way to the operating system; see the module's first lines."""
 
+    __slots__ = (
+        "__weakref__",
+        "_address",
+        "_armed",
+        "_condemned",
+        "_dial",
+        "_dials",
+        "_followers",
+        "_inbox",
+        "_interest",
+        "_leader",
+        "_leader_done",
+        "_leased",
+        "_local",
+        "_loop",
+        "_owner",
+        "_paused",
+        "_poller",
+        "_sink",
+        "_sock",
+        "_thread",
+        "_timer",
+        "_turn",
+        "_waiters",
+        "_wake_pair",
+        "_woken",
+        "connection",
+        "ended",
+        "keepalive",
+    )
+
     def __init__(
         self,
         address: Address,
@@ -190,7 +220,8 @@ class Driver:
         self._sink = sink
         self._turn = threading.Lock()
         self._owner = 0  # the thread that has the turn
-        self._inbox: deque[Callable[[], object]] = deque()
+        # A list: an empty deque takes 760 bytes, of each of a thousand idle connections.
+        self._inbox: list[Callable[[], object]] = []
         self._loop: Loop | None = None
         self._thread: threading.Thread | None = None
         self._sock: socket.socket | None = None
@@ -309,7 +340,7 @@ class Driver:
         inbox = self._inbox
         while True:
             try:
-                work = inbox.popleft()
+                work = inbox.pop(0)
             except IndexError:
                 return
             try:

@@ -9,7 +9,7 @@ peer's kernel has it, not that its program has read it.
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
+from typing import Final, Protocol
 
 __all__ = ["Delivery", "Ledger", "Waiting"]
 
@@ -71,6 +71,10 @@ class Delivery:
         return f"<Delivery {self.data.decode('utf-8', 'replace')!r} {self.status}>"
 
 
+_NONE: Final[deque[tuple[int, Delivery]]] = deque()
+"""Stands for the deques of a ledger without any entry: two of its own would take 1.5 KiB."""
+
+
 class Ledger:
     """The deliveries of one connection, in the order of its stream; a new one for each connection.
 
@@ -80,13 +84,15 @@ class Ledger:
     __slots__ = ("_unacknowledged", "_unsent", "sent", "size_unsent")
 
     def __init__(self) -> None:
-        self._unsent: deque[tuple[int, Delivery]] = deque()
-        self._unacknowledged: deque[tuple[int, Delivery]] = deque()
+        self._unsent = _NONE
+        self._unacknowledged = _NONE
         self.sent = 0  # bytes of the stream that the kernel took
         self.size_unsent = 0  # bytes of the lines of which it has not taken the last byte yet
 
     def add(self, end: int, delivery: Delivery) -> None:
         """Enter a line whose last byte stands before offset `end` of the outgoing stream."""
+        if self._unsent is _NONE:
+            self._unsent, self._unacknowledged = deque(), deque()
         self._unsent.append((end, delivery))
         self.size_unsent += len(delivery.data)
 
