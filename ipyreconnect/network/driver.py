@@ -665,20 +665,14 @@ class Driver:
         options, self.connection.socket_options = self.connection.socket_options, None
         if options is not None and self._sock is not None:
             try:
-                self._keep_alive(self._sock, *options, within=self.keepalive)
+                self._keep_alive(self._sock, *options)
             except OSError as error:
                 self.connection.fail(ConnectionLost(self._reason(error)), _monotonic())
                 self._perform()
 
-    def _keep_alive(
-        self,
-        sock: socket.socket,
-        keepalive: KeepAlive,
-        user_timeout: int,
-        within: KeepAlive | None = None,
-    ) -> None:
+    def _keep_alive(self, sock: socket.socket, keepalive: KeepAlive, user_timeout: int) -> None:
         """Set all that decides how the kernel asks the peer, and when it gives up."""
-        sockets.apply_keepalive(sock, keepalive, user_timeout, within=within)
+        sockets.apply_keepalive(sock, keepalive, user_timeout)
         self.connection.pauses_limited = sockets.set_longest_retransmission(
             sock, longest_retransmission(keepalive)
         )

@@ -201,19 +201,12 @@ def user_timeout_for(keepalive: KeepAlive) -> int:
 
 
 def apply_keepalive(
-    sock: socket.socket,
-    keepalive: KeepAlive,
-    user_timeout: int | None = None,
-    *,
-    within: KeepAlive | None = None,
-    system: System = HERE,
+    sock: socket.socket, keepalive: KeepAlive, user_timeout: int | None = None, *, system: System = HERE
 ) -> None:
     """Set the keepalive of a socket, live or not yet connected; a Unix socket is left as it is.
 
     :param user_timeout: milliseconds that sent data may stay unacknowledged; never set beyond what goes with
-        `within` (`user_timeout_for`); None or 0: the system's own rule
-    :param within: None: `keepalive`. Another one where a peer is only probed for a while: for the kernel it
-        would be dead at once where it was silent for longer than that one's T
+        `keepalive` (`user_timeout_for`); None or 0: the system's own rule
     :raises OSError: the kernel refuses a value
 
     Any thread. On a live socket only TCP_KEEPIDLE acts at once, the interval and the count wait for the old
@@ -221,7 +214,7 @@ def apply_keepalive(
     """
     if sock.family == _AF_UNIX:
         return
-    set_user_timeout(sock, _within(user_timeout or 0, within or keepalive), system=system)
+    set_user_timeout(sock, _within(user_timeout or 0, keepalive), system=system)
     if not keepalive.enabled:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
         return

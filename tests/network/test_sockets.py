@@ -169,14 +169,6 @@ def test_the_user_timeout_never_outlasts_the_keepalive(
     assert sockets.read_user_timeout(pair[0]) == set_
 
 
-def test_a_peer_that_is_probed_keeps_the_time_that_it_had(pair: Pair) -> None:
-    """Asking more often is no reason for the kernel to give up sooner: silence so far would count at once."""
-    sockets.apply_keepalive(pair[0], KeepAlive(1, 1, 3), 13_900, within=WEBLOG)
-    assert sockets.read_user_timeout(pair[0]) == 13_900
-    sockets.apply_keepalive(pair[0], KeepAlive(1, 1, 3), 60_000, within=WEBLOG)
-    assert sockets.read_user_timeout(pair[0]) == 13_900
-
-
 def test_the_user_timeout_can_be_raised_and_cleared_on_its_own(pair: Pair) -> None:
     """A live peer that does not read is spared: its user time-out may go beyond the keepalive, or away."""
     here, _ = pair

@@ -25,6 +25,7 @@ from ipyreconnect.protocol.connection import Connection, Settings
 from ipyreconnect.protocol.delivery import Delivery
 from ipyreconnect.protocol.events import Status
 from ipyreconnect.protocol.expect import Expectation, Match, Pattern, compile_pattern
+from ipyreconnect.protocol.liveness import TcpInfo, probing, user_timeout
 from ipyreconnect.protocol.script import parse_script
 from ipyreconnect.protocol.state import Effect, Phase, State
 from ipyreconnect.protocol.transcript import Line, Transcript
@@ -367,6 +368,79 @@ def test_reconnecting_cuts_the_wait_short() -> None:
         wish(play.connection, 1.1)
         play.settle(1.1)
         assert (play.state, play.status.attempt) == ("connecting", 2)
+
+
+# -- a change of network
+
+
+def changed(play: Play, now: float) -> None:
+    play.connection.network_changed(now)
+    play.settle(now)
+
+
+def test_a_change_of_network_makes_the_next_try_now() -> None:
+    """A network that comes back cuts the wait short, however long it was to be."""
+    play = Play(retry=Retry(delay=60.0))
+    play.start()
+    play.refused(1.0)
+    changed(play, 5.0)
+    assert (play.state, play.status.attempt, play.effects[-1]) == ("connecting", 2, Effect.DIAL)
+
+
+def test_changes_in_a_burst_make_a_try_a_second_and_the_last_one_counts() -> None:
+    """The link comes back, then the address, then the route: none of it is ignored, and nobody is stormed."""
+    play = Play(retry=Retry(delay=60.0))
+    play.start()
+    play.refused(1.0)
+    changed(play, 5.0)
+    play.refused(5.1)
+    for now in (5.2, 5.3, 5.9):
+        changed(play, now)
+        assert (play.state, play.status.retry_at) == ("waiting", WALL + 6.0)
+    play.until(5.99)
+    assert play.state == "waiting"
+    play.until(6.0)
+    assert (play.state, play.status.attempt) == ("connecting", 3)
+    play.refused(6.1)
+    assert play.connection.deadline == pytest.approx(66.1)
+    changed(play, 6.2)
+    assert play.status.retry_at == WALL + 7.0
+
+
+def test_a_change_during_an_attempt_is_remembered() -> None:
+    """An attempt that began before the network changed says nothing about the one there is now."""
+    play = Play(retry=Retry(delay=60.0))
+    play.start()
+    changed(play, 3.0)
+    play.refused(10.0)
+    assert play.status.retry_at == WALL + 11.0
+    play.until(11.0)
+    play.refused(12.0)
+    assert play.status.retry_at == WALL + 72.0
+
+
+def test_a_change_never_makes_a_wait_longer() -> None:
+    """A try that is due sooner than changes may ask for one stays where it is."""
+    play = Play(retry=Retry(delay=0.2))
+    play.start()
+    play.refused(1.0)
+    changed(play, 1.1)
+    play.refused(1.2)
+    changed(play, 1.3)
+    assert play.status.retry_at == pytest.approx(WALL + 1.4)
+
+
+def test_a_change_asks_a_live_peer() -> None:
+    """A connection that is up is doubted, not dropped: its peer is asked at once."""
+    play = Play().up()
+    play.connection.looked(TcpInfo(), 1.0, 0)
+    changed(play, 2.0)
+    assert (play.state, play.connection.wants_look) == ("connected", 2.0)
+    play.connection.looked(TcpInfo(last_data_recv=2000, last_ack_recv=2000), 2.0, 0)
+    assert play.connection.socket_options == (probing(KeepAlive()), user_timeout(KeepAlive()))
+    play.connection.looked(TcpInfo(last_data_recv=2500, last_ack_recv=5), 2.5, 0)
+    assert play.connection.socket_options == (KeepAlive(), user_timeout(KeepAlive()))
+    assert play.state == "connected"
 
 
 # -- stopping in every state

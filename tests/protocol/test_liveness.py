@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
@@ -458,6 +458,34 @@ def test_a_window_too_small_for_the_next_segment_is_closed_as_well() -> None:
     assert watchdog.look(moved, 3.0).health.verdict is Verdict.ALIVE
     sending = TcpInfo(notsent=9000, unacked=3, snd_wnd=40000)
     assert watchdog.look(sending, 4.0).user_timeout == 13_900
+
+
+@pytest.mark.parametrize(
+    ("info", "blocked"),
+    [
+        (TcpInfo(notsent=100, snd_wnd=65_536, snd_mss=1448), False),
+        (TcpInfo(notsent=200_000, snd_wnd=65_536, snd_mss=1448), False),
+        (TcpInfo(notsent=200_000, snd_wnd=1447, snd_mss=1448), True),
+        (TcpInfo(notsent=100, snd_wnd=99, snd_mss=1448), True),
+        (TcpInfo(notsent=100, snd_wnd=0, snd_mss=1448), True),
+        (TcpInfo(notsent=100, snd_wnd=None), True),
+        (TcpInfo(notsent=0, snd_wnd=0, snd_mss=1448), False),
+    ],
+)
+def test_what_cannot_leave_this_computer_is_not_held_back_by_the_peer(info: TcpInfo, blocked: bool) -> None:
+    """Where the peer has room and nothing is in flight, it is this end's link that is down."""
+    assert info.blocked is blocked
+
+
+def test_a_line_that_cannot_leave_hides_no_dead_link() -> None:
+    """A line written after the own link went down does not put the verdict off: 2.5 s after the change."""
+    watchdog = Watchdog(USUAL, 0.0)
+    watchdog.look(TcpInfo(), 1.0)
+    watchdog.probe(2.0)
+    stuck = TcpInfo(notsent=15, snd_wnd=65_536, snd_mss=1448, last_data_recv=1000, last_ack_recv=1000)
+    assert not watchdog.look(stuck, 2.0).dead
+    later = replace(stuck, probes=3, backoff=3, last_data_recv=3500, last_ack_recv=3500)
+    assert watchdog.look(later, 4.5).reason == "has not answered for 2.5 s since the network changed"
 
 
 @pytest.mark.parametrize("begin", [10.0, 11.7, 13.3, 15.05])
