@@ -628,7 +628,7 @@ def test_what_cannot_be_filled_in_is_one_line(
         (f"%connect {server.address} --fill", "--fill goes with the script"),
     ):
         assert words in refused(shell, cell, capsys)
-    run(shell, "%send --expect OK the end")
+    run(shell, '%send --expect "^the OK" the end')
     assert server.peer(0).lines == [b"the end"]
 
 
