@@ -4,9 +4,11 @@ leaves nothing.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -21,7 +23,16 @@ from typing import Any
 
 import pytest
 
-from ipyreconnect import TLS, CallerError, Client, NotConnected, OutboxFull, Retry, Transcript
+from ipyreconnect import (
+    TLS,
+    CallerError,
+    Client,
+    NotConnected,
+    OutboxFull,
+    ReconnectError,
+    Retry,
+    Transcript,
+)
 from ipyreconnect.network import dial
 from tests.servers.line_server import (
     LineServer,
@@ -387,6 +398,71 @@ def test_a_forgotten_client_that_is_stopped_is_freed() -> None:
         assert forgotten() is None
 
 
+def test_everything_at_once_neither_hangs_nor_leaks() -> None:
+    """Threads that do all there is to do, on a connection that is lost again and again, all come
+    to their end.
+    """
+    seconds = 1.5
+    over = threading.Event()
+    odd: list[BaseException] = []
+
+    def read_some(client: Client, chance: random.Random) -> None:
+        for _ in client.follow(as_bytes=chance.random() < 0.5):
+            if over.is_set() or chance.random() < 0.1:
+                return
+
+    deeds: list[Callable[[Client, random.Random], object]] = [
+        lambda client, chance: client.send("ask", expect="^ask$", timeout=0.2),
+        lambda client, chance: client.send("x" * chance.randrange(100_000)),
+        lambda client, chance: client.send("queued", queue=True, expect="^queued$", timeout=0.1),
+        lambda client, chance: client.expect("^ask$", timeout=0.01),
+        lambda client, chance: client.send("wait").wait(timeout=0.02),
+        lambda client, chance: client.set_keepalive(chance.choice(["5/3/3", "30/5/2", "off"])),
+        lambda client, chance: client.reconnect_now(),
+        lambda client, chance: client.connect(wait=0.02),
+        read_some,
+    ]
+
+    def do(client: Client, server: LineServer, seed: int) -> None:
+        chance = random.Random(seed)
+        while not over.is_set():
+            try:
+                chance.choice(deeds)(client, chance)
+                if chance.random() < 0.02:
+                    server.peers[-1].reset()
+                elif chance.random() < 0.01:
+                    client.stop()
+                    client.connect(wait=0)
+            except (ReconnectError, IndexError):
+                pass
+            except BaseException as error:  # noqa: BLE001 - told below
+                odd.append(error)
+
+    retry = Retry(delay=0.01)
+    with LineServer(echo) as server, Client(server.address, retry=retry, transcript=2000) as client:
+        threads = [threading.Thread(target=do, args=(client, server, seed)) for seed in range(5)]
+        for thread in threads:
+            thread.start()
+        ends = time.monotonic() + seconds
+        while any(thread.is_alive() for thread in threads) and time.monotonic() < ends + PATIENCE:
+            # Feeds those who follow, who would otherwise wait for a line for ever.
+            with contextlib.suppress(ReconnectError):
+                client.send("feed")
+            client.connect(wait=0.01)
+            if time.monotonic() > ends:
+                over.set()
+            threads[0].join(0.005)
+        over.set()
+        assert not any(thread.is_alive() for thread in threads)
+        assert odd == []
+        until(client, lambda: client.connect(wait=0).state == "connected")
+        driver = client._driver
+        assert (driver._leader, driver._waiters, driver._condemned) == (0, [], [])
+        assert client._connection._expectations == []
+        assert driver._followers == []
+        stop_at_once(client)
+
+
 # -- finalizers and signal handlers
 
 
@@ -497,6 +573,16 @@ def test_an_interrupt_leaves_every_wait(wait: str) -> None:
             client.send("after")
             server.peer(0).wait_line(b"after")
         client.stop()
+
+
+def test_an_interrupt_leaves_a_coroutine_s_wait() -> None:
+    """Ctrl-C leaves a coroutine that awaits a line, as in a notebook, and nothing of it is left."""
+    with LineServer(mute) as server, Client(server.address) as client:
+        driver = client._driver
+        took = interrupted(lambda: asyncio.run(client.aexpect("never")), lambda: bool(driver._waiters))
+        assert took < 0.5
+        assert client.state == "connected"
+        assert (driver._waiters, client._connection._expectations) == ([], [])
 
 
 def fill_the_kernel(client: Client) -> None:

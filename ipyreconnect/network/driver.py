@@ -29,6 +29,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
@@ -647,11 +648,16 @@ class Driver:
         self._local = None
         if sock is None:
             return
-        if self._loop is not None:
-            self._loop.unregister(sock)
+        loop = self._loop
         self._interest = 0
         self._leased = self._paused = False
         self._poller = None
+        if loop is not None and not loop.shared and not loop.is_io_thread():
+            # It may be waiting on this very descriptor, and select(2) fails when that is closed.
+            loop.call_soon(partial(_forget, loop, sock, orderly))
+            return
+        if loop is not None:
+            loop.unregister(sock)
         if self._leader and self._leader != _get_ident():
             # It may be waiting on this very descriptor, whose number must not be used again before it has
             # left.
@@ -1000,6 +1006,11 @@ class Driver:
         self.connection.forked()
         self.connection.changes.clear()
         self.connection.effects.clear()
+
+
+def _forget(loop: Loop, sock: socket.socket, orderly: bool) -> None:
+    loop.unregister(sock)
+    _close(sock, orderly)
 
 
 def _close(sock: socket.socket, orderly: bool) -> None:

@@ -7,6 +7,7 @@ import gc
 import os
 import queue
 import select
+import selectors
 import signal
 import socket
 import threading
@@ -394,6 +395,29 @@ def test_without_an_io_thread_a_client_says_so(server: LineServer, monkeypatch: 
     assert client.reason == "cannot start the I/O thread: [Errno 24] Too many open files"
     with client:
         assert client.state == "connected"
+
+
+@pytest.mark.parametrize("selector", [selectors.SelectSelector, selectors.PollSelector])
+def test_where_only_its_own_thread_may_touch_the_selector(
+    selector: type[selectors.BaseSelector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a system without epoll or kqueue the I/O thread reads for everybody, and survives
+    sockets that others close.
+    """
+    monkeypatch.setattr(selectors, "DefaultSelector", selector)
+    with LineServer(echo) as server, Client(server.address, retry=Retry(delay=0.02)) as client:
+        io_thread = client._driver.loop_thread
+        for number in range(10):
+            client.send(f"{number}.", expect=rf"^{number}\.$")
+            client.reconnect_now()
+            until(client, lambda number=number: client.status.connection == number + 2)  # type: ignore[misc]
+        waiting = threading.Thread(target=lambda: client.expect("the end"))
+        waiting.start()
+        client.send("the end")
+        waiting.join(PATIENCE)
+        assert client._driver.loop_thread is io_thread
+        assert io_thread is not None
+        assert io_thread.is_alive()
 
 
 def test_a_refused_keepalive_changes_nothing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
