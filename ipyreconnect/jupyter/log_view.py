@@ -251,8 +251,8 @@ class LogView(Part):
         self.publisher.post(lambda: self.send(message, list(buffers)))
 
     def _send_rows(self, request: Mapping[str, Any]) -> None:
-        a = int(request["a"])
-        b = min(int(request["b"]), a + WINDOW_LINES)
+        a = max(0, int(request["a"]))
+        b = min(max(a, int(request["b"])), a + WINDOW_LINES)
         bounds: Any = self._client.transcript
         search = self._searches.get(str(request["view"]))
         if not request.get("hits"):

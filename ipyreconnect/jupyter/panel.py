@@ -60,9 +60,13 @@ class Panel(ipywidgets.VBox):
     saved notebook shows as plain HTML (what looks like a log-in is masked); 0 for none. Any thread.
     """
 
-    def __init__(self, client: Client, *, saved_lines: int = SAVED_LINES) -> None:
+    saved_lines: int = SAVED_LINES
+    """May be set on the class, for all panels to come, and on one panel."""
+
+    def __init__(self, client: Client, *, saved_lines: int | None = None) -> None:
         self.client = client
-        self.saved_lines = saved_lines
+        if saved_lines is not None:
+            self.saved_lines = saved_lines
         self._stored: list[DisplayHandle] = []
         self._stored_at = 0.0
         self._seen = ("", 0)

@@ -182,7 +182,9 @@ class Channel:
         if now < due:
             expiry = min(view.heard for view in self.views.values()) + LEASE
             return min(due, expiry if expiry > now else now + LEASE)
-        greeted, changed = self._greeted, self._changed or self._greeted
+        # A view that was shown may have been made after the last tick: it gets all of it at each heartbeat.
+        greeted = self._greeted or EXPECTED in self.views
+        changed = self._changed or greeted
         # Cleared before reading: what changes while the tick is composed is poked again.
         self._changed = self._greeted = False
         tick = self._compose(self.views) if changed else None

@@ -103,12 +103,12 @@ class Jupyter:
         """What the server and its kernels wrote, for a failure's report."""
         return (self.folder / "log").read_text(errors="replace")[-4000:]
 
-    def write(self, name: str, *cells: str) -> str:
+    def write(self, name: str, *cells: str, kernel: str = "python3") -> str:
         """Write a notebook; the cells' sources as given."""
         empty: dict[str, Any] = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
         notebook = {
             "cells": [{**empty, "id": f"cell-{n}", "source": cell} for n, cell in enumerate(cells)],
-            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+            "metadata": {"kernelspec": {"name": kernel, "display_name": kernel}},
             "nbformat": 4,
             "nbformat_minor": 5,
         }

@@ -171,6 +171,23 @@ def test_during_a_cell_that_keeps_the_kernel_deaf_the_ticks_go_on_and_say_so() -
     assert len(times) < 1500, "an endless cell of a closed notebook must not fill the server's buffers"
 
 
+def test_a_view_that_is_only_being_made_gets_everything_until_it_says_hello() -> None:
+    """On a deaf kernel its hello waits for the cell; until then it is told of all, changed or not."""
+    stage = Stage()
+    stage.keyed = True
+    stage.channel.expect(100.0)
+    now: float | None = 100.0
+    while now is not None and now < 105.0:
+        step, now = now, stage.channel.step(now, True)
+        assert now is None or now > step
+    assert stage.ticks() == [0, 0, 0]
+    stage.channel.hear("v", 105.0)
+    stage.channel.step(105.0, True)
+    stage.channel.hear("v", 105.0, acknowledged=4)
+    stage.channel.step(107.5, True)
+    assert [content["m"] for content in stage.sent] == ["tick", "tick", "tick", "tick", "beat"]
+
+
 def test_a_view_that_says_goodbye_is_not_served() -> None:
     """A cell that was cleared needs nothing any more."""
     stage = with_view()

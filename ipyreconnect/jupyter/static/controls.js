@@ -34,7 +34,7 @@ function renderHeader({ model, el, signal }) {
   const badge = h("span", { class: "ipr-badge", role: "status" }, dot, word);
   const name = h("span", { class: "ipr-name" });
   const address = h("span", { class: "ipr-address" });
-  const lock = h("span", { class: "ipr-lock", tabindex: "0" });
+  const lock = h("span", { class: "ipr-lock", tabindex: "0", hidden: true });
   const detail = h("span", { class: "ipr-detail" });
   const life = h("span", { class: "ipr-life", role: "status" });
   const trouble = h("span", {});
@@ -171,7 +171,7 @@ function renderHeader({ model, el, signal }) {
   }
 
   function showPlot() {
-    plot.hidden = trips.length < 5;
+    plot.hidden = trips.length < 3;
     if (plot.hidden) return;
     const scale = window.devicePixelRatio || 1;
     const [width, height] = [96, 16];

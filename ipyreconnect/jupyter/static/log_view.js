@@ -20,7 +20,7 @@ const MARKS = {
   a: ["acknowledged", "acknowledged: the peer’s machine has it"],
   u: ["unconfirmed", "unconfirmed: the connection was lost before the peer’s machine acknowledged it"],
 };
-const DIRECTIONS = { "<": ["in", "received"], ">": ["out", "sent"], "*": ["note", ""] };
+const DIRECTIONS = { "<": ["in", "received"], ">": ["out", "sent"], "*": ["note", "note"] };
 const decoder = new TextDecoder();
 const modulo = (a, b) => ((a % b) + b) % b;
 
@@ -121,10 +121,10 @@ function delta(seconds) {
 class Row {
   constructor() {
     this.time = h("span", { class: "ipr-time" });
-    this.arrow = h("span", { class: "ipr-arrow", "aria-hidden": "true" });
+    this.arrow = h("span", { class: "ipr-arrow", role: "img" });
     this.text = h("span", { class: "ipr-text" });
     this.more = h("button", { class: "ipr-more", type: "button", tabindex: "-1", hidden: true });
-    this.mark = h("span", { class: "ipr-mark" });
+    this.mark = h("span", { class: "ipr-mark", role: "img" });
     this.el = h("div", { class: "ipr-row" }, this.time, this.arrow, this.text, this.more, this.mark);
     this.key = "";
     this.row = undefined;
@@ -152,7 +152,7 @@ class Row {
     if (row.dir === "*") classes.push(`ipr-note-${noteKind(row.text)}`);
     if (row.n === look.current) classes.push("ipr-current");
     this.el.className = classes.join(" ");
-    this.el.setAttribute("aria-label", spoken ? `${spoken}: ${row.text}` : row.text);
+    this.arrow.setAttribute("aria-label", spoken);
     say(this.time, times === "delta" ? (row.before == null ? "" : delta(row.time - row.before)) : times === "off" ? "" : clockMs(row.time));
     this.time.title = times === "off" ? "" : new Date(row.time * 1000).toLocaleString();
     fill(this.text, row.text, look.pattern);
@@ -161,6 +161,7 @@ class Row {
     const mark = MARKS[row.mark];
     this.mark.className = `ipr-mark${mark ? ` ipr-${mark[0]}` : ""}`;
     this.mark.title = mark ? mark[1] : "";
+    this.mark.setAttribute("aria-label", mark ? mark[0] : "");
   }
 }
 

@@ -1,0 +1,105 @@
+"""The panel beside others: several connections, parts in one's own layout, a tab closed and opened again."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+
+from playwright.sync_api import expect
+
+from tests.browser.lab import Notebook
+from tests.browser.panels import PanelPage, connect, serving, show
+from tests.servers.line_server import answering
+
+NOOP = answering({rb"(\S+) NOOP": rb"\1 OK done"}, b"* OK hello\r\n")
+
+
+def test_several_connections_have_their_panels_at_a_time(notebook: Notebook) -> None:
+    """Each shows and sends for itself."""
+    with serving(NOOP) as first, serving(NOOP) as second:
+        one = connect(notebook, first.address, "name='one'")
+        two = connect(notebook, second.address, "name='two'")
+        for panel, word in ((one, "a1"), (two, "b1")):
+            panel.line.fill(f"{word} NOOP")
+            panel.line.press("Enter")
+            expect(panel.row(f"{word} OK done")).to_be_visible()
+        expect(one.row("b1 OK done")).to_have_count(0)
+        second.peer(0).close()
+        two.state("waiting")
+        one.state("connected")
+
+
+def test_the_parts_fit_into_a_layout_of_ones_own(notebook: Notebook) -> None:
+    """The log of one connection beside the header of another, each alive by itself."""
+    with serving(NOOP) as server:
+        connect(notebook, server.address)
+        notebook.run("from ipyreconnect.jupyter.panel import panel_for\nfrom ipywidgets import HBox")
+        mine = notebook.run("HBox([panel_for(client).log, panel_for(client).header])")
+        expect(mine.locator(".ipr-row").filter(has_text="* OK hello")).to_be_visible()
+        expect(mine.locator(".ipr-badge")).to_have_text("connected")
+        server.peer(0).send(b"* 1 EXISTS\r\n")
+        expect(mine.locator(".ipr-row").filter(has_text="* 1 EXISTS")).to_be_visible()
+
+
+def test_a_tab_closed_and_opened_again_shows_the_panel_as_it_is_now(notebook: Notebook) -> None:
+    """Meanwhile the kernel sends nothing; then everything is there that came meanwhile."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("* OK hello")).to_be_visible()
+        notebook.save()
+        notebook.page.evaluate("jupyterapp.shell.currentWidget.dispose()")
+        server.peer(0).send(b"* meanwhile\r\n")
+        notebook.open()
+        again = PanelPage(notebook.page.locator(".ipyreconnect-panel"))
+        expect(again.row("* meanwhile")).to_be_visible()
+        again.line.fill("a1 NOOP")
+        again.line.press("Enter")
+        expect(again.row("a1 OK done")).to_be_visible()
+
+
+def test_every_widget_of_the_panel_is_answered_beside_a_running_cell(notebook: Notebook) -> None:
+    """Children, Layouts and styles too: one that is forgotten would wait for the cell on ipykernel 7.4."""
+    with serving(NOOP) as server:
+        connect(notebook, server.address)
+        notebook.run("from ipywidgets.widgets.widget import _instances")
+        comms = "[widget.comm for widget in _instances.values()]"
+        assert notebook.value(f"len({comms})") > 10
+        waiting = (
+            f"[comm for comm in {comms} if hasattr(comm, '_reply_subshell_for')"
+            " and '_reply_subshell_for' not in vars(comm)]"
+        )
+        assert notebook.value(f"len({waiting})") == 0
+
+
+def test_a_kernel_that_stands_still_is_told_by_the_age_of_its_last_word(notebook: Notebook) -> None:
+    """Nothing tells of a kernel that hangs but its silence; when it goes on, so does the panel."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("* OK hello")).to_be_visible()
+        pid = notebook.value("__import__('os').getpid()")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            expect(panel.life).to_have_text(re.compile(r"^kernel gone since \d\d:\d\d:\d\d$"), timeout=25_000)
+            expect(panel.root).to_have_class(re.compile("ipyreconnect-gone"))
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        expect(panel.life).to_have_text("")
+        server.peer(0).send(b"* going on\r\n")
+        expect(panel.row("* going on")).to_be_visible()
+
+
+def test_a_view_elsewhere_in_the_page_remembers_how_it_was_looked_at(notebook: Notebook) -> None:
+    """An output that is drawn anew keeps its place, its times and its wrapping."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        server.peer(0).send(b"".join(b"%d of many\r\n" % number for number in range(100)))
+        expect(panel.row("99 of many")).to_be_visible()
+        panel.log.focus()
+        panel.page.keyboard.press("Home")
+        panel.button("wrap").click()
+        notebook.page.evaluate("jupyterapp.shell.currentWidget.content.model.sharedModel.deleteCell(1)")
+        expect(notebook.page.locator(".ipyreconnect-panel")).to_have_count(0)
+        again = show(notebook)
+        expect(again.row("* OK hello")).to_be_visible()
+        expect(again.button("wrap")).to_have_attribute("aria-pressed", "true")
