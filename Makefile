@@ -51,7 +51,7 @@ format: $(VENV)/dev.stamp ## let ruff format and sort everything
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(VENV)/bench.stamp ## measure against a bare socket, asyncio, Twisted and pwntools
+bench: system $(VENV)/bench.stamp ## measure against a bare socket, asyncio, Twisted, pwntools and other widgets
 	$(BIN)/python -m tests.bench $(ARGS)
 
 screenshots: system $(VENV)/dev.stamp ## take the README's pictures anew

@@ -17,6 +17,7 @@ from typing import Any
 
 from tests.bench.measure import Figure, Sample, Task, run_contender, run_figure
 from tests.bench.server import Server, running
+from tests.browser import bench as panel
 
 PEERS, OURS = "tests.bench.peers", "tests.bench.ours"
 
@@ -171,7 +172,7 @@ def short(number: float) -> str:
 
 
 def main() -> None:
-    """Measure and print; the whole takes some three minutes, with --quick less than one (and says less)."""
+    """Measure and print; the whole takes some six minutes, with --quick three (and says less)."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=main.__doc__)
     parser.add_argument(
         "--quick", action="store_true", help="fewer rounds, smaller floods, fewer connections"
@@ -195,6 +196,7 @@ def main() -> None:
             for tls in (False, True):
                 show_comparison(found, figure, tls)
         show_own(server, options.quick)
+    panel.print_figures(quick=options.quick)
     print(f"\n{time.monotonic() - start:.0f} s. A ratio is the median of each round's own ratio.")
 
 

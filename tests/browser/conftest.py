@@ -33,9 +33,13 @@ def browser() -> Iterator[Browser]:
     For this folder only, unlike the plugin's fixture of this name: playwright keeps an event loop running in
     the main thread, and the tests after these have loops of their own.
     """
+    try:
+        path = chromium()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=chromium(), args=flags(), ignore_default_args=["--hide-scrollbars"]
+            executable_path=path, args=flags(), ignore_default_args=["--hide-scrollbars"]
         )
         yield browser
         browser.close()
