@@ -52,7 +52,9 @@ INTERRUPT_EVERY = 0.2
 (measured: 0.24–0.37 s)."""
 FOLLOW_STEP = 4096
 """Lines that a follower turns into objects at a time."""
-LARGEST_PART = 1024
+FEW = 256
+"""Lines as bytes that are worth being handed out together; fewer wait for the next run's."""
+LARGEST_PART = 4096
 SLOW_PART = 0.1
 """Lines that a follower is handed at a time: fewer where they took it longer than so many seconds."""
 LISTENER_STEP = 1000
@@ -802,7 +804,7 @@ class _Reader(Generic[T]):
                 if part:
                     yield part
                 else:
-                    self._driver.wait(self.news, None)
+                    self._driver.read_until(self.news)
         finally:
             self.end()
 
@@ -829,7 +831,8 @@ class _Reader(Generic[T]):
         if self._at == len(self._lines):
             self._lines = self._read()
             self._at = 0
-        self._part = self._lines[self._at : self._at + self._size]
+        whole = not self._at and len(self._lines) <= self._size
+        self._part = self._lines if whole else self._lines[self._at : self._at + self._size]
         self._driver.followed(self._place, self._next - (len(self._lines) - self._at))
         self._at += len(self._part)
         self._began = now
@@ -864,7 +867,7 @@ class _Reader(Generic[T]):
         for number, lines in transcript.received(self._next, end):
             self._next = number + len(lines)
             together = together + lines if together else lines
-            if len(together) >= FOLLOW_STEP:
+            if len(together) >= FEW:
                 yield self._shown(together)
                 together = []
         self._next = max(self._next, end)

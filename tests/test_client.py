@@ -38,6 +38,7 @@ from ipyreconnect import (
     SettingsError,
     Transcript,
 )
+from ipyreconnect.network.driver import LEASE
 from tests.namespaces import deafen, hear
 from tests.servers.certificates import Certificates
 from tests.servers.line_server import (
@@ -53,7 +54,7 @@ from tests.servers.line_server import (
     never_read,
     say,
 )
-from tests.watching import PATIENCE, States, until
+from tests.watching import PATIENCE, States, until, waiting
 
 QUICK = Retry(delay=0.02, jitter=0)
 
@@ -617,7 +618,7 @@ def test_closing_ends_a_loop_that_waits(client: Client) -> None:
     """Close ends the iteration, also for a thread that waits for the next line."""
     lines = client.follow()
     reading = Thread(lambda: list(lines))
-    until(client, lambda: bool(client._driver._waiters))
+    until(client, lambda: waiting(client) == 1)
     lines.close()
     assert reading.result() == []
     assert list(lines) == []
@@ -626,7 +627,7 @@ def test_closing_ends_a_loop_that_waits(client: Client) -> None:
 def test_several_followers_each_get_everything(client: Client) -> None:
     """Each follower has its own place."""
     threads = [Thread(lambda: [line.text for line in islice(client.follow(), 100)]) for _ in range(3)]
-    until(client, lambda: len(client._driver._waiters) == 3)
+    until(client, lambda: waiting(client) == 3)
     for number in range(100):
         client.send(f"{number}")
     assert [thread.result() for thread in threads] == [[str(number) for number in range(100)]] * 3
@@ -655,7 +656,7 @@ def test_following_with_async_for(client: Client) -> None:
         return [line.text async for line in client.follow()]
 
     reading = Thread(lambda: asyncio.run(read()))
-    until(client, lambda: bool(client._driver._waiters))
+    until(client, lambda: waiting(client) == 1)
     for number in range(50):
         client.send(f"{number}")
     client.expect("^49$")
@@ -714,8 +715,8 @@ def test_a_slow_follower_holds_up_the_receiving_and_loses_nothing() -> None:
             got.append(line)
             if len(got) % 2000 == 0:
                 pauses += client._driver._paused
-                # As slow as somebody who does something with each line.
-                threading.Event().wait(0.002)
+                # So slow that the I/O thread reads meanwhile.
+                threading.Event().wait(1.5 * LEASE)
         assert got == [b"%08d" % number for number in range(count)]
         assert pauses
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from ipyreconnect import Client
 
-__all__ = ["PATIENCE", "States", "until"]
+__all__ = ["PATIENCE", "States", "until", "waiting"]
 
 PATIENCE: Final = 10.0
 """Seconds that a test waits for anything; one that meets this limit has failed."""
@@ -28,6 +28,12 @@ def until(client: Client, condition: Callable[[], bool], timeout: float = PATIEN
             changed.clear()
     finally:
         client.remove_watcher(changed.set)
+
+
+def waiting(client: Client) -> int:
+    """Return how many threads and coroutines wait for something that happens to the client."""
+    driver = client._driver
+    return len(driver._waiters) + bool(driver._leader)
 
 
 class States:

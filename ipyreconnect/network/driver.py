@@ -22,6 +22,7 @@ import _thread
 import errno
 import importlib
 import logging
+import math
 import random
 import select
 import signal
@@ -56,7 +57,9 @@ FOLLOW_PATIENCE = 2.0
 """Seconds without reading after which nobody waits for a follower: a forgotten iterator must not hold up a
 connection."""
 LEASE = 0.02
-"""Seconds at most that a line which nobody waits for is read later, after an exchange."""
+"""Seconds that the I/O thread looks away from a socket that another thread has just read: who asks once
+mostly asks again, and neither a row of questions nor a follower's reading is to change the selector each
+time. A line that nobody waits for is read that much later at most."""
 INTERRUPT_PATIENCE = 0.25
 """Seconds that the main thread waits in one piece: a signal that comes in the very moment before it falls
 asleep does not wake it, whatever it sleeps in."""
@@ -187,6 +190,7 @@ class Driver:
         "_interest",
         "_leader",
         "_leader_done",
+        "_lease_ends",
         "_leased",
         "_local",
         "_loop",
@@ -238,6 +242,7 @@ class Driver:
         self._leader = 0
         self._leader_done: Callable[[], bool] | None = None
         self._leased = False
+        self._lease_ends = 0.0
         self._woken = False
         self._poller: select.poll | None = None
         self._wake_pair: tuple[socket.socket, socket.socket] | None = None
@@ -701,9 +706,12 @@ class Driver:
     def _due(self) -> None:
         self._timer = None
         self._armed = float("inf")
-        self._leased = False
         connection = self.connection
         now = _monotonic()
+        if self._leased:
+            self._leased = now < self._lease_ends
+            if self._leased:
+                self._arm(self._lease_ends)
         connection.due(now)
         look = connection.wants_look
         if look is not None and now >= look:
@@ -724,6 +732,12 @@ class Driver:
         finally:
             if shield is not None:
                 shield.lift()
+
+    def read_until(self, done: Callable[[], bool]) -> None:
+        """Wait until `done()`, reading the socket meanwhile: what is received then needs no hand-over between
+        threads. Any thread but the I/O thread; see `call_and_wait`.
+        """
+        self.call_and_wait(self._read_ahead, done, math.inf, _nothing)
 
     def call_and_wait(
         self,
@@ -912,9 +926,21 @@ class Driver:
             self._leave_lead()
         elif self._leader_done is not None and self._leader_done():
             self._leave_lead()
-            # Who asks once mostly asks again: the I/O thread looks away until the timer that is armed anyway,
-            # so that a row of questions costs no change of the selector each.
-            self._leased = self._armed - _monotonic() < LEASE
+            self._lease()
+
+    def _lease(self) -> None:
+        """Have the I/O thread look away for a moment longer."""
+        self._leased = True
+        self._lease_ends = ends = _monotonic() + LEASE
+        if self._armed > ends:
+            self._arm(ends)
+
+    def _read_ahead(self) -> None:
+        """With the turn: read what is there, if the I/O thread looks away."""
+        if self._leased and self._sock is not None and not self._paused:
+            self._read(self._sock)
+            self._reconsider_pause()
+            self._lease()
 
     def _leave_lead(self) -> None:
         self._leader = 0

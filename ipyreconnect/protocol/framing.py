@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -30,6 +31,10 @@ FRAMINGS = ("lines", "announced", "raw")
 
 # A number of more digits (an exabyte and above) is no size: nobody waits for it, and int() refuses thousands.
 _MAX_DIGITS = 18
+
+SMALL = 1024
+"""Bytes of which it does not matter how they are counted."""
+_COUNTS_FAST = sys.version_info >= (3, 13)
 
 # Of a line that is too long to be held, and of what follows announced bytes, only these last bytes are
 # searched for an announcement: the longest one that may end such a line, "{" 18 digits "+}", is far shorter.
@@ -345,14 +350,26 @@ def _made(factory: object) -> Feeds:
     return made
 
 
-def split_lines(data: bytes) -> list[bytes]:
-    """Cut data that ends with LF into lines without their LF or CRLF; a lone CR belongs to its line."""
+def split_lines(data: bytes, count: int | None = None) -> list[bytes]:
+    """Cut data that ends with LF into lines without their LF or CRLF; a lone CR belongs to its line.
+
+    count: how many lines these are, where that is known.
+    """
     # Two passes in C beat any that takes off each line's CR; they agree unless there is a lone CR.
     lines = data.splitlines()
-    if len(lines) != data.count(b"\n"):
+    if len(lines) != (count_lines(data) if count is None else count):
         lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
         del lines[-1]
     return lines
+
+
+def count_lines(data: bytes) -> int:
+    """Return how many LF stand in `data`."""
+    if _COUNTS_FAST or len(data) < SMALL:
+        return data.count(b"\n")
+    # Before Python 3.13 `count` looks at byte after byte; `replace` jumps from LF to LF: a third of the time
+    # for lines of 80 bytes.
+    return len(data) - len(data.replace(b"\n", b""))
 
 
 # What may stand before the first certain character of a pattern: anchors, look-arounds, optional characters.

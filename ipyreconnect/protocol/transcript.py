@@ -34,7 +34,7 @@ from typing import Any, overload
 from ..errors import Overrun, SettingsError
 from ..settings import MASK, mask_in
 from .delivery import Delivery
-from .framing import Fragment, split_lines
+from .framing import Fragment, count_lines, split_lines
 from .line import Line, decode, from_json, to_json
 from .search import LineSearch, Pattern, compile_pattern
 
@@ -88,7 +88,7 @@ _NOT_RECEIVED = re.compile(b"[^%c]" % RECEIVED)
 Data = bytes  # where a parameter has the name
 _hiding = threading.Lock()
 
-_Region = tuple["_Block", int, int, bytes]
+_Region = tuple["_Block", int, int, int, bytes]
 
 
 class _Block:
@@ -270,8 +270,8 @@ class Transcript(Reversible[Line], Collection[Line]):
         strict: raise Overrun where one of them is forgotten already; else it is passed over.
         """
         encoding = self.encoding
-        for block, mark, number, data in self._regions(start, stop, strict=strict):
-            lines = self._cut(block.kinds[mark], data)
+        for block, mark, number, count, data in self._regions(start, stop, strict=strict):
+            lines = self._cut(block.kinds[mark], data, count)
             if block.kinds[mark] != RECEIVED:
                 yield block.line(mark, number, lines[0], encoding)
                 continue
@@ -299,7 +299,7 @@ class Transcript(Reversible[Line], Collection[Line]):
         For who reads a stream of bytes rather than lines. Raises Overrun when one of them is forgotten
         already. The writer only.
         """
-        for block, mark, number, data in self._regions(start, self._end, strict=True):
+        for block, mark, number, _, data in self._regions(start, self._end, strict=True):
             kind = block.kinds[mark]
             if kind == RECEIVED:
                 yield from enumerate(io.BytesIO(data), number)
@@ -339,9 +339,9 @@ class Transcript(Reversible[Line], Collection[Line]):
         hidden = self._hides.sub(MASK.encode(), text.encode("utf-8", "surrogatepass"))
         return hidden.decode("utf-8", "surrogatepass")
 
-    def _cut(self, kind: int, data: Data) -> list[Data]:
-        """Return the lines of what stands under a mark of this kind, with what is hidden shown as ••••."""
-        lines = split_lines(data) if kind in _WITH_END else [data]
+    def _cut(self, kind: int, data: Data, count: int) -> list[Data]:
+        """Return the `count` lines under marks of this kind, with what is hidden shown as ••••."""
+        lines = split_lines(data, count) if kind in _WITH_END else [data]
         # One look through all of them first: mostly there is nothing to hide.
         if self._hides is not None and self._hides.search(data):
             mask = MASK.encode() if kind == NOTE else self._mask
@@ -380,7 +380,7 @@ class Transcript(Reversible[Line], Collection[Line]):
         there are many. Any thread.
         """
         found = self._found(compile_pattern(pattern), start, stop, reverse)
-        return (number + index for (_, _, number, _), indexes in found for index in indexes)
+        return (number + index for (_, _, number, _, _), indexes in found for index in indexes)
 
     def count_hits(self, pattern: Pattern, *, start: int | None = None, stop: int | None = None) -> int:
         """Return how many lines `search` would give. Any thread."""
@@ -396,20 +396,22 @@ class Transcript(Reversible[Line], Collection[Line]):
             self.first if start is None else start, self._end if stop is None else stop, reverse=reverse
         )
         for region in regions:
-            block, mark, _, data = region
+            block, mark, _, count, data = region
             kind = block.kinds[mark]
             search = ours if kind == NOTE else peers
             if kind == RECEIVED and (self._hides is None or not self._hides.search(data)):
                 indexes = search.among(data)
             else:
-                indexes = [index for index, line in enumerate(self._cut(kind, data)) if search.one(line)]
+                indexes = [
+                    index for index, line in enumerate(self._cut(kind, data, count)) if search.one(line)
+                ]
             if indexes:
                 yield region, indexes[::-1] if reverse else indexes
 
     def _made(self, region: _Region, indexes: list[int]) -> Iterator[Line]:
-        block, mark, number, data = region
+        block, mark, number, count, data = region
         kind = block.kinds[mark]
-        lines = self._cut(kind, data)
+        lines = self._cut(kind, data, count)
         if kind != RECEIVED:
             yield block.line(mark, number, lines[0], self.encoding)
             return
@@ -510,8 +512,9 @@ class Transcript(Reversible[Line], Collection[Line]):
         strict: bool = False,
         first: int | None = None,
     ) -> Iterator[_Region]:
-        """Yield the lines from `start` up to `stop` as (block, mark, number, a copy of their bytes): runs of
-        received lines, of which the first stands under that mark, and everything else line by line.
+        """Yield the lines from `start` up to `stop` as (block, mark, number of the first, how many, a copy of
+        their bytes): runs of received lines, of which the first stands under that mark, and everything else
+        line by line.
 
         strict: raise Overrun where lines are forgotten already; else they are passed over. first: the number
         of the first line that is not forgotten.
@@ -544,14 +547,16 @@ class Transcript(Reversible[Line], Collection[Line]):
                     begin = self._place(block, low, start - number)
                     number = start
                 end = block.ends[high]
-                if stop < base + counts[high]:
+                after = base + counts[high]
+                if stop < after:
                     end = self._place(block, high, stop - base - (counts[high - 1] if high else 0))
+                    after = stop
                 data = bytes(block.view[begin:end])
                 if block.given_up:
                     if strict:
                         raise _overrun(number, self.first)
                     break
-                yield block, low, number, data
+                yield block, low, number, after - number, data
 
     def _place(self, block: _Block, mark: int, lines: int) -> int:
         """Return where in the block the run under `mark` goes on behind its first `lines` lines; anything
@@ -600,7 +605,7 @@ class Transcript(Reversible[Line], Collection[Line]):
         lines = 1
         if last < end:  # more than the one line that answers
             last = data.rfind(b"\n", start, end) + 1
-            lines = data.count(b"\n", start, last)
+            lines = count_lines(block.view[start:last].tobytes())
         self._mark(block, last, lines, RECEIVED, now)
         return lines
 
@@ -624,7 +629,7 @@ class Transcript(Reversible[Line], Collection[Line]):
                 kind = RECEIVED
             if last:
                 self._reach = longest
-                self._mark(block, last, data.count(b"\n", start, last), kind, now)
+                self._mark(block, last, count_lines(block.view[start:last].tobytes()), kind, now)
             elif end - begin > longest:
                 self._reach = -1
                 self._mark(block, begin + longest, 1, FRAGMENT, now)
@@ -641,7 +646,7 @@ class Transcript(Reversible[Line], Collection[Line]):
             data = block.view[begin : block.settled].tobytes()
             lines = data.splitlines()
             if len(lines) != self._end - start:  # a lone CR is no line end
-                lines = split_lines(data)
+                lines = split_lines(data, self._end - start)
             return ((start, lines),)
         # At once: the answers to the first lines may push out the last.
         start = max(start, self._oldest)
@@ -672,7 +677,7 @@ class Transcript(Reversible[Line], Collection[Line]):
             data = b"\n".join(lines) + b"\n"
             if (
                 len(data) <= self._longest
-                and data.count(b"\n") == count
+                and count_lines(data) == count
                 and b"\r\n" not in data
                 and truncated not in set(map(type, lines))
             ):
@@ -826,10 +831,10 @@ def _spans(block: _Block, low: int, high: int) -> Iterator[tuple[int, int]]:
 
 def _bare(regions: Iterable[_Region]) -> Iterator[tuple[int, list[bytes]]]:
     """Yield of each region what was received, as (number of the first line, lines)."""
-    for block, mark, number, data in regions:
+    for block, mark, number, count, data in regions:
         kind = block.kinds[mark]
         if kind == RECEIVED:
-            yield number, split_lines(data)
+            yield number, split_lines(data, count)
         elif kind == FRAMED:
             yield number, [data]
         elif kind == FRAGMENT:
