@@ -11,6 +11,8 @@ CONFTEST = Path(__file__).with_name("conftest.py")
 
 LEAKS = """
 import asyncio, select, socket, threading, time
+import conftest
+conftest.GRACE = 0.1  # what these leave behind never ends
 kept = []
 
 def test_thread():
@@ -32,6 +34,7 @@ def test_task():
     kept.extend([loop, loop.create_task(asyncio.sleep(60), name="forgotten")])
 
 def test_clean_what_ends_a_little_later():
+    conftest.GRACE = 2.0
     sock = socket.create_server(("127.0.0.1", 0))
     def end():
         time.sleep(0.2)

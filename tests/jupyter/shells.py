@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import sys
 import tempfile
@@ -24,6 +25,9 @@ def new_shell(**config: Any) -> Iterator[Any]:
         try:
             yield shell
         finally:
+            # Else it lives until the interpreter's exit, where each IPython has all garbage collected: that
+            # took longer than all the tests.
+            atexit.unregister(shell.atexit_operations)
             shell.history_manager.end_session()
             shell.restore_sys_module_state()
             sys.modules["__main__"] = main

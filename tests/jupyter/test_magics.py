@@ -199,7 +199,7 @@ def test_a_cell_is_sent_whole_or_not_at_all(
     run(shell, f"%connect {server.address}")
     assert "line break" in refused(shell, "%%send\n1 noop\n2 no\rop", capsys)
     assert "move 'x' below" in refused(shell, "%%send x\n1 noop", capsys)
-    run(shell, "%send --expect OK 3 noop")
+    run(shell, "%send --expect ^3.OK 3 noop")
     assert server.peer(0).lines == [b"3 noop"]
 
 
