@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -15,8 +16,6 @@ pytestmark = pytest.mark.browser
 
 PATIENCE = 15_000
 """Milliseconds that an expectation of the page waits; what is expected comes within one second."""
-
-_numbers = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -90,11 +89,34 @@ def lab(browser: Browser, jupyter: Jupyter, requests: list[str], complaints: lis
     context.close()
 
 
+@pytest.fixture(scope="package")
+def warm_notebooks(jupyter: Jupyter) -> Iterator[Iterator[str]]:
+    """Give names of empty notebooks; while a test has one, the kernel of the next one starts."""
+
+    def write(number: int) -> str:
+        name = jupyter.write(f"test-{number}.ipynb", "")
+        jupyter.start_kernel(name)
+        return name
+
+    with ThreadPoolExecutor(1) as ahead:
+
+        def names() -> Iterator[str]:
+            following = ahead.submit(write, 0)
+            for number in itertools.count(1):
+                name = following.result()
+                following = ahead.submit(write, number)
+                yield name
+
+        yield names()
+
+
 @pytest.fixture
-def notebook(lab: Page, jupyter: Jupyter, complaints: list[str]) -> Iterator[Notebook]:
+def notebook(
+    lab: Page, jupyter: Jupyter, warm_notebooks: Iterator[str], complaints: list[str]
+) -> Iterator[Notebook]:
     """Give an empty notebook with a fresh kernel."""
     complaints.clear()
-    made = Notebook(lab, jupyter, jupyter.write(f"test-{next(_numbers)}.ipynb", "")).open()
+    made = Notebook(lab, jupyter, next(warm_notebooks)).open()
     yield made
     with suppress(Error):  # a test that failed may leave the page in any state; the next one opens its own
         made.close()

@@ -35,6 +35,8 @@ CALM: Final = {
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
 }
+# What takes a kernel the longest when a panel is first shown, and is none of ours.
+WARM: Final = "c.IPKernelApp.exec_lines = ['import ipywidgets, anywidget; del ipywidgets, anywidget']\n"
 
 
 class Jupyter:
@@ -54,9 +56,10 @@ class Jupyter:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> Self:
-        for name in ("notebooks", "config/labconfig"):
+        for name in ("notebooks", "config/labconfig", "ipython/profile_default"):
             (self.folder / name).mkdir(parents=True)
         (self.folder / "config/labconfig/default_setting_overrides.json").write_text(json.dumps(CALM))
+        (self.folder / "ipython/profile_default/ipython_kernel_config.py").write_text(WARM)
         homes = {
             "JUPYTER_CONFIG_DIR": "config",
             "JUPYTER_DATA_DIR": "data",
@@ -114,6 +117,17 @@ class Jupyter:
         }
         (self.root / name).write_text(json.dumps(notebook))
         return name
+
+    def start_kernel(self, name: str, kernel: str = "python3") -> None:
+        """Start the kernel of a notebook that is opened later, and don't wait for it to be ready."""
+        session = {"path": name, "name": name, "type": "notebook", "kernel": {"name": kernel}}
+        request = urllib.request.Request(
+            f"{self.origin}/api/sessions?token={TOKEN}",
+            json.dumps(session).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=START):
+            pass
 
     def url(self, name: str = "") -> str:
         path = ("lab/tree/" if self.app == "lab" else "notebooks/") + name if name else self.app
@@ -204,12 +218,12 @@ class Notebook:
         return content
 
     def close(self) -> None:
-        """End the kernel and take the notebook out of the page, unsaved."""
+        """Have the kernel end, and take the notebook out of the page, unsaved."""
         self.page.evaluate(
             """async () => {
                 const panel = jupyterapp.shell.currentWidget;
                 if (!panel?.sessionContext) return;
-                await panel.sessionContext.shutdown().catch(() => null);
+                panel.sessionContext.shutdown().catch(() => null); // which takes a second
                 panel.context.model.dirty = false;
                 panel.dispose();
             }"""
