@@ -298,7 +298,7 @@ function settingsRow({ name, kind, fields, extras = [], link, sentence, preview 
   let state = null;
   const inputs = {};
   const labels = fields.map(([key, label, hint, unit, attributes]) => {
-    const input = h("input", { type: "number", "aria-label": `${label} (${hint})`, title: hint, ...attributes });
+    const input = h("input", { type: "number", "aria-label": `${label} (${hint})`, title: hint, disabled: true, ...attributes });
     input.addEventListener("change", () => apply({ enabled: true }));
     input.addEventListener("input", () => {
       dirty = true;
@@ -329,6 +329,7 @@ function settingsRow({ name, kind, fields, extras = [], link, sentence, preview 
     if (!state) return;
     if (!dirty) {
       for (const [key] of fields) {
+        inputs[key].disabled = false; // from the first word of the kernel on: fields are applied together
         const value = String(Number(Number(state[kind][key]).toPrecision(6)));
         if (inputs[key].value !== value) inputs[key].value = value;
       }
