@@ -271,8 +271,9 @@ class Client(traitlets.HasTraits):
     def __repr__(self) -> str:
         status = self.status
         since = ""
-        if status.connected_since is not None:
-            since = time.strftime(" since %H:%M:%S", time.localtime(status.connected_since))
+        began = status.connected_since or status.stopped_at
+        if began is not None:
+            since = time.strftime(" since %H:%M:%S", time.localtime(began))
         elif status.reason:
             since = f" ({status.reason})"
         return f"<Client {self.name} {self.address}: {status.state.value}{since}>"

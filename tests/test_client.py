@@ -952,6 +952,8 @@ def test_a_repr_is_one_line(client: Client, server: LineServer) -> None:
     server.peer(0).reset()
     until(client, lambda: client.state == "waiting" and "refused" in client.reason)
     assert repr(client).endswith(f"(refused by {server.address})>")
+    client.stop()
+    assert re.search(r": stopped since \d\d:\d\d:\d\d>$", repr(client))
 
 
 # -- replies, heartbeat, framing

@@ -336,6 +336,7 @@ class Connection:
                 self._collect()
         if self._state not in (State.STOPPED, State.STOPPING):
             self._said = "stopped"
+            self.status = replace(self.status, stopped_at=now + self.wall_offset)
         if self._state is State.WAITING:
             self.transcript.append_note(self._said, now + self.wall_offset)
         self._enter(Input.STOP, now)
@@ -704,7 +705,11 @@ class Connection:
         if Effect.DIAL in effects:
             self._changed_meanwhile = False
             self._set(
-                state=State.CONNECTING, phase=Phase.RESOLVING, attempt=self.status.attempt + 1, retry_at=None
+                state=State.CONNECTING,
+                phase=Phase.RESOLVING,
+                attempt=self.status.attempt + 1,
+                retry_at=None,
+                stopped_at=None,
             )
         elif Effect.WAIT in effects:
             wait = self.retry.wait(max(1, self._failures), self._chance())

@@ -24,6 +24,7 @@ class Status:
     one is (Unix epoch, s).
     connected_since: Unix epoch, s. keepalive: in force, as the kernel gave it back. tls: what the handshake
     agreed upon, None for plain text. peer, local: "address:port". connection: how many there have been.
+    stopped_at: when the user stopped it (Unix epoch, s), None while it runs or where it gave up by itself.
     """
 
     state: State = State.STOPPED
@@ -38,3 +39,4 @@ class Status:
     local: str = ""
     connection: int = 0
     verdict: Verdict | None = None
+    stopped_at: float | None = None

@@ -507,6 +507,7 @@ def test_stop_ends_every_state(certificates: Certificates) -> None:
         assert not play.connection.has_outgoing, name
         status = play.status
         assert (status.retry_at, status.phase, status.connected_since) == (None, None, None), name
+        assert (status.stopped_at is None) == (name == "stopped"), name
         ends = [effect for effect in play.effects if effect is Effect.END]
         assert len(ends) == (name != "stopped"), name
         play.stop(2.0)
