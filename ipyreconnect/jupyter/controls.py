@@ -128,6 +128,7 @@ class Header(Control):
                 "attempt": status.attempt,
                 "retry_in": None if status.retry_at is None else max(0.0, status.retry_at - now),
                 "up": None if status.connected_since is None else max(0.0, now - status.connected_since),
+                "stopped": None if status.stopped_at is None else max(0.0, now - status.stopped_at),
                 "connections": status.connection,
                 "wants_tls": client.address.tls is not TLSMode.NONE,
                 "verify": client.tls.verify,

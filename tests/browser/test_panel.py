@@ -47,6 +47,21 @@ def test_a_loss_is_shown_with_its_reason_and_a_countdown_to_the_next_try(noteboo
         panel.state("connected")
         expect(panel.detail).to_contain_text("last loss: closed by 127.0.0.1")
         expect(panel.row("closed by")).to_have_class(re.compile("ipr-note-down"))
+        panel.button("Stop").click()
+        panel.state("stopped")
+        expect(panel.detail).to_have_text(re.compile(r"^at \d\d:\d\d:\d\d$"))
+
+
+def test_a_client_that_gave_up_says_why(notebook: Notebook) -> None:
+    """What no other try can mend is the reason that stands there, and not that somebody stopped it."""
+    notebook.run(
+        "from ipyreconnect import Client, Retry\n"
+        "client = Client('127.0.0.1:9', retry=Retry(0.05, attempts=2))\n"
+        "client.connect();"
+    )
+    panel = show(notebook)
+    panel.state("stopped")
+    expect(panel.detail).to_have_text("refused by 127.0.0.1:9; gave up after 2 tries")
 
 
 def test_reconnect_now_cuts_the_wait_short(notebook: Notebook) -> None:

@@ -24,6 +24,12 @@ const ROUND_TRIPS = 60;
 const milliseconds = (seconds) => `${Number((1000 * seconds).toPrecision(2))} ms`;
 const ago = (seconds) => (seconds < 1 ? "just now" : `${span(seconds)} ago`);
 
+/** The time of the day so many seconds ago, with the day where that may be another one. */
+function moment(seconds) {
+  const when = new Date(Date.now() - seconds * 1000);
+  const day = seconds > 0.75 * DAY ? when.toLocaleDateString([], { day: "numeric", month: "short" }) + " " : "";
+  return day + clock(when);
+}
 const now = () => performance.now() / 1000;
 
 // -- header -----------------------------------------------------------------------------------------------------------
@@ -106,6 +112,7 @@ function renderHeader({ model, el, signal }) {
     showHealth();
     showRibbon();
     say(detail, gone ? "" : sentence());
+    root.classList.toggle("ipr-gave-up", state.state === "stopped" && state.stopped == null && Boolean(state.reason));
     strip.hidden = !state.trouble;
     say(trouble, state.trouble);
     clearInterval(timer);
@@ -127,10 +134,8 @@ function renderHeader({ model, el, signal }) {
     const reason = state.reason ? `${state.reason}: ` : "";
     if (state.state === "connected") {
       const up = state.up + passed;
-      const since = new Date(Date.now() - up * 1000);
-      const day = up > 0.75 * DAY ? since.toLocaleDateString([], { day: "numeric", month: "short" }) + " " : "";
       const loss = state.connections > 1 && state.reason ? ` · last loss: ${state.reason}` : "";
-      return `since ${day}${clock(since)}, for ${span(up)}${loss}`;
+      return `since ${moment(up)}, for ${span(up)}${loss}`;
     }
     if (state.state === "waiting") {
       if (state.retry_in == null) return `${reason}waiting`;
@@ -140,8 +145,8 @@ function renderHeader({ model, el, signal }) {
     }
     if (state.state === "connecting") return `${reason}${PHASES[state.phase] || "dialing"} …${attempt}`;
     if (state.state === "stopping") return "saying goodbye …";
-    if (!state.reason) return state.connections ? "" : "not connected yet";
-    return state.connections ? `last loss: ${state.reason}` : state.reason;
+    if (state.stopped != null) return `at ${moment(state.stopped + passed)}`;
+    return state.reason || "not connected yet";
   }
 
   /** The peer's health in words, with what they rest on. */
