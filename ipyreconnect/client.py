@@ -971,7 +971,11 @@ def _in_notebook() -> bool:
     """Say whether a front end that can show widgets is there."""
     shell_module = sys.modules.get("IPython.core.getipython")
     shell = shell_module.get_ipython() if shell_module is not None else None
-    return hasattr(shell, "kernel")
+    if not hasattr(shell, "kernel"):
+        return False
+    from .jupyter.front import Front, front_of
+
+    return front_of(shell) is Front.NOTEBOOK
 
 
 def _with_tls(address: Address, tls: TLS | bool | None) -> tuple[Address, TLS]:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import atexit
 import functools
-import importlib
-import os
 import re
 import sys
 import time
 from collections.abc import Callable
-from enum import Enum
 from typing import Any, TypeVar
 
 from IPython.core.error import UsageError
@@ -35,6 +32,7 @@ from ipyreconnect.jupyter.completion import Known, addresses_in_history, make_ma
 from ipyreconnect.jupyter.connections import Connections, table
 from ipyreconnect.jupyter.defaults import Reconnect
 from ipyreconnect.jupyter.fill import Filler, bytes_of, script_line_of, secrets_of, text_of
+from ipyreconnect.jupyter.front import Front, front_of
 from ipyreconnect.jupyter.options import (
     CONNECT,
     EXPECT,
@@ -67,18 +65,8 @@ ANSWER_PATIENCE = 0.25
 ANSWER_QUIET = 0.03
 """Seconds of silence after which an answer is taken to be complete, for the order of what is shown."""
 
-# Neither updates what it has shown; the kernel is not told who shows, but these start it themselves.
-_CONSOLE = re.compile(r"jupyter[-_ ](qt)?console|qtconsole")
 _TLS_MODES = {"--tls": TLSMode.IMPLICIT, "--no-tls": TLSMode.NONE, "--starttls": TLSMode.STARTTLS}
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-
-class Front(Enum):
-    """What shows the cells."""
-
-    TERMINAL = "a terminal, or nothing but standard output"
-    NOTEBOOK = "a kernel whose front end updates what it shows"
-    CONSOLE = "a kernel whose front end shows text once and for all: jupyter console, qtconsole"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -186,7 +174,7 @@ class ReconnectMagics(Magics):
             try:
                 return client.send(last, expect=pattern, timeout=timeout, queue=queue, secrets=secrets)
             finally:
-                self._log.show_now()
+                self._show_now()
         deliveries.append(client.send(last, queue=queue, secrets=secrets))
         result = deliveries[0] if cell is None else deliveries
         self._hide(result)
@@ -209,7 +197,7 @@ class ReconnectMagics(Magics):
         try:
             return client.expect(parsed.rest, timeout=self._timeout(parsed))
         finally:
-            self._log.show_now()
+            self._show_now()
 
     @no_var_expand
     @documented(KEEPALIVE)
@@ -491,7 +479,8 @@ class ReconnectMagics(Magics):
     def _begin_cell(self, info: Any) -> None:
         self._cell = info.raw_cell or ""
         # What %run or a program runs in a terminal was not typed there, and is not kept in the history.
-        self._at_prompt = getattr(self.shell, "pt_app", None) is not None and bool(info.store_history)
+        prompts = self._front is Front.CONSOLE or getattr(self.shell, "pt_app", None) is not None
+        self._at_prompt = prompts and bool(info.store_history)
         self._run = object()
         self._asked.clear()
 
@@ -505,9 +494,15 @@ class ReconnectMagics(Magics):
         except KeyboardInterrupt:
             pass
         self._asked.clear()
-        if self._front is Front.NOTEBOOK:
-            self._answers.show_now()
-            return
+        self._answers.show_now()
+        self._show_feeds()
+
+    def _show_now(self) -> None:
+        """Show what has come before what the magic gives back is shown."""
+        self._log.show_now()
+        self._show_feeds()
+
+    def _show_feeds(self) -> None:
         now = time.monotonic()
         several = len(self._feeds) > 1
         for client, feed in self._feeds.items():
@@ -650,18 +645,6 @@ def _close_panel(client: Client) -> None:
         from ipyreconnect.jupyter.panel import close_panel
 
         close_panel(client)
-
-
-def front_of(shell: Any) -> Front:
-    """Say what shows the cells of this shell."""
-    if getattr(shell, "kernel", None) is None:
-        return Front.TERMINAL
-    try:
-        psutil = importlib.import_module("psutil")  # comes with ipykernel, without types
-        parent = " ".join(psutil.Process(os.getppid()).cmdline())
-    except Exception:  # noqa: BLE001 - whatever keeps it from looking, most kernels serve notebooks
-        return Front.NOTEBOOK
-    return Front.CONSOLE if _CONSOLE.search(parent) else Front.NOTEBOOK
 
 
 def outcome(client: Client, took: float, now: float) -> str:

@@ -44,9 +44,15 @@ class Kernel:
         self.parts: dict[str, str] = {}
         self.ticks: dict[str, int] = {}
 
+    def begin(self, code: str, **options: bool) -> str:
+        """Ask for a cell to be run, and give its id."""
+        # After an error the kernel drops what was asked before it notices, idle or not: unless told not to.
+        cell: str = self.client.execute(code, stop_on_error=False, **options)
+        return cell
+
     def run(self, code: str) -> str:
         """Run a cell to its end, and give its id."""
-        cell: str = self.client.execute(code)
+        cell = self.begin(code)
         self.wait(lambda: self.idle == cell)
         return cell
 

@@ -86,7 +86,7 @@ def test_without_anybody_to_ask_it_says_so(kernel: Kernel) -> None:
     """A front end that takes no input gets one clear line, and nothing is sent."""
     with LineServer(SERVER) as server:
         kernel.run(f"%load_ext ipyreconnect\n%connect {server.address} --no-panel")
-        cell = kernel.client.execute("%send --fill 1 login me {{?Password}}", allow_stdin=False)
+        cell = kernel.begin("%send --fill 1 login me {{?Password}}", allow_stdin=False)
         kernel.wait(lambda: kernel.idle == cell)
         assert kernel.streams[cell].startswith("UsageError: nobody can be asked for 'Password' here")
         kernel.run("%send --expect OK 9 end")
@@ -97,7 +97,7 @@ def test_what_is_asked_for_is_asked_without_echo(kernel: Kernel) -> None:
     """`{{?Password}}` asks as for a password; what was typed reaches the server and no output."""
     with LineServer(SERVER) as server:
         kernel.run(f"%load_ext ipyreconnect\n%connect {server.address} --no-panel")
-        cell = kernel.client.execute("%send --fill 1 {{?Password}}", allow_stdin=True)
+        cell = kernel.begin("%send --fill 1 {{?Password}}", allow_stdin=True)
         question = kernel.client.get_stdin_msg(timeout=10)["content"]
         assert question == {"prompt": "Password: ", "password": True}
         kernel.client.input("hunter2")

@@ -13,7 +13,7 @@ from tests.servers.line_server import LineServer, mute
 pytestmark = pytest.mark.kernel
 
 SOON = 0.5
-"""Seconds within which the interrupted cell ends; of three times the quickest, as the machine may be busy."""
+"""Seconds within which the interrupted cell ends; of up to three times one, as the machine may be busy."""
 
 # What is there besides the wait: nobody waits, nobody watches, and a line is answered.
 AS_IT_WAS = "print(c.state, len(c._connection._expectations), len(c._watchers), len(c._driver._waiters))"
@@ -45,13 +45,13 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 def interrupted(kernel: Kernel, code: str, name: str = "near") -> tuple[float, str]:
     """Run a cell, interrupt it while it waits; give how long that took in seconds, and the error."""
     kernel.streams.clear()
-    cell = kernel.client.execute(f"threading.Thread(target=tell, args=[{name!r}]).start()\n{code}")
+    cell = kernel.begin(f"threading.Thread(target=tell, args=[{name!r}]).start()\n{code}")
     kernel.wait(lambda: "waiting" in "".join(kernel.streams.values()))
     begin = time.monotonic()
     kernel.manager.interrupt_kernel()
     kernel.wait(lambda: cell in kernel.errors)
     took = time.monotonic() - begin
-    kernel.wait(lambda: kernel.idle == cell)  # what is asked before that is dropped with the cell
+    kernel.wait(lambda: kernel.idle == cell)
     return took, kernel.errors[cell]
 
 
@@ -79,6 +79,8 @@ def test_an_interrupt_ends_a_wait_and_nothing_else(kernel: Kernel, code: str, er
             took, said = interrupted(kernel, code)
             assert any(words in said for words in error.split("|"))
             times.append(took)
+            if took < SOON:
+                break
         assert min(times) < SOON, times
         assert kernel.say(AS_IT_WAS) == before
         assert kernel.say("print(c.send('1 noop', expect='^1 OK').text)") == "1 OK noop done\n"
