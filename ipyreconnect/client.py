@@ -531,23 +531,24 @@ class Client(traitlets.HasTraits):
 
     def encode(self, data: Payload, secrets: Iterable[Secret] = ()) -> tuple[bytes, bytes]:
         """Return what goes out, and the line that the log shows."""
-        self.hide(*secrets)
-        if isinstance(data, Secret):
-            self.hide(data)
-            wire = data.reveal()
-            if b"\n" in wire or b"\r" in wire:
+        if secrets:
+            self.hide(*secrets)
+        if isinstance(data, str):
+            if "\n" in data or "\r" in data:
                 raise SettingsError(_LINE_BREAK)
-            return wire + self.eol, self.transcript.redacted(wire)
+            line = _encoded(data, self.encoding, self.transcript.redacted_text)
+            return line + self.eol, self.transcript.redacted(line)
         if isinstance(data, bytes):
             return data, self.transcript.redacted(data.removesuffix(b"\n").removesuffix(b"\r"))
-        if not isinstance(data, str):
+        if not isinstance(data, Secret):
             raise SettingsError(
                 f"send takes text (one line) or bytes (as they are), not {type(data).__name__}"
             )
-        if "\n" in data or "\r" in data:
+        self.hide(data)
+        wire = data.reveal()
+        if b"\n" in wire or b"\r" in wire:
             raise SettingsError(_LINE_BREAK)
-        line = _encoded(data, self.encoding, self.transcript.redacted_text)
-        return line + self.eol, self.transcript.redacted(line)
+        return wire + self.eol, self.transcript.redacted(wire)
 
     # -- following -------------------------------------------------------------------------------------------
 
@@ -1094,8 +1095,8 @@ def _text(pattern: bytes) -> str:
 
 def _seconds(timeout: float) -> float:
     if (
-        isinstance(timeout, bool)
-        or not isinstance(timeout, int | float)
+        not isinstance(timeout, (int, float))
+        or isinstance(timeout, bool)
         or not 0 <= timeout <= threading.TIMEOUT_MAX
     ):
         raise SettingsError(f"a timeout is a number of seconds from 0 up, not {timeout!r}")

@@ -714,9 +714,9 @@ def test_a_slow_follower_holds_up_the_receiving_and_loses_nothing() -> None:
         for line in islice(follower, count):
             got.append(line)
             if len(got) % 2000 == 0:
-                pauses += client._driver._paused
                 # So slow that the I/O thread reads meanwhile.
                 threading.Event().wait(1.5 * LEASE)
+                pauses += client._driver._paused
         assert got == [b"%08d" % number for number in range(count)]
         assert pauses
 

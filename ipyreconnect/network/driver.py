@@ -23,6 +23,7 @@ import errno
 import importlib
 import logging
 import math
+import os
 import random
 import select
 import signal
@@ -60,6 +61,8 @@ LEASE = 0.02
 """Seconds that the I/O thread looks away from a socket that another thread has just read: who asks once
 mostly asks again, and neither a row of questions nor a follower's reading is to change the selector each
 time. A line that nobody waits for is read that much later at most."""
+MOMENT = 1
+"""Milliseconds that an answer is waited for with the turn: so long at most do others wait for that."""
 INTERRUPT_PATIENCE = 0.25
 """Seconds that the main thread waits in one piece: a signal that comes in the very moment before it falls
 asleep does not wake it, whatever it sleeps in."""
@@ -148,9 +151,21 @@ class _Shield:
         self._open = False
 
 
+_main_thread = threading.main_thread().ident
+
+
+def _find_main_thread() -> None:
+    global _main_thread
+    _main_thread = threading.main_thread().ident
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_find_main_thread)
+
+
 def _shield() -> _Shield | None:
     """Return a shield for the main thread; no other is ever interrupted."""
-    return _Shield() if _get_ident() == threading.main_thread().ident else None
+    return _Shield() if _get_ident() == _main_thread else None
 
 
 class Waiter:
@@ -373,19 +388,7 @@ class Driver:
         if connection.effects:
             self._perform()
         if self._sock is not None:
-            # Before the line leaves, or the I/O thread would be woken by the answer that a leader is about to
-            # read.
-            wanted = 0 if self._leader or self._leased or self._paused else EVENT_READ
-            if connection.has_outgoing:
-                if self._interest & ~wanted & EVENT_READ:
-                    self._attend(wanted)
-                self._flush()
-                if connection.effects:
-                    self._perform()
-                if connection.has_outgoing:
-                    wanted |= EVENT_WRITE
-            if wanted != self._interest and self._sock is not None:
-                self._attend(wanted)
+            self._push()
         if connection.socket_options is not None:
             self._apply_options()
         deadline = connection.deadline
@@ -410,6 +413,21 @@ class Driver:
             self._wake_leader()
         self._sink.poke()
 
+    def _push(self) -> None:
+        """Send what waits, and have the I/O thread wait for what is to be waited for now."""
+        wanted = 0 if self._leased or self._leader or self._paused else EVENT_READ
+        if self.connection.has_outgoing:
+            if self._interest & ~wanted & EVENT_READ:
+                # Before the line leaves, or the I/O thread would be woken by the answer that a leader is
+                # about to read.
+                self._attend(wanted)
+            if self._flush():
+                wanted |= EVENT_WRITE
+            if self.connection.effects:
+                self._perform()
+        if wanted != self._interest and self._sock is not None:
+            self._attend(wanted)
+
     # -- what the protocol asks for --------------------------------------------------------------------------
 
     def _perform(self) -> None:
@@ -425,8 +443,8 @@ class Driver:
                 elif effect is Effect.DIAL:
                     self._begin_dial()
                 elif effect is Effect.FINISH:
-                    self._flush()
-                    if self._sock is not None and not connection.has_outgoing:
+                    left = connection.has_outgoing and self._flush()
+                    if self._sock is not None and not left:
                         sockets.shut(self._sock)
                 elif effect is Effect.CLOSE:
                     acknowledged = self._acknowledged(self._account())
@@ -576,17 +594,19 @@ class Driver:
             connection.received_eof(now)
         return False
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
+        """Hand to the kernel what it takes of what waits; return whether something is left."""
         sock, connection = self._sock, self.connection
         try:
-            while sock is not None and connection.has_outgoing:
-                connection.handed_over(sock.send(connection.outgoing))
+            while sock is not None and connection.handed_over(sock.send(connection.outgoing)):
+                pass
         except (BlockingIOError, InterruptedError):
-            pass
+            return True
         except OSError as error:
             # What the peer said before it closed may still be there to read, and says more than the failure
             # to write.
             self._read_last(error)
+        return False
 
     def _read_last(self, error: OSError) -> None:
         self._read_rest(error)
@@ -737,7 +757,7 @@ class Driver:
         """Wait until `done()`, reading the socket meanwhile: what is received then needs no hand-over between
         threads. Any thread but the I/O thread; see `call_and_wait`.
         """
-        self.call_and_wait(self._read_ahead, done, math.inf, _nothing)
+        self.call_and_wait(_nothing, done, math.inf, _nothing)
 
     def call_and_wait(
         self,
@@ -756,7 +776,15 @@ class Driver:
 
         def begin() -> bool:  # on another thread, if that has the turn
             work()
-            return self._take_lead(done, me)
+            if done() or not self._can_lead():
+                return False
+            if _get_ident() == me:
+                self._read_quickly()
+                if done() or not self._can_lead():
+                    return False
+            self._leader = me
+            self._leader_done = done
+            return True
 
         shield = _shield()
         try:
@@ -767,7 +795,9 @@ class Driver:
                     finally:
                         if self._leader == me:
                             self._call(self._leave_lead)
-                if not done() and _monotonic() < ends:
+                if done():
+                    return
+                if _monotonic() < ends:
                     self._sleep_until(done, ends, shield)
             finally:
                 if not done():
@@ -863,18 +893,13 @@ class Driver:
         if waiter in self._waiters:
             self._waiters.remove(waiter)
 
-    def _take_lead(self, done: Callable[[], bool], leader: int) -> bool:
-        if (
-            done()
-            or self._leader
-            or self._sock is None
-            or self._paused
-            or self._loop is None
-            or not self._loop.shared
-        ):
+    def _can_lead(self) -> bool:
+        """Whether a thread that waits may read the socket itself."""
+        loop = self._loop
+        if self._sock is None or self._leader or self._paused or loop is None or not loop.shared:
             return False
-        if self._loop.is_io_thread():
-            return False
+        if self._poller is not None:
+            return True
         if self._wake_pair is None:
             try:
                 self._wake_pair = socket.socketpair()
@@ -882,13 +907,25 @@ class Driver:
                 return False
             for end in self._wake_pair:
                 end.setblocking(False)
-        if self._poller is None:
-            self._poller = select.poll()
-            self._poller.register(self._sock, select.POLLIN)
-            self._poller.register(self._wake_pair[0], select.POLLIN)
-        self._leader = leader
-        self._leader_done = done
+        self._poller = select.poll()
+        self._poller.register(self._sock, select.POLLIN)
+        self._poller.register(self._wake_pair[0], select.POLLIN)
         return True
+
+    def _read_quickly(self) -> None:
+        """Send what waits, and read the answer if it comes within a moment, without giving the turn back
+        meanwhile: that is half of what a leader costs.
+        """
+        self._leased = True
+        self._push()
+        sock, poller = self._sock, self._poller
+        if sock is None or poller is None:
+            return
+        if poller.poll(MOMENT):
+            self._read(sock)
+            if self._followers:
+                self._reconsider_pause()
+        self._lease()
 
     def _lead(self, ends: float, shield: _Shield | None) -> None:
         """Read until that has brought what is waited for, until time is over, or until the socket is gone."""
@@ -934,13 +971,6 @@ class Driver:
         self._lease_ends = ends = _monotonic() + LEASE
         if self._armed > ends:
             self._arm(ends)
-
-    def _read_ahead(self) -> None:
-        """With the turn: read what is there, if the I/O thread looks away."""
-        if self._leased and self._sock is not None and not self._paused:
-            self._read(self._sock)
-            self._reconsider_pause()
-            self._lease()
 
     def _leave_lead(self) -> None:
         self._leader = 0

@@ -360,10 +360,13 @@ class Connection:
         if session:
             self.check_session(session)
         if session or self._state is State.CONNECTED:
-            lines, size = self._ledger.lines_queued, self._ledger.size_unsent
-            self._check_room(
-                lines, size, len(data), "the peer reads nothing, or too slowly: wait, or stop the connection"
-            )
+            if lines := self._ledger.lines_queued:
+                self._check_room(
+                    lines,
+                    self._ledger.size_unsent,
+                    len(data),
+                    "the peer reads nothing, or too slowly: wait, or stop the connection",
+                )
             self._write_line(data, line, delivery, now, expectation, in_script=bool(session))
         elif queue and self._state is not State.STOPPED and self._state is not State.STOPPING:
             self._check_room(
@@ -477,9 +480,8 @@ class Connection:
         """Take over `size` bytes that were received into `room`."""
         self.received_bytes += size
         self.last_received = now
-        before = self.transcript.end
-        if self.transcript.commit(size, now + self.wall_offset):
-            self._look_at_new(before, now)
+        if lines := self.transcript.commit(size, now + self.wall_offset):
+            self._look_at_new(self.transcript.end - lines, now)
 
     def received(self, data: memoryview, now: float) -> None:
         """Take over bytes from the socket that are not the transcript's own: ciphertext, or to be framed."""
@@ -562,14 +564,16 @@ class Connection:
             else:
                 self.fail(error, now)
 
-    def handed_over(self, size: int) -> None:
-        """The kernel took `size` bytes of `outgoing`."""
+    def handed_over(self, size: int) -> bool:
+        """The kernel took `size` bytes of `outgoing`; return whether something is left."""
         self._ledger.hand_over(size)
-        head = self._out[0]
+        out = self._out
+        head = out[0]
         if size == len(head):
-            del self._out[0]
-        else:
-            self._out[0] = memoryview(head)[size:]
+            del out[0]
+            return bool(out)
+        out[0] = memoryview(head)[size:]
+        return True
 
     def looked(self, info: TcpInfo | None, now: float, acknowledged: int | None) -> None:
         """Take over the kernel's account of the socket (None: there is none), and how much of the stream the
@@ -945,7 +949,7 @@ class Connection:
 
     def _look_at_new(self, before: int, now: float) -> None:
         """Show the lines from number `before` on to whoever waits for lines."""
-        if self._ledger.awaiting and self._look_at is not None and self._look_at > now + FIRST_LOOK:
+        if self._look_at is not None and self._look_at > now + FIRST_LOOK and self._ledger.awaiting:
             # What was received most likely acknowledges something.
             self._look_at = now + FIRST_LOOK
         connecting = self._state is State.CONNECTING
@@ -1002,7 +1006,8 @@ class Connection:
 
     def _met(self, expectation: Expectation, line: Line, match: re.Match[Any]) -> None:
         expectation.outcome = Match(line, match, self.transcript, expectation.origin)
-        self.mark = max(self.mark, line.number + 1)
+        if self.mark <= line.number:
+            self.mark = line.number + 1
         self._asked = False
         self._unanswered_loss = None
 
@@ -1031,7 +1036,12 @@ class Connection:
         if expectation is not None:
             expectation.arm(number + 1)
             self._expectations.append(expectation)
-        self._write(data)
+        if self._pipe is None:
+            self._out.append(data)
+            self._written += len(data)
+        else:
+            self._pipe.write(data)
+            self._collect()
         self._ledger.add(self._written, delivery)
         if not self._out:
             self._ledger.hand_over(0)  # no bytes at all, which TLS makes no record of
@@ -1049,14 +1059,6 @@ class Connection:
             self.transcript.append_note(str(error), now + self.wall_offset)
             return
         self._write_line(data, line, Delivery(line), now, in_script=True)
-
-    def _write(self, data: bytes) -> None:
-        if self._pipe is None:
-            self._out.append(data)
-            self._written += len(data)
-        else:
-            self._pipe.write(data)
-            self._collect()
 
     def _collect(self) -> None:
         if self._pipe is not None and (data := self._pipe.take()):

@@ -148,7 +148,7 @@ class Expectation:
     def __init__(self, pattern: re.Pattern[Any], origin: int = 0) -> None:
         self.pattern = pattern
         self._search = pattern.search
-        self.bytes = isinstance(pattern.pattern, bytes)
+        self.bytes = type(pattern.pattern) is bytes
         self.origin = origin
         self.cursor = origin
         self.outcome: Match | Exception | None = None

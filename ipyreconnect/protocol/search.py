@@ -44,10 +44,15 @@ def compile_pattern(pattern: Pattern) -> re.Pattern[Any]:
     """
     if isinstance(pattern, re.Pattern):
         return pattern
-    if not isinstance(pattern, str | bytes):
+    if not isinstance(pattern, (str, bytes)):
         raise SettingsError(
             f"a pattern is str, bytes or a compiled regular expression, not {type(pattern).__name__}"
         )
+    return _compiled(pattern)
+
+
+@lru_cache(maxsize=256, typed=True)
+def _compiled(pattern: str | bytes) -> re.Pattern[Any]:
     try:
         return re.compile(pattern)
     except re.error as error:
