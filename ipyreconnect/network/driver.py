@@ -39,7 +39,7 @@ from ..address import Address
 from ..errors import AttemptFailed, CallerError, ConnectionLost
 from ..protocol.connection import Connection, Settings
 from ..protocol.events import Status
-from ..protocol.liveness import Health, TcpInfo, longest_retransmission
+from ..protocol.liveness import Health, TcpInfo, longest_retransmission, unanswered, user_timeout
 from ..protocol.state import Effect, Phase
 from ..protocol.transcript import Transcript
 from ..settings import KeepAlive, Retry
@@ -490,7 +490,7 @@ class Driver:
             try:
                 self._local = outcome.getsockname()
                 peer, local = sockets.describe(outcome.getpeername()), sockets.describe(self._local)
-                self._keep_alive(outcome, self.keepalive, sockets.user_timeout_for(self.keepalive))
+                self._keep_alive(outcome, self.keepalive, user_timeout(self.keepalive))
                 in_force = None if outcome.family == _AF_UNIX else sockets.read_keepalive(outcome)
             except OSError as error:
                 self._local = None
@@ -613,7 +613,9 @@ class Driver:
         self.connection.fail(ConnectionLost(self._reason(error)), _monotonic())
 
     def _reason(self, error: OSError) -> str:
-        return sockets.reason_for(error, self._where, silence=self.keepalive.bound or None)
+        if error.errno in sockets.SILENT and (info := self._account()) is not None:
+            return sockets.reason_for(error, self._where, silence=unanswered(info))
+        return sockets.reason_for(error, self._where)
 
     def _account(self) -> TcpInfo | None:
         """Return the kernel's account of the socket, where there is one."""
@@ -1004,17 +1006,17 @@ class Driver:
 
         Raises OSError when the kernel refuses it; then what was in force stays.
         """
-        sock = self._sock
+        sock, info = self._sock, self._account()
         in_force = None
         if sock is not None and sock.family != _AF_UNIX:
             try:
-                self._keep_alive(sock, keepalive, sockets.user_timeout_for(keepalive))
+                self._keep_alive(sock, keepalive, user_timeout(keepalive, info))
                 in_force = sockets.read_keepalive(sock)
             except OSError:
-                self._keep_alive(sock, self.keepalive, sockets.user_timeout_for(self.keepalive))
+                self._keep_alive(sock, self.keepalive, user_timeout(self.keepalive, info))
                 raise
         self.keepalive = keepalive
-        self.connection.keepalive_changed(keepalive, in_force, _monotonic())
+        self.connection.keepalive_changed(keepalive, in_force, info, _monotonic())
         return in_force
 
     # -- the process -----------------------------------------------------------------------------------------

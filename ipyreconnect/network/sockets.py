@@ -15,12 +15,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ipyreconnect.protocol.liveness import TcpInfo
 from ipyreconnect.settings import KeepAlive
 
 __all__ = [
     "HERE",
-    "PROBE",
-    "PROBE_USER_TIMEOUT",
+    "SILENT",
     "SockAddr",
     "System",
     "abort",
@@ -31,7 +31,6 @@ __all__ = [
     "missing_options",
     "outq",
     "prepare",
-    "probe_now",
     "read_keepalive",
     "read_user_timeout",
     "reason_for",
@@ -40,20 +39,10 @@ __all__ = [
     "shut",
     "system_for",
     "tcp_info",
-    "user_timeout_for",
 ]
 
 SockAddr = Any
 """What the socket module takes and gives: (host, port), (host, port, flow, scope), a path or bytes."""
-
-USER_TIMEOUT_MARGIN: Final = 100
-"""Milliseconds; a TCP_USER_TIMEOUT of the keepalive bound or more costs one more interval (measured)."""
-
-PROBE: Final = KeepAlive(idle=1, interval=1, count=2)
-"""The keepalive that asks the peer now: a live one answered within 6.5 ms (measured)."""
-
-PROBE_USER_TIMEOUT: Final = 2500
-"""Milliseconds; a verdict over a probed peer within 3 s, and none over a link that flaps for 0.5 s."""
 
 MAX_OPTION: Final = 2**31 - 1
 """The largest int that setsockopt takes; in milliseconds 24 days, which only huge keepalives exceed."""
@@ -192,40 +181,47 @@ def prepare(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
 
-def user_timeout_for(keepalive: KeepAlive) -> int:
-    """Return the TCP_USER_TIMEOUT (milliseconds) that goes with `keepalive`; 0, the system's rule, where off.
-
-    Any thread.
-    """
-    return keepalive.bound * 1000 - USER_TIMEOUT_MARGIN if keepalive.enabled else 0
-
-
 def apply_keepalive(
-    sock: socket.socket, keepalive: KeepAlive, user_timeout: int | None = None, *, system: System = HERE
+    sock: socket.socket, keepalive: KeepAlive, user_timeout: int = 0, *, system: System = HERE
 ) -> None:
     """Set the keepalive of a socket, live or not yet connected; a Unix socket is left as it is.
 
-    :param user_timeout: milliseconds that sent data may stay unacknowledged; never set beyond what goes with
-        `keepalive` (`user_timeout_for`); None or 0: the system's own rule
+    :param user_timeout: milliseconds that sent data may stay unacknowledged; 0: the system's own rule
     :raises OSError: the kernel refuses a value
 
     Any thread. On a live socket only TCP_KEEPIDLE acts at once, the interval and the count wait for the old
-    timer, so it comes last (measured). Source: tcp(7).
+    timer, so it comes last: a peer that was silent for longer is asked now (measured). Source: tcp(7).
     """
     if sock.family == _AF_UNIX:
         return
-    set_user_timeout(sock, _within(user_timeout or 0, keepalive), system=system)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
+    set_user_timeout(sock, user_timeout, system=system)
     if not keepalive.enabled:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
         return
     _set(sock, system.interval, keepalive.interval)
     _set(sock, system.count, keepalive.count)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    _set(sock, system.idle, keepalive.idle)
+    if _would_give_up(sock, keepalive, user_timeout, system):
+        # Asking again at once is when the kernel gives up, whether or not the answer is under way: the timer
+        # starts anew.
+        _set(sock, system.idle, keepalive.idle)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    else:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        _set(sock, system.idle, keepalive.idle)
 
 
-def _within(user_timeout: int, keepalive: KeepAlive) -> int:
-    return min(user_timeout, user_timeout_for(keepalive)) if keepalive.enabled else user_timeout
+def _would_give_up(sock: socket.socket, keepalive: KeepAlive, user_timeout: int, system: System) -> bool:
+    """Say whether the kernel would end the connection as its keepalive timer expires (tcp_keepalive_timer).
+
+    To be called while that timer stands still.
+    """
+    raw = tcp_info(sock, system=system)
+    if raw is None:
+        return False
+    info = TcpInfo.unpack(raw)
+    if not user_timeout:
+        return info.probes >= keepalive.count
+    return info.probes > 0 and info.silence * 1000 >= user_timeout
 
 
 def read_keepalive(sock: socket.socket, *, system: System = HERE) -> KeepAlive:
@@ -289,20 +285,6 @@ def set_longest_retransmission(sock: socket.socket, milliseconds: int, *, system
             raise
         return False
     return True
-
-
-def probe_now(sock: socket.socket, *, system: System = HERE) -> None:
-    """Ask the peer at once whether it is there; the kernel reports a mute one within 3 s.
-
-    An idle peer is asked one second after its last sign of life, or at once where that is past. Apply the
-    user's keepalive again when the verdict is known. With data in flight the kernel asks by retransmitting,
-    at its own time.
-
-    :raises OSError: the socket is closed
-
-    Any thread.
-    """
-    apply_keepalive(sock, PROBE, PROBE_USER_TIMEOUT, system=system)
 
 
 def tcp_info(sock: socket.socket, *, system: System = HERE) -> bytes | None:
@@ -489,15 +471,15 @@ _REASONS: Final = {
     if (number := getattr(errno, name, None)) is not None
 }
 
-_SILENT: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
+SILENT: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
 """Errors that end a silence: Linux reports the last ICMP or ARP error, if any, instead of ETIMEDOUT."""
 
 
-def reason_for(error: OSError, where: str, *, silence: float | None = None) -> str:
+def reason_for(error: OSError, where: str, *, silence: str = "") -> str:
     """Say an OSError in the user's words: what happened, and to whom.
 
     :param where: the peer as `describe` writes it; the bare name for what getaddrinfo raised
-    :param silence: seconds without a sign of life, where that is what ended the connection
+    :param silence: what `unanswered` says of it, where a silence is what ended the connection
 
     Any thread. The one place where operating system errors become text.
     """
@@ -511,10 +493,10 @@ def reason_for(error: OSError, where: str, *, silence: float | None = None) -> s
     text = _REASONS.get(number) if number is not None else None
     if text is None:
         return f"{where}: {error.strerror or error}"
+    if silence and number == errno.ETIMEDOUT:
+        return f"{where} {silence}"
     reason = text.format(where)
-    if silence is not None and number in _SILENT:
-        reason += f" for {silence:g} s" if number == errno.ETIMEDOUT else f", no answer for {silence:g} s"
-    return reason
+    return f"{reason}, which {silence}" if silence and number in SILENT else reason
 
 
 def _name_reason(error: socket.gaierror, host: str) -> str:

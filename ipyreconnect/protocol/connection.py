@@ -415,13 +415,18 @@ class Connection:
             if entry.expectation is expectation:
                 entry.expectation = None  # the line itself is still sent
 
-    def keepalive_changed(self, keepalive: KeepAlive, in_force: KeepAlive | None, now: float) -> None:
-        """Judge by `keepalive` from now on; `in_force` is what the kernel gave back for the live socket."""
+    def keepalive_changed(
+        self, keepalive: KeepAlive, in_force: KeepAlive | None, info: TcpInfo | None, now: float
+    ) -> None:
+        """Judge by `keepalive` from now on; `in_force` is what the kernel gave back for the live socket, and
+        `info` its account, by which the user time-out was set.
+        """
         self.keepalive = keepalive
         if self._watchdog is not None:
             self._watchdog.keepalive = keepalive
             self._watchdog.longest_pause = self._longest_pause
             self._watch_at = now
+            self._applied = (keepalive, user_timeout(keepalive, info))
         if in_force is not None:
             self._set(keepalive=in_force)
 
@@ -461,6 +466,8 @@ class Connection:
         self._out.clear()
         self._written = 0
         self._phase_ends = now + HANDSHAKE_PATIENCE
+        self._begin_watch(now)
+        self._applied = (self.keepalive, user_timeout(self.keepalive))
         if self.settings.tls is TLSMode.IMPLICIT:
             self._begin_tls(now)
         elif self.settings.tls is TLSMode.STARTTLS and self.settings.dialect is not None:
@@ -592,7 +599,7 @@ class Connection:
         if acknowledged is not None and not self._ledger.settled:
             self._look_pause = FIRST_LOOK if moved else min(2 * self._look_pause, LONGEST_LOOK)
             self._look_at = now + self._look_pause
-        if self._watchdog is not None and self._state is State.CONNECTED:
+        if self._watchdog is not None:
             self._watch(self._watchdog, info, acknowledged, now)
 
     @property
@@ -606,7 +613,9 @@ class Connection:
         look = watchdog.look(
             info, now, unacknowledged=unacknowledged, received_at=self.last_received, reading=self.reading
         )
-        self.health = look.health
+        up = self._state is State.CONNECTED
+        if up:
+            self.health = look.health
         if look.dead:
             self.fail(ConnectionLost(f"{self.settings.where} {look.reason}"), now)
             return
@@ -615,16 +624,16 @@ class Connection:
         if wanted != self._applied or self._probe_begins:
             self._applied = self.socket_options = wanted
             self._probe_begins = False
-        if look.health.verdict is not self.status.verdict:
+        if up and look.health.verdict is not self.status.verdict:
             self._set(verdict=look.health.verdict)
 
     def network_changed(self, now: float) -> None:
         """Act upon a change of network or a sleep: probe the peer, or try again without waiting."""
-        if self._state is State.CONNECTED and self._watchdog is not None:
+        if self._watchdog is not None:
             self._watchdog.probe(now)
             self._probe_begins = True
             self._watch_at = now
-        elif self._state is State.CONNECTING:
+        if self._state is State.CONNECTING:
             self._changed_meanwhile = True
         elif self._state is State.WAITING and self._retry_at is not None:
             at = max(now, self._changed_at + CHANGES_APART)
@@ -752,6 +761,10 @@ class Connection:
 
     # -- connecting
 
+    def _begin_watch(self, now: float, heartbeat: float | None = None) -> None:
+        self._watchdog = Watchdog(self.keepalive, now, heartbeat=heartbeat, longest_pause=self._longest_pause)
+        self._watch_at = now
+
     def _begin_tls(self, now: float) -> None:
         assert self.settings.context is not None
         self._phase_ends = now + HANDSHAKE_PATIENCE
@@ -816,13 +829,7 @@ class Connection:
         beat = self.settings.heartbeat
         if beat is not None:
             self._beat_at = now + beat.every
-        self._watchdog = Watchdog(
-            self.keepalive,
-            now,
-            heartbeat=None if beat is None else beat.every,
-            longest_pause=self._longest_pause,
-        )
-        self._applied = (self.keepalive, user_timeout(self.keepalive))
+            self._begin_watch(now, heartbeat=beat.every)
         self._watch_at = now
         if self._framer is not None and self.settings.has_function:
             self._frame_the_rest(self._framer, unread or (self.transcript.end, 0), now)

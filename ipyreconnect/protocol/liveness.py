@@ -26,6 +26,7 @@ __all__ = [
     "Watchdog",
     "longest_retransmission",
     "probing",
+    "unanswered",
     "user_timeout",
 ]
 
@@ -51,6 +52,8 @@ LAST_CALL: Final = 1.9
 """Seconds before the end of T in which an idle peer is asked once more: the kernel's own last question may be
 as old as an interval, and an outage shorter than T − 2 s shall cut nothing."""
 
+_USER_TIMEOUT_MARGIN: Final = 100  # ms
+
 # The kernel counts in jiffies: what is said to be younger than this may be as old as that.
 _TICK: Final = 0.012
 
@@ -61,6 +64,9 @@ _LONGEST_GRACE: Final = 30.0
 
 # One lost packet is no death: the kernel must have asked twice, or as often as the user's count wants.
 _QUESTIONS: Final = 2
+
+# Whoever is heard, yet acknowledges nothing although it was sent again as often as that, will not.
+_IN_VAIN: Final = 5
 
 # Nothing was heard for that many intervals of the application's heartbeat.
 _HEARTBEATS: Final = 2
@@ -255,12 +261,26 @@ class Look:
         return self.health.verdict is Verdict.DEAD
 
 
-def user_timeout(keepalive: KeepAlive) -> int:
-    """Return TCP_USER_TIMEOUT in ms for a connection that is not stalled; 0 with keepalive off.
+def user_timeout(keepalive: KeepAlive, info: TcpInfo | None = None) -> int:
+    """Return TCP_USER_TIMEOUT in ms for a connection; 0, the system's own rule, with keepalive off.
 
-    A little below T: above it, the kernel would wait for one more probe (measured).
+    A little below T: above it, the kernel would wait for one more probe (measured). It is 0 as well where the
+    kernel's rule would kill the living: while the window is closed, though its probes are answered, and after
+    a silence that was longer than T when the keepalive was set, for then one unanswered probe is enough.
     """
-    return max(keepalive.bound * 1000 - 100, 0)
+    if not keepalive.enabled or (info is not None and (info.blocked or info.silence >= keepalive.bound)):
+        return 0
+    return keepalive.bound * 1000 - _USER_TIMEOUT_MARGIN
+
+
+def unanswered(info: TcpInfo) -> str:
+    """Say for how long a peer has been silent, and what it has not answered; to follow its name."""
+    asked = [
+        f"{count} {word}" if count == 1 else f"{count} {word}s"
+        for count, word in ((info.probes, "probe"), (info.retransmits, "retransmission"))
+        if count
+    ]
+    return f"has not answered for {info.silence:.1f} s ({' and '.join(asked) or 'data in flight'})"
 
 
 def longest_retransmission(keepalive: KeepAlive) -> int:
@@ -283,6 +303,11 @@ def probing(keepalive: KeepAlive) -> KeepAlive:
     connection answered within 6.5 ms (measured).
     """
     return KeepAlive(idle=1, interval=1, count=min(max(keepalive.bound - 1, 1), MAX_KEEPALIVE_COUNT))
+
+
+def _patience(info: TcpInfo) -> float:
+    """Return after how many seconds an answer is overdue."""
+    return PATIENCE + (info.rtt + 4 * info.rttvar) / 1e6
 
 
 class Watchdog:
@@ -317,6 +342,7 @@ class Watchdog:
         self._asked_before = 0  # questions that were open when the probing began
         self._probing_begins = False
         self._blocked: tuple[float, int | None] | None = None  # since when, and what was acknowledged then
+        self._in_flight: tuple[float, int | None] | None = None  # the same of data in flight
         self._received_at = now
         self._beat_at: float | None = None  # the first heartbeat since something was received
 
@@ -379,15 +405,15 @@ class Watchdog:
     def _judge(self, info: TcpInfo | None, now: float, late: float, unacknowledged: int) -> Look:
         """Judge by what the kernel says."""
         keepalive = self._keepalive
-        timeout = user_timeout(keepalive)
         if info is None:
             health = Health(probes_of=keepalive.count, unacknowledged=unacknowledged)
-            return Look(health, None, keepalive, timeout)
+            return Look(health, None, keepalive, user_timeout(keepalive))
         silence = info.silence
         asked_for = self._asked_for(info, now, late)
-        overdue = asked_for >= PATIENCE + (info.rtt + 4 * info.rttvar) / 1e6
+        ignored_for = self._ignored_for(info, now)
+        overdue = asked_for >= _patience(info) or (ignored_for > 0 and info.retransmits >= _IN_VAIN)
         stalled = self._stalled(info, now)
-        dead_in, reason = self._dead_in(info, now, asked_for)
+        dead_in, reason = self._dead_in(info, now, asked_for, ignored_for)
         verdict = Verdict.ALIVE
         if info.state == _CLOSED:
             verdict, dead_in, reason = Verdict.DEAD, None, "is gone: the system has ended the connection"
@@ -418,9 +444,8 @@ class Watchdog:
             health=health,
             next_look=None if verdict is Verdict.DEAD else self._next_look(info, now, dead_in),
             keepalive=probing(keepalive) if self._hurry(info) else keepalive,
-            # While the window is closed the kernel's rule would kill the living, also with a probe or two
-            # lost.
-            user_timeout=0 if info.blocked else timeout,
+            # Who was heard since it should have acknowledged is no corpse: the kernel would make it one.
+            user_timeout=0 if ignored_for else user_timeout(keepalive, info),
             reason=reason,
         )
 
@@ -447,6 +472,21 @@ class Watchdog:
             self._seen_since = min(self._seen_since + late, now)
         return now - self._asking_since
 
+    def _ignored_for(self, info: TcpInfo, now: float) -> float:
+        """Return for how many seconds the peer has not acknowledged what is in flight, though it was heard
+        after it should have; 0: it does not do that.
+
+        So it is where large packets vanish on the way (RFC 2923, 2.1), and for a while where many do.
+        """
+        if not info.unacked or info.blocked:
+            self._in_flight = None
+            return 0.0
+        if self._in_flight is None or self._in_flight[1] != info.bytes_acked:
+            self._in_flight = (now, info.bytes_acked)
+        since = self._in_flight[0]
+        heard = info.retransmits > 0 and now - info.silence > since + _patience(info)
+        return now - since if heard else 0.0
+
     def _stalled(self, info: TcpInfo, now: float) -> bool:
         """Tell whether the peer does not read; a transfer at full speed looks like that only for moments."""
         if not info.blocked:
@@ -456,7 +496,9 @@ class Watchdog:
             self._blocked = (now, info.bytes_acked)
         return info.snd_wnd == 0 or now - self._blocked[0] >= LOOK_EVERY
 
-    def _dead_in(self, info: TcpInfo, now: float, asked_for: float) -> tuple[float | None, str]:
+    def _dead_in(
+        self, info: TcpInfo, now: float, asked_for: float, ignored_for: float
+    ) -> tuple[float | None, str]:
         """Return in how many seconds the peer is dead unless it answers, and why; None: nothing is asked."""
         keepalive = self._keepalive
         silence = info.silence
@@ -473,12 +515,12 @@ class Watchdog:
             left = max(left, LOOK_EVERY)
         if soon is not None and soon < left:
             return soon, why
-        asked = [
-            f"{count} {word}" if count == 1 else f"{count} {word}s"
-            for count, word in ((info.probes, "probe"), (info.retransmits, "retransmission"))
-            if count
-        ]
-        return left, f"has not answered for {silence:.1f} s ({' and '.join(asked) or 'data in flight'})"
+        if ignored_for and info.retransmits >= _IN_VAIN and keepalive.bound - ignored_for < left:
+            return keepalive.bound - ignored_for, (
+                f"has acknowledged nothing for {ignored_for:.1f} s ({info.retransmits} retransmissions), "
+                "though it sends: large packets seem to get lost"
+            )
+        return left, unanswered(info)
 
     def _hurry(self, info: TcpInfo) -> bool:
         """Tell whether to ask the peer out of turn: after a change of network, or for the last time."""
@@ -528,7 +570,8 @@ class Watchdog:
         if not self._keepalive.enabled:
             return None
         silence = info.silence
-        if self._probing_since is not None or (info.asking and silence >= PATIENCE):
+        asking = info.asking and (silence >= PATIENCE or info.retransmits > 0)
+        if self._probing_since is not None or asking:
             return now + (LOOK_EVERY if dead_in is None else min(LOOK_EVERY, max(dead_in, _TICK)))
         due = max(self._keepalive.idle, self._keepalive.interval) + self._grace(info) - silence
         if due > 0:

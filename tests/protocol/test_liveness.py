@@ -306,12 +306,27 @@ def test_the_kernels_options_follow_the_keepalive() -> None:
     """TCP_USER_TIMEOUT is just below T; pauses between questions are so short that enough fit into T."""
     assert user_timeout(KeepAlive(5, 3, 3)) == 13_900
     assert user_timeout(KeepAlive.off()) == 0
+    assert user_timeout(KeepAlive(5, 3, 3), TcpInfo(last_data_recv=13_999, last_ack_recv=20_000)) == 13_900
     assert longest_retransmission(KeepAlive(5, 3, 3)) == 3_000
     assert longest_retransmission(KeepAlive(1, 1, 1)) == 1_000
     assert longest_retransmission(KeepAlive(2, 5, 3)) == 2_000
     assert longest_retransmission(KeepAlive(60, 1, 10)) == 5_000
     assert longest_retransmission(KeepAlive(7200, 75, 9)) == 120_000
     assert longest_retransmission(KeepAlive.off()) == 0
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        TcpInfo(snd_wnd=0, notsent=100),
+        TcpInfo(snd_wnd=0, notsent=100, unacked=1),
+        TcpInfo(last_data_recv=14_000, last_ack_recv=14_000),
+    ],
+    ids=["window closed", "window just closed", "silent for T before it was asked"],
+)
+def test_the_kernels_rule_is_off_where_it_would_kill_the_living(info: TcpInfo) -> None:
+    """It counts unanswered what was answered, or as a death what was not asked for."""
+    assert user_timeout(USUAL, info) == 0
 
 
 @pytest.mark.parametrize("keepalive", [USUAL, *OTHERS], ids=str)
@@ -523,6 +538,51 @@ def test_with_keepalive_off_nobody_is_cut_and_nobody_looks() -> None:
     assert (play.dead_at, play.last.next_look, play.last.keepalive) == (None, None, KeepAlive.off())
     assert play.last.user_timeout == 0
     assert play.look().health.verdict is Verdict.SILENT
+
+
+def ignoring(retransmits: int, at: float, silence: float = 0.2) -> TcpInfo:
+    """What was sent at 1.0 is not acknowledged, though the peer was heard."""
+    return TcpInfo(
+        unacked=1,
+        retransmits=retransmits,
+        rto=3_000_000,
+        last_data_sent=500,
+        last_data_recv=int(silence * 1000),
+        last_ack_recv=int((at - 1.0) * 1000),
+        rtt=20_000,
+        bytes_acked=100,
+        snd_wnd=65536,
+    )
+
+
+def test_who_is_heard_and_never_acknowledges_is_given_up_after_t() -> None:
+    """Where large packets vanish no line gets through any more: the user sees it coming, and why."""
+    watchdog = Watchdog(USUAL, 0.0, longest_pause=3.0)
+    for at, retransmits in ((1.0, 0), (1.5, 1), (2.0, 2), (2.5, 3)):
+        look = watchdog.look(ignoring(retransmits, at), at)
+    assert look.health.verdict is Verdict.ALIVE
+    assert look.user_timeout == 0  # the kernel would take it for dead, at its own time
+    look = watchdog.look(ignoring(5, 7.0), 7.0)
+    assert look.health.verdict is Verdict.DYING
+    assert look.health.dead_in == pytest.approx(8.0)
+    assert look.next_look == 7.5
+    look = watchdog.look(ignoring(7, 15.1), 15.1)
+    assert look.dead
+    assert look.reason == (
+        "has acknowledged nothing for 14.1 s (7 retransmissions), though it sends: "
+        "large packets seem to get lost"
+    )
+
+
+def test_who_acknowledges_late_over_a_bad_link_is_kept() -> None:
+    """Few retransmissions in a long time prove nothing, and each acknowledgement counts anew."""
+    watchdog = Watchdog(USUAL, 0.0, longest_pause=3.0)
+    for at, retransmits in ((1.0, 0), (4.0, 1), (8.0, 2), (12.0, 3), (20.0, 4)):
+        look = watchdog.look(ignoring(retransmits, at), at)
+        assert look.health.verdict is Verdict.ALIVE
+    assert look.user_timeout == 0
+    look = watchdog.look(replace(ignoring(5, 21.0), bytes_acked=200), 21.0)
+    assert (look.health.verdict, look.user_timeout) == (Verdict.ALIVE, 13_900)
 
 
 def test_a_connection_that_the_kernel_has_ended_is_dead() -> None:
