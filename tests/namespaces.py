@@ -200,12 +200,7 @@ class NamespacePair:
             undo.callback(self.left.close)
             self.right = Namespace("10.77.0.2", "fd77::2")
             undo.callback(self.right.close)
-            # Two different numbers: Linux is quick with a link whose other end has another number than it has
-            # itself; any other may drop packets for 1 s (net/core/link_watch.c, linkwatch_urgent_event).
-            self.left.ip(
-                f"link add {CABLE} index 77 type veth "
-                f"peer name {CABLE} index 78 netns /proc/{os.getpid()}/fd/{self.right.fd}"
-            )
+            self._join(undo)
             for end in (self.left, self.right):
                 end.ip(
                     "link set lo up",
@@ -218,6 +213,15 @@ class NamespacePair:
             self.wait_until_passing()
             self._undo = undo.pop_all()
         return self
+
+    def _join(self, undo: ExitStack) -> None:
+        """Give both ends an interface, and join these."""
+        # Two different numbers: Linux is quick with a link whose other end has another number than it has
+        # itself; any other may drop packets for 1 s (net/core/link_watch.c, linkwatch_urgent_event).
+        self.left.ip(
+            f"link add {CABLE} index 77 type veth "
+            f"peer name {CABLE} index 78 netns /proc/{os.getpid()}/fd/{self.right.fd}"
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.matrix import Outcome
+from tests import weather
+from tests.faults.matrix import FAULTS, Outcome
 from tests.faults.table import render
 from tests.namespaces import NamespacePair, unavailable
+from tests.weather import WirelessPair
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -68,6 +70,8 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """Start to play the faults that the chosen tests ask for: they take long, and hardly any computing."""
     chosen = (getattr(item, "callspec", None) for item in request.session.items if _waits(item))
     faults = dict.fromkeys(str(call.params["fault"]) for call in chosen if call is not None)
+    if weather.unavailable() is not None:
+        faults = {fault: None for fault in faults if not FAULTS[fault].wireless}
     stage = Stage(list(faults), tmp_path_factory.mktemp("faults"), request.session)
     if unavailable() is None:
         stage.start()
@@ -81,6 +85,15 @@ def pair() -> Iterator[NamespacePair]:
     if (reason := unavailable()) is not None:
         pytest.skip(reason)
     with NamespacePair() as pair:
+        yield pair
+
+
+@pytest.fixture
+def wireless() -> Iterator[WirelessPair]:
+    """Two computers without a cable; the weather is fine."""
+    if (reason := weather.unavailable()) is not None:
+        pytest.skip(reason)
+    with WirelessPair() as pair:
         yield pair
 
 

@@ -24,6 +24,7 @@ from ipyreconnect import TLS, Client, Delivery, Heartbeat, KeepAlive, NotConnect
 from tests.namespaces import NamespacePair, deafen, hear
 from tests.servers.certificates import Certificates
 from tests.servers.line_server import LineServer, LineServerProcess, Peer, echo
+from tests.weather import WirelessPair
 
 __all__ = [
     "BEAT_EVERY",
@@ -296,8 +297,8 @@ class Fault:
     """What breaks, and how it is mended.
 
     lasts: seconds until it mends by itself. stalls: the windows are closed before. in_process: the servers
-    are processes of their own. heartbeat: the clients have one. kept: it is no fault, or a passing one, and
-    nobody may be cut.
+    are processes of their own. wireless: between them is no cable, but weather. heartbeat: the clients have
+    one. kept: it is no fault, or a passing one, and nobody may be cut.
     """
 
     strike: Callable[[World], object]
@@ -305,6 +306,7 @@ class Fault:
     lasts: float | None = None
     stalls: bool = False
     in_process: bool = False
+    wireless: bool = False
     heartbeat: bool = False
     kept: bool = False
 
@@ -352,6 +354,15 @@ def _resume(world: World) -> None:
         process.resume()
 
 
+def _weather(**changes: Any) -> Callable[[World], None]:
+    def change(world: World) -> None:
+        assert isinstance(world.pair, WirelessPair)
+        for name, value in changes.items():
+            setattr(world.pair.weather, name, value)
+
+    return change
+
+
 def _read_on_after(mend: Callable[[World], object]) -> Callable[[World], None]:
     def mend_all(world: World) -> None:
         mend(world)
@@ -367,6 +378,10 @@ def _nothing(world: World) -> None:
 FAULTS: Final[dict[str, Fault]] = {
     "packets dropped": Fault(lambda world: world.pair.drop(), lambda world: world.pair.restore()),
     "socket deaf": Fault(_deafen, _hear),
+    "only our packets lost": Fault(_weather(left_lost=True), _weather(left_lost=False), wireless=True),
+    "only the peer's packets lost": Fault(
+        _weather(right_lost=True), _weather(right_lost=False), wireless=True
+    ),
     "peer's address removed": Fault(
         lambda world: world.pair.right.remove_address(), lambda world: world.pair.right.add_address()
     ),
@@ -398,6 +413,12 @@ FAULTS: Final[dict[str, Fault]] = {
         lambda world: world.pair.right.link_down(),
         lambda world: world.pair.right.link_up(),
         lasts=FLAP,
+        kept=True,
+    ),
+    "a slow link that loses packets": Fault(
+        _weather(delay=0.8, jitter=0.4, loss=0.05),
+        _weather(delay=0.0, jitter=0.0, loss=0.0),
+        wireless=True,
         kept=True,
     ),
     "window closed, and all is well": Fault(_nothing, _read_on_after(_nothing), stalls=True, kept=True),
@@ -436,7 +457,7 @@ def play(name: str, ready: Callable[[], None]) -> list[Outcome]:
     fault = FAULTS[name]
     with contextlib.ExitStack() as cleanup:
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
-        pair = cleanup.enter_context(NamespacePair())
+        pair = cleanup.enter_context(WirelessPair() if fault.wireless else NamespacePair())
         pair.left.enter()
         if fault.stalls:
             _narrow(pair)

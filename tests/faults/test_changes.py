@@ -14,7 +14,7 @@ import pytest
 from ipyreconnect import Retry
 from tests.faults.watching import PATIENCE, client_on, received, server_on, wait_until
 from tests.namespaces import NamespacePair
-from tests.servers.line_server import LineServer, echo
+from tests.servers.line_server import LineServer, echo, mute
 
 pytestmark = pytest.mark.faults
 
@@ -102,6 +102,19 @@ def test_a_call_over_the_old_network_is_not_waited_for(pair: NamespacePair) -> N
             assert client.status.attempt == 1
     finally:
         server.stop()
+
+
+def test_a_login_is_not_waited_for_when_its_link_has_gone(pair: NamespacePair) -> None:
+    """A peer is doubted while a script still talks to it, too; the next attempt follows at once."""
+    with (
+        server_on(pair, mute) as server,
+        client_on(pair, server.address, wait=0, retry=LONG, on_connect="login\n< never") as client,
+    ):
+        server.peer(0).wait_line(b"login")
+        pair.left.link_down()
+        assert wait_until(client, lambda: client.state == "waiting") < VERDICT
+        assert "has not answered for 2.5 s since the network changed" in client.reason
+        assert wait_until(client, lambda: client.status.attempt == 2) < 1.5
 
 
 # -- what harms nobody --

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from contextlib import ExitStack
 
 import pytest
 
-from ipyreconnect import Client, ConnectionLost, KeepAlive, NotConnected, OutboxFull, Retry
+from ipyreconnect import (
+    Client,
+    ConnectionLost,
+    ExpectTimeout,
+    KeepAlive,
+    NotConnected,
+    OutboxFull,
+    Retry,
+)
+from ipyreconnect.session import Session
 from tests.faults.watching import PATIENCE, deafen_client, wait_until
 from tests.servers.line_server import LineServer, Peer, flood, mute
 
@@ -103,15 +113,26 @@ def test_behind_a_reader_that_lags() -> None:
 
 
 def test_behind_a_script_and_a_function_that_wait() -> None:
-    """A peer that dies while it is logged in to is noticed as soon, and the attempt has failed."""
+    """A peer that dies while it is logged in to is noticed as soon, and the attempt has failed; also where
+    the login goes on to write.
+    """
 
-    def login(session: object) -> None:
-        session.expect("never", timeout=PATIENCE)  # type: ignore[attr-defined]
+    def login(session: Session) -> None:
+        session.expect("never", timeout=PATIENCE)
 
+    def login_late(session: Session) -> None:
+        cut.wait()
+        with contextlib.suppress(ExpectTimeout):
+            session.expect("never", timeout=2.0)
+        session.send("hello?")
+        session.expect("never", timeout=PATIENCE)
+
+    cut = threading.Event()
     with LineServer(mute) as server, ExitStack() as stack:
+        stack.callback(cut.set)
         clients = [
             Client(server.address, keepalive=KEEPALIVE, retry=LONG, on_connect=on_connect)
-            for on_connect in ("< never", "login\n< never", login)
+            for on_connect in ("< never", "login\n< never", login, login_late)
         ]
         for client in clients:
             client.connect(wait=None)
@@ -120,8 +141,9 @@ def test_behind_a_script_and_a_function_that_wait() -> None:
         server.pull_cable()
         for client in clients:
             deafen_client(client)
+        cut.set()
         began = time.monotonic()
         for client in clients:
             wait_until(client, lambda client=client: client.state == "waiting")  # type: ignore[misc]
             assert time.monotonic() - began < KEEPALIVE.bound + 1
-            assert "no answer" in client.reason
+            assert f"{server.address} has not answered for 3." in client.reason
