@@ -243,7 +243,7 @@ def test_sending_while_not_connected_is_refused() -> None:
     with pytest.raises(NotConnected, match=f"^not connected to {where}: stopped; connect first$"):
         client.send("x")
     with client:
-        says = rf"^not connected to {where}: refused by {where}; try 2 in \d\d\.\d s$"
+        says = rf"^not connected to {where}: refused by {where}; waiting for try 2 in \d\d\.\d s$"
         with pytest.raises(NotConnected, match=says):
             client.send("x")
 

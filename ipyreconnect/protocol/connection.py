@@ -747,10 +747,10 @@ class Connection:
         text = f"not connected to {self.settings.where}"
         if self._state is State.WAITING and self._retry_at is not None:
             wait = max(0.0, self._retry_at - now)
-            return f"{text}: {self.status.reason}; try {self.status.attempt + 1} in {wait:.1f} s"
+            return f"{text}: {self.status.reason}; waiting for try {self.status.attempt + 1} in {wait:.1f} s"
         if self._state is State.CONNECTING:
             phase = self.status.phase.value if self.status.phase else "dialing"
-            return f"{text} yet: {phase}, try {self.status.attempt}"
+            return f"{text} yet: connecting ({phase}), try {self.status.attempt}"
         return f"{text}: {'stopping' if self._state is State.STOPPING else 'stopped; connect first'}"
 
     def _check_room(self, lines: int, size: int, more: int, advice: str) -> None:

@@ -745,13 +745,13 @@ def test_sending_while_not_connected_says_what_it_is_doing(certificates: Certifi
     """Not connected: the message names the state, the phase and when the next try is."""
     assert not_connected(certificates) == {
         "stopped": "not connected to server:1: stopped; connect first",
-        "resolving": "not connected to server:1 yet: resolving, try 1",
-        "dialing": "not connected to server:1 yet: dialing, try 1",
-        "tls": "not connected to server:1 yet: tls, try 1",
-        "starttls": "not connected to server:1 yet: starttls, try 1",
-        "script": "not connected to server:1 yet: script, try 1",
-        "function": "not connected to server:1 yet: script, try 1",
-        "waiting": "not connected to server:1: refused by server:1; try 2 in 1.5 s",
+        "resolving": "not connected to server:1 yet: connecting (resolving), try 1",
+        "dialing": "not connected to server:1 yet: connecting (dialing), try 1",
+        "tls": "not connected to server:1 yet: connecting (tls), try 1",
+        "starttls": "not connected to server:1 yet: connecting (starttls), try 1",
+        "script": "not connected to server:1 yet: connecting (script), try 1",
+        "function": "not connected to server:1 yet: connecting (script), try 1",
+        "waiting": "not connected to server:1: refused by server:1; waiting for try 2 in 1.5 s",
         "stopping": "not connected to server:1: stopping",
     }
 
