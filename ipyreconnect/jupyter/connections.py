@@ -33,13 +33,15 @@ class Connections:
     def name_for(self, address: Address) -> str:
         """Choose a name: the host; where another address has that, host:port or the whole address.
 
-        The same address gets the same name again, so that a second %connect replaces the first.
+        The same address gets the same name again, so that a second %connect replaces the first; one that the
+        user gave a name of its own is left alone.
         """
-        for name, client in self._clients.items():
-            if client.address == address:
-                return name
         host = address.host or os.path.basename(address.path) or address.path
-        for name in (host, address.display, str(address)):
+        names = (host, address.display, str(address))
+        for name in names:
+            if (client := self._clients.get(name)) is not None and client.address == address:
+                return name
+        for name in names:
             if name not in self._clients:
                 return name
         return str(address)

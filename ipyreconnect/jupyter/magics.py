@@ -53,10 +53,11 @@ from ipyreconnect.network.sockets import missing_options
 from ipyreconnect.protocol.delivery import Delivery
 from ipyreconnect.protocol.expect import Match
 from ipyreconnect.protocol.state import State
+from ipyreconnect.protocol.transcript import Line
 from ipyreconnect.settings import TLS, Heartbeat, KeepAlive, Retry, Secret
 
 UNCONFIRMED_SHOWN = 20
-"""Lines that %stop shows of those never acknowledged; `client.unconfirmed` has them all."""
+"""Lines that %stop shows of those never acknowledged, and of those never sent; the client has them all."""
 LONGEST_SHOWN = 200
 """Characters of each of them."""
 
@@ -437,22 +438,23 @@ class ReconnectMagics(Magics):
         """Stop a client and say what its peer did not acknowledge; of one stopped before, say nothing."""
         running = client.status.state is not State.STOPPED
         self._log.hush(client)
+        begin = client.transcript.end
         client.stop()
         self._let_go(client)
-        unconfirmed = client.unconfirmed
         if not running:
             return
-        if not unconfirmed:
-            _say(f"stopped {visible(client.name)}")
-            return
-        count = f"{len(unconfirmed)} line{'s were' if len(unconfirmed) > 1 else ' was'} never acknowledged"
-        rows = [row for line in unconfirmed[:UNCONFIRMED_SHOWN] for row in rendered(line)]
-        more = len(unconfirmed) - UNCONFIRMED_SHOWN
-        if more > 0:
-            rows.append(f"… {more} more (client.unconfirmed)")
-        shown = "\n".join(f"  {shortened(row, LONGEST_SHOWN)}" for row in rows)
-        peer = client.address.display
-        _say(f"stopped {visible(client.name)}; {count} by {peer} (it may have them, or not):\n{shown}")
+        told = f"stopped {visible(client.name)}"
+        rows = []
+        if unconfirmed := client.unconfirmed:
+            count = (
+                f"{len(unconfirmed)} line{'s were' if len(unconfirmed) > 1 else ' was'} never acknowledged"
+            )
+            told += f"; {count} by {client.address.display} (it may have them, or not):"
+            rows += _first_rows(unconfirmed, "client.unconfirmed")
+        ends = client.transcript.lines(begin, client.transcript.end)
+        never_sent = [line for line in ends if line.direction == "*" and line.text.startswith("not sent")]
+        rows += _first_rows(never_sent, "client.transcript")
+        _say("\n".join([told, *rows]))
 
     def _let_go(self, client: Client) -> None:
         """Leave nothing of a stopped client but its transcript."""
@@ -625,6 +627,15 @@ def _registered(shell: Any) -> list[Any]:
 
 def _remove(entries: list[Any], entry: object) -> None:
     entries[:] = [other for other in entries if other is not entry and other != entry]
+
+
+def _first_rows(lines: list[Line], where: str) -> list[str]:
+    """Give the rows that show the first of these lines, and say where the others are."""
+    rows = [
+        f"  {shortened(row, LONGEST_SHOWN)}" for line in lines[:UNCONFIRMED_SHOWN] for row in rendered(line)
+    ]
+    more = len(lines) - UNCONFIRMED_SHOWN
+    return [*rows, f"  … {more} more ({where})"] if more > 0 else rows
 
 
 def _say(text: str) -> None:

@@ -258,7 +258,9 @@ def test_a_loss_during_the_wait_is_told_as_such(
 def test_names_are_hosts_and_the_same_address_is_replaced(
     shell: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The host names a connection, host:port a second one there; the same address replaces it."""
+    """The host names a connection, host:port a second one there; the same address replaces it, but not one
+    that the user gave another name.
+    """
     with LineServer(greet(b"one\r\n")) as one, LineServer(greet(b"two\r\n")) as two:
         first = run(shell, f"%connect {one.address}").result
         second = run(shell, f"%connect {two.address}").result
@@ -268,8 +270,11 @@ def test_names_are_hosts_and_the_same_address_is_replaced(
         assert (first.state, second.state, again.state) == ("stopped", "connected", "connected")
         named = run(shell, f"%connect {one.address} --name mine").result
         assert named.name == "mine"
+        unnamed = run(shell, f"%connect {one.address}").result
+        assert (unnamed.name, named.state, again.state) == ("127.0.0.1", "connected", "stopped")
+        named = run(shell, f"%connect {one.address} --name mine").result
         run(shell, "%send -c 127.0.0.1 to the first")
-        one.peer(1).wait_line(b"to the first")
+        one.peer(3).wait_line(b"to the first")
         capsys.readouterr()
         run(shell, "%connect")
         rows = said(capsys).splitlines()
@@ -323,6 +328,20 @@ def test_stop_says_what_was_never_acknowledged(shell: Any, capsys: pytest.Captur
     assert "2 lines were never acknowledged" in text
     assert "> lost 1" in text
     assert "> lost 2" in text
+
+
+def test_stop_says_what_was_never_sent(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines that still wait for a connection are told when the user stops it."""
+    run(shell, f"%connect 127.0.0.1:{free_port()} --retry 30")
+    for number in range(23):
+        run(shell, f"%send --queue later {number}")
+    capsys.readouterr()
+    run(shell, "%stop")
+    first, *rows = said(capsys).splitlines()
+    assert first == "stopped 127.0.0.1"
+    assert rows[0] == "  * not sent, the client was stopped: later 0"
+    assert len(rows) == 21
+    assert rows[20] == "  … 3 more (client.transcript)"
 
 
 # -- settings --
@@ -566,7 +585,7 @@ def test_a_connection_counts_once_its_script_has_run(
     """Until then it is connecting, lines wait in the queue, and %stop ends it at once."""
     client = run(shell, f"%%connect {server.address} --wait 0.1\n1 login me\n< ^1 NO").result
     assert re.search(r"^still connecting to \S+ \(script, try 1\)", said(capsys), re.MULTILINE)
-    assert refused(shell, "%send 2 noop", capsys).endswith("script, try 1")
+    assert refused(shell, "%send 2 noop", capsys).endswith("connecting (script), try 1")
     run(shell, "%stop")
     assert client.state == "stopped"
 
