@@ -300,13 +300,13 @@ def test_after_a_stop_the_one_before_is_meant(shell: Any, capsys: pytest.Capture
         second = run(shell, f"%connect {two.address} --name two").result
         run(shell, "%stop")
         assert (first.state, second.state) == ("connected", "stopped")
-        run(shell, "%send hello")
-        one.peer(0).wait_line(b"hello")
+        run(shell, "%send --expect ^hello hello")  # with the answer shown, and the line acknowledged by it
+        assert one.peer(0).lines == [b"hello"]
         capsys.readouterr()
         run(shell, "%stop two")
-        assert "two is stopped already; still running: one (%stop NAME, or %stop --all)\n" in said(capsys)
+        assert said(capsys) == "two is stopped already; still running: one (%stop NAME, or %stop --all)\n"
         run(shell, "%stop --all")
-        assert any(row.startswith("stopped one") for row in said(capsys).splitlines())
+        assert said(capsys) == "stopped one\n"
         run(shell, "%stop --all")
         assert said(capsys) == "no connection is running\n"
         run(shell, "%connect")
@@ -412,6 +412,8 @@ def test_bad_defaults_are_refused_with_the_reason(
     assert "retry delay" in caplog.text
     run(shell, '%config Reconnect.encoding = "klingon"')
     assert "unknown encoding" in caplog.text
+    run(shell, '%config Reconnect.encoding = "rot13"')
+    assert "no encoding of text" in caplog.text
     with new_shell(Reconnect={"keepalive": "never"}) as other:
         assert "keepalive 'never'" in refused(other, "%load_ext ipyreconnect", capsys)
         assert not [name for name in other.magics_manager.magics["line"] if name in MAGICS]
