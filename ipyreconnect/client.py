@@ -8,7 +8,6 @@ are never half old; their observers run on a thread of their own.
 from __future__ import annotations
 
 import asyncio
-import codecs
 import contextlib
 import logging
 import os
@@ -41,7 +40,7 @@ from .protocol.state import State
 from .protocol.transcript import Line, Transcript, decode
 from .recorder import Recorder
 from .session import Session
-from .settings import TLS, Heartbeat, KeepAlive, Retry, Secret
+from .settings import TLS, Heartbeat, KeepAlive, Retry, Secret, check_encoding
 
 __all__ = ["Client", "Follow"]
 
@@ -174,7 +173,7 @@ class Client(traitlets.HasTraits):
         self.address = address if isinstance(address, Address) else parse_address(address)
         self.address, options = _with_tls(self.address, tls)
         profile = self.address.profile
-        self.encoding = _encoding(encoding)
+        self.encoding = None if encoding is None else check_encoding(encoding)
         self.eol = _eol(eol, profile)
         self.name = name if name is not None else (self.address.host or os.path.basename(self.address.path))
         self.tls = options
@@ -1017,23 +1016,6 @@ def _retry(retry: Retry | float | None) -> Retry:
     if retry is None:
         return Retry()
     return retry if isinstance(retry, Retry) else Retry(delay=retry)
-
-
-def _encoding(encoding: str | None) -> str | None:
-    if encoding is None:
-        return None
-    try:
-        codec = codecs.lookup(encoding)
-    except (LookupError, TypeError):
-        raise SettingsError(
-            f"unknown encoding {encoding!r}: use a name that Python knows, such as "
-            "utf-8, iso-8859-1 or shift_jis"
-        ) from None
-    if not codec._is_text_encoding:
-        raise SettingsError(
-            f"{encoding!r} is no encoding of text: use one such as utf-8, iso-8859-1 or shift_jis"
-        )
-    return encoding
 
 
 def _encoded(text: str, encoding: str | None, redacted: Callable[[str], str] | None = None) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hmac
 import math
@@ -17,7 +18,17 @@ from typing import Final, NoReturn, SupportsIndex
 
 from ipyreconnect.errors import SettingsError
 
-__all__ = ["MASK", "PLAIN_MASK", "TLS", "Heartbeat", "KeepAlive", "Retry", "Secret", "mask_in"]
+__all__ = [
+    "MASK",
+    "PLAIN_MASK",
+    "TLS",
+    "Heartbeat",
+    "KeepAlive",
+    "Retry",
+    "Secret",
+    "check_encoding",
+    "mask_in",
+]
 
 MASK: Final = "••••"
 """What stands wherever a secret would be shown; of one length, so that not even the secret's length shows."""
@@ -279,6 +290,21 @@ class TLS:
                 + f"cannot be used ({_explain(error)}): PEM text with -----BEGIN CERTIFICATE----- and its "
                 "-----BEGIN PRIVATE KEY----- is needed"
             ) from error
+
+
+def check_encoding(name: str) -> str:
+    """Return the name of an encoding of text; SettingsError for any other name."""
+    try:
+        codec = codecs.lookup(name)
+    except (LookupError, TypeError):
+        raise SettingsError(
+            f"unknown encoding {name!r}: use a name that Python knows, such as utf-8, iso-8859-1 or shift_jis"
+        ) from None
+    if not codec._is_text_encoding:
+        raise SettingsError(
+            f"{name!r} is no encoding of text: use one such as utf-8, iso-8859-1 or shift_jis"
+        )
+    return name
 
 
 def mask_in(encoding: str | None) -> bytes:

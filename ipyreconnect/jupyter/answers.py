@@ -8,14 +8,13 @@ whole texts (never differences), seldom, and of a long answer only the two ends.
 from __future__ import annotations
 
 import html
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ipyreconnect.client import Client
+from ipyreconnect.jupyter.follower import Follower
 from ipyreconnect.jupyter.terminal import rendered, shortened
 from ipyreconnect.protocol.state import State
 from ipyreconnect.protocol.transcript import Line
@@ -143,36 +142,18 @@ def as_html(rows: Sequence[tuple[str, str, str]]) -> str:
     )
 
 
-_all: weakref.WeakSet[Answers] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for answers in _all:
-        answers.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-class Answers:
+class Answers(Follower):
     """The answers that still grow, and the thread that updates them while there are any."""
 
     def __init__(self, show: Callable[[dict[str, str]], Handle | None], *, lines: int = LINES) -> None:
         self.lines = lines
         self._display = show
-        self._open: dict[Client, tuple[Answer, object]] = {}
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
-        _all.add(self)
+        super().__init__("ipyreconnect answers")
 
     def forget(self) -> None:
-        """Begin anew in a forked child: the thread is not there, and the connections are the parent's."""
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._open = {}
-        self._thread = None
+        """Begin anew in a forked child, with no answer."""
+        super().forget()
+        self._open: dict[Client, tuple[Answer, object]] = {}
 
     def ask(self, client: Client, cell: object) -> None:
         """Begin an answer under the running cell; one that the same cell began on that client goes on.
@@ -186,9 +167,7 @@ class Answers:
         answer = Answer(client, self._display({"text/plain": "", "text/html": ""}), self.lines)
         with self._lock:
             self._open[client] = (answer, cell)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="ipyreconnect answers", daemon=True)
-                self._thread.start()
+            self._start()
         client.add_watcher(self._poke)
 
     def show_now(self) -> None:
@@ -206,14 +185,9 @@ class Answers:
                 return
             answer.close()
             answer.show(time.monotonic())
-            thread = None if self._open else self._thread
-            if thread is not None:
-                self._thread = None
+            thread = None if self._open else self._retire()
         client.remove_watcher(self._poke)
-        if thread is not None:
-            self._wake.set()
-            if thread is not threading.current_thread():
-                thread.join()
+        self._join(thread)
 
     def close(self) -> None:
         """Let all answers be and end the thread."""
@@ -224,32 +198,19 @@ class Answers:
         """End the thread and show nothing more: the interpreter exits, and nobody listens any more."""
         with self._lock:
             self._open.clear()
-            thread, self._thread = self._thread, None
-        self._wake.set()
-        if thread is not None:
-            thread.join(1.0)
+            thread = self._retire()
+        self._join(thread, 1.0)
 
-    def _poke(self) -> None:
-        if not self._wake.is_set():
-            self._wake.set()
-
-    def _run(self) -> None:
-        timeout: float | None = None
-        while True:
-            self._wake.wait(timeout)
-            self._wake.clear()
-            with self._lock:
-                if self._thread is not threading.current_thread():
-                    return
-                now = time.monotonic()
-                late = []
-                for answer, _ in self._open.values():
-                    due = answer.due_in(now)
-                    if due <= 0:
-                        answer.show(now)
-                    else:
-                        late.append(due)
-                timeout = min(late, default=None)
+    def _look(self) -> float | None:
+        now = time.monotonic()
+        late = []
+        for answer, _ in self._open.values():
+            due = answer.due_in(now)
+            if due <= 0:
+                answer.show(now)
+            else:
+                late.append(due)
+        return min(late, default=None)
 
 
 def settled(client: Client, begin: int, patience: float, quiet: float) -> None:

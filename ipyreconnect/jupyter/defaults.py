@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Float, Int, TraitError, Unicode, validate
@@ -12,10 +11,20 @@ from traitlets.config import Configurable
 from ipyreconnect.errors import SettingsError
 from ipyreconnect.jupyter.terminal import RATE
 from ipyreconnect.protocol.transcript import DEFAULT_LINES
-from ipyreconnect.settings import KeepAlive, Retry
+from ipyreconnect.settings import KeepAlive, Retry, check_encoding
 
 if TYPE_CHECKING:
     from traitlets.utils.bunch import Bunch
+
+
+_CHECKS: Mapping[str, Callable[[Any], object]] = {
+    "keepalive": KeepAlive.parse,
+    "retry": lambda value: Retry(delay=value),
+    "retry_factor": lambda value: Retry(factor=value),
+    "retry_max": lambda value: Retry(delay=min(2.0, value), max=value),
+    "attempts": lambda value: Retry(attempts=value or None),
+    "encoding": lambda value: check_encoding(value or "utf-8"),
+}
 
 
 class Reconnect(Configurable):
@@ -50,40 +59,11 @@ class Reconnect(Configurable):
     rate = Float(RATE, min=1.0, help="lines a second of a lasting flood that are shown (in terminals)")
     rate.tag(config=True)
 
-    @validate("keepalive")
-    def _check_keepalive(self, proposal: Bunch) -> Any:
-        return _checked(proposal, KeepAlive.parse)
-
-    @validate("retry")
-    def _check_retry(self, proposal: Bunch) -> Any:
-        return _checked(proposal, lambda value: Retry(delay=value))
-
-    @validate("retry_factor")
-    def _check_factor(self, proposal: Bunch) -> Any:
-        return _checked(proposal, lambda value: Retry(factor=value))
-
-    @validate("retry_max")
-    def _check_max(self, proposal: Bunch) -> Any:
-        return _checked(proposal, lambda value: Retry(delay=min(2.0, value), max=value))
-
-    @validate("attempts")
-    def _check_attempts(self, proposal: Bunch) -> Any:
-        return _checked(proposal, lambda value: Retry(attempts=value or None))
-
-    @validate("encoding")
-    def _check_encoding(self, proposal: Bunch) -> Any:
-        if proposal.value:
-            try:
-                codecs.lookup(proposal.value)
-            except LookupError:
-                raise TraitError(f"unknown encoding {proposal.value!r}: use one such as iso-8859-1") from None
+    @validate(*_CHECKS)
+    def _check(self, proposal: Bunch) -> Any:
+        """Refuse what the connection's settings would refuse, with their reason."""
+        try:
+            _CHECKS[proposal.trait.name](proposal.value)
+        except SettingsError as error:
+            raise TraitError(f"Reconnect.{proposal.trait.name}: {error}") from None
         return proposal.value
-
-
-def _checked(proposal: Bunch, check: Callable[[Any], object]) -> Any:
-    """Refuse what the settings would refuse, with their reason."""
-    try:
-        check(proposal.value)
-    except SettingsError as error:
-        raise TraitError(f"Reconnect.{proposal.trait.name}: {error}") from None
-    return proposal.value

@@ -8,17 +8,15 @@ kernel a print from a thread would land in whatever cell ran last, so there noth
 
 from __future__ import annotations
 
-import os
 import re
 import sys
-import threading
 import time
 import unicodedata
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ipyreconnect.jupyter.follower import Follower
 from ipyreconnect.protocol.transcript import Line, Transcript
 
 LONGEST = 4000
@@ -210,19 +208,7 @@ class _DottedMessage:
         return [("", f"{self.row}\n"), *((style, text) for style, text, *_ in to_formatted_text(self.prompt))]
 
 
-_logs: weakref.WeakSet[TerminalLog] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for log in _logs:
-        log.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-class TerminalLog:
+class TerminalLog(Follower):
     """Show the lines of any number of connections, on one thread that runs while there are any.
 
     All methods are for any thread. `shell` is IPython's; where that has a prompt_toolkit prompt, the dots are
@@ -232,20 +218,14 @@ class TerminalLog:
     def __init__(self, shell: Any = None, *, rate: float = RATE) -> None:
         self._shell = shell
         self.rate = rate
-        self._feeds: dict[Watched, tuple[str, Feed, bool]] = {}
-        self._lock = threading.RLock()  # held while writing: rows of two threads must not mix
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
         self._column = 0
         self._next_dot = 0.0
-        _logs.add(self)
+        super().__init__("ipyreconnect terminal", PAUSE)
 
     def forget(self) -> None:
-        """Begin anew in a forked child: the thread is not there, and the connections are the parent's."""
-        self._lock = threading.RLock()
-        self._wake = threading.Event()
-        self._feeds = {}
-        self._thread = None
+        """Begin anew in a forked child, with no connection."""
+        super().forget()
+        self._feeds: dict[Watched, tuple[str, Feed, bool]] = {}
 
     def attach(self, client: Watched, name: str, *, quiet_before: int = 0, ticks: bool = False) -> None:
         """Show what `client` receives from now on, and what it kept already.
@@ -258,9 +238,7 @@ class TerminalLog:
                 self._next_dot = time.monotonic() + TICK
             self._feeds[client] = (name, feed, ticks)
             client.add_watcher(self._poke)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="ipyreconnect terminal", daemon=True)
-                self._thread.start()
+            self._start()
         self._poke()
 
     def show_now(self) -> None:
@@ -286,31 +264,17 @@ class TerminalLog:
             if self._feeds:
                 return
             self._end_of_dots()
-            thread, self._thread = self._thread, None
-        self._wake.set()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread = self._retire()
+        self._join(thread)
 
     def close(self) -> None:
         """Follow nobody any more and end the thread."""
         for client in list(self._feeds):
             self.detach(client)
 
-    def _poke(self) -> None:
-        if not self._wake.is_set():  # the usual case in a flood, and much cheaper than set()
-            self._wake.set()
-
-    def _run(self) -> None:
-        timeout: float | None = None
-        while True:
-            self._wake.wait(timeout)
-            self._wake.clear()
-            with self._lock:
-                if self._thread is not threading.current_thread():
-                    return
-                self._show()
-                timeout = self._due_in()
-            time.sleep(PAUSE)
+    def _look(self) -> float | None:
+        self._show()
+        return self._due_in()
 
     def _due_in(self) -> float | None:
         dues = [due for _, feed, _ in self._feeds.values() if (due := feed.due_in()) is not None]
