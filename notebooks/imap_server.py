@@ -75,7 +75,13 @@ class ImapServer:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
             )
             try:
-                self.port = int(self._answer())
+                answer = self._answer()
+                if not answer.strip().isdigit():
+                    raise RuntimeError(
+                        f"cannot listen on port {self.port}: {answer.strip()}; "
+                        "choose another one, here and in the cells with %connect"
+                    )
+                self.port = int(answer)
             except BaseException:
                 self.stop()
                 raise
@@ -173,7 +179,11 @@ async def serve(pem: str, port: int) -> None:
     tls.load_cert_chain(pem)
     imap = IMAPServer(backend.login, config)
     connected: Any = ProxyProtocolReader(ProxyProtocolNoop()).get_callback(imap)
-    server = await asyncio.start_server(connected, "127.0.0.1", port, ssl=tls)
+    try:
+        server = await asyncio.start_server(connected, "127.0.0.1", port, ssl=tls)
+    except OSError as error:
+        print(os.strerror(error.errno or 0), flush=True)
+        return
     port = server.sockets[0].getsockname()[1]
     print(port, flush=True)
 
