@@ -16,7 +16,7 @@ import struct
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from tests import namespaces
@@ -38,22 +38,26 @@ LARGEST_PACKET: Final = 65536
 class Weather:
     """What becomes of packets from now on; each of it may be changed at any time, by any thread.
 
-    delay: seconds one way. jitter: by how many of these it varies. loss: the share that gets lost.
-    left_lost, right_lost: all that the computer of that side sends gets lost. largest: bytes of the largest
-    packet that passes; nobody is told of others.
+    delay: seconds one way. jitter: by how many of these it varies. lost: which of its packets each TCP stream
+    loses, each way, such as every third; 0: none. left_lost, right_lost: all that the computer of that side
+    sends gets lost. largest: bytes of the largest packet that passes; nobody is told of others.
     """
 
     delay: float = 0.0
     jitter: float = 0.0
-    loss: float = 0.0
+    lost: int = 0
     left_lost: bool = False
     right_lost: bool = False
     largest: int = LARGEST_PACKET
+    _numbers: dict[bytes, int] = field(default_factory=dict)
 
     def loses(self, side: int, packet: bytes) -> bool:
         """Decide about a packet that the left (0) or the right side (1) has sent."""
-        lost = self.right_lost if side else self.left_lost
-        return lost or len(packet) > self.largest or random.random() < self.loss
+        if (self.right_lost if side else self.left_lost) or len(packet) > self.largest:
+            return True
+        ports = packet[20:24]  # of TCP in IPv4, without options
+        number = self._numbers[ports] = self._numbers.get(ports, 0) + 1
+        return self.lost > 0 and number % self.lost == 0
 
     def underway(self) -> float:
         """Return for how many seconds a packet is under way."""

@@ -49,6 +49,7 @@ from ipyreconnect.jupyter.options import (
     unescape,
 )
 from ipyreconnect.jupyter.terminal import Feed, TerminalLog, rendered, shortened, visible
+from ipyreconnect.network import changes
 from ipyreconnect.network.sockets import missing_options
 from ipyreconnect.protocol.delivery import Delivery
 from ipyreconnect.protocol.expect import Match
@@ -698,7 +699,7 @@ def keepalive_words(client: Client) -> list[str]:
     rows = [f"{name}: keepalive {force} is in force", f"  {bound_words(force)}"]
     if force != wanted:
         rows.append(f"  (the system gave this instead of {wanted})")
-    rows += [f"  this system lacks {option}" for option in missing_options()]
+    rows += [f"  this system lacks {option}" for option in (*missing_options(), *changes.missing())]
     return rows
 
 

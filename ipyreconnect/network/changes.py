@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from typing import Protocol
 
 from .loop import Loop
-from .netwatch import NetWatch, SleepClock, read_clocks
+from .netwatch import NetWatch, SleepClock, WakeWatch, read_clocks
 
 __all__ = ["Subscriber", "look_for_sleep", "missing", "subscribe", "unsubscribe"]
 
@@ -30,17 +31,21 @@ class _Watch:
         self.loop = loop
         self.subscribers: set[Subscriber] = set()
         self._netwatch: NetWatch | None = None
+        self._wakewatch: WakeWatch | None = None
         self._clock: SleepClock | None = None
         loop.call_soon(self._open)
 
     def _open(self) -> None:
         self._netwatch = NetWatch(self.loop, self.tell)
         clocks = read_clocks()
-        self._clock = SleepClock(*clocks) if clocks is not None else None
+        if clocks is not None:
+            self._clock = SleepClock(*clocks)
+            self._wakewatch = WakeWatch(self.loop, self.look_for_sleep)
 
     def close(self) -> None:
-        if self._netwatch is not None:
-            self._netwatch.close()
+        for watch in (self._netwatch, self._wakewatch):
+            if watch is not None:
+                watch.close()
 
     def tell(self) -> None:
         for subscriber in tuple(self.subscribers):
@@ -52,8 +57,11 @@ class _Watch:
             self.tell()
 
     @property
-    def missing(self) -> str | None:
-        return self._netwatch.missing if self._netwatch is not None else None
+    def missing(self) -> Iterator[str]:
+        if self._netwatch is not None and self._netwatch.missing is not None:
+            yield self._netwatch.missing
+        if self._clock is None:
+            yield "clocks that tell of a sleep (what it has cut is noticed by keepalive alone)"
 
 
 # Reentrant, for a finalizer, which can come at any time, may stop a client.
@@ -101,7 +109,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def missing(loop: Loop) -> str | None:
-    """Return why changes of the network go unseen here; None: they don't. Any thread."""
-    watch = _watches.get(loop)
-    return watch.missing if watch is not None else None
+def missing() -> tuple[str, ...]:
+    """Name what goes unseen on this system while clients run, and what that means. Any thread."""
+    with _lock:
+        return tuple(text for watch in _watches.values() for text in watch.missing)

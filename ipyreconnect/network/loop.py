@@ -117,7 +117,7 @@ class Loop:
         """Say whether the caller runs on the I/O thread."""
         return threading.get_ident() == self._ident
 
-    def register(self, sock: socket.socket, events: int, callback: Callback) -> None:
+    def register(self, sock: socket.socket | int, events: int, callback: Callback) -> None:
         """Call `callback(mask)` on the I/O thread whenever `sock` is ready for `events`. The I/O thread, or
         any if `shared`.
         """
@@ -156,7 +156,7 @@ class Loop:
         else:
             self._selector.unregister(sock)
 
-    def unregister(self, sock: socket.socket) -> None:
+    def unregister(self, sock: socket.socket | int) -> None:
         """Stop waiting for `sock`, to be called before it is closed; harmless when unknown. The I/O thread,
         or any if `shared`.
         """

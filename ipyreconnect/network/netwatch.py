@@ -1,12 +1,15 @@
 """Notice that the computer's network changed or that it slept; does not say what changed, nor what to do.
 
-Only Linux tells of changes without privileges and without polling, on a netlink socket; elsewhere the watch
-says that there is none, and a dead peer is found by keepalive alone.
+Only Linux tells of changes without privileges and without polling, on a netlink socket, and of waking up, on
+a timer's descriptor; elsewhere a watch says that there is none. A dead peer is then found by keepalive alone,
+and a sleep at the next look at a connection.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import os
 import socket
 import sys
 import time
@@ -16,7 +19,7 @@ from typing import Final
 from ipyreconnect.network.loop import EVENT_READ, Loop, Timer
 from ipyreconnect.network.sockets import SockAddr, drop
 
-__all__ = ["NetWatch", "SleepClock", "address_gone", "read_clocks"]
+__all__ = ["NetWatch", "SleepClock", "WakeWatch", "address_gone", "read_clocks"]
 
 SETTLE: Final = 0.2
 """Seconds from the first message of a burst to the one call for all of it: an address that is taken away and
@@ -25,8 +28,17 @@ given back, as when a lease is renewed, is not missed in between, and nobody not
 # linux/rtnetlink.h: RTMGRP_LINK, then _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR and _IPV6_ROUTE.
 ROUTE_GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 
+WITHOUT_WATCH: Final = "a watch for changes of network (a link that goes down is noticed by keepalive alone)"
+
 READ_SIZE: Final = 65536
 """Bytes; more than the kernel puts into one message (netlink(7))."""
+
+# linux/timerfd.h, of which Python knows since 3.13.
+TFD_TIMER_ABSTIME: Final = 1
+TFD_TIMER_CANCEL_ON_SET: Final = 2
+
+NEVER: Final = 1 << 40
+"""Seconds since 1970, in the year 36812."""
 
 SLEPT: Final = 1.0
 """Seconds; a smaller difference between the clocks is no sleep worth a probe."""
@@ -51,19 +63,19 @@ class NetWatch:
         self._sock: socket.socket | None = None
         self.missing: str | None = None
         if not sys.platform.startswith("linux"):
-            self.missing = "no watch for changes of network on this system"
+            self.missing = WITHOUT_WATCH
             return
         try:
             sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         except OSError as error:  # such as in a sandbox
-            self.missing = f"no watch for changes of network: {error.strerror}"
+            self.missing = f"{WITHOUT_WATCH}: {error.strerror}"
             return
         try:
             sock.setblocking(False)
             sock.bind((0, ROUTE_GROUPS))
             loop.register(sock, EVENT_READ, self._heard)
         except OSError as error:
-            self.missing = f"no watch for changes of network: {error.strerror}"
+            self.missing = f"{WITHOUT_WATCH}: {error.strerror}"
             drop(sock)
             return
         self._sock = sock
@@ -94,6 +106,58 @@ class NetWatch:
             self._loop.unregister(self._sock)
             drop(self._sock)
             self._sock = None
+
+
+class WakeWatch:
+    """Call back when the computer wakes from sleep, or its wall clock is set; one serves a process."""
+
+    def __init__(self, loop: Loop, woken: Callable[[], None]) -> None:
+        """Begin to watch; nothing happens on a system that does not tell.
+
+        :param woken: called on the I/O thread; whether the computer has slept is for `SleepClock` to say
+
+        The I/O thread. Source: timerfd_create(2), TFD_TIMER_CANCEL_ON_SET; a clock set by 1 ns is told within
+        a millisecond, each time (measured), and to wake up is to set it (the kernel's timerfd_resume).
+        """
+        self._loop = loop
+        self._woken = woken
+        self._fd = _timer_that_never_ends()
+        if self._fd is not None:
+            loop.register(self._fd, EVENT_READ, self._heard)
+
+    def _heard(self, mask: int) -> None:
+        if self._fd is None:  # closed in the same round of the loop
+            return
+        try:
+            os.read(self._fd, 8)
+        except OSError as error:
+            if error.errno == errno.ECANCELED:
+                self._woken()
+
+    def close(self) -> None:
+        """Stop watching; `woken` is not called any more. The I/O thread; harmless when it is done."""
+        if self._fd is not None:
+            self._loop.unregister(self._fd)
+            os.close(self._fd)
+            self._fd = None
+
+
+def _timer_that_never_ends() -> int | None:
+    """Return a descriptor that tells when the wall clock jumps, as in a sleep; None: there is none."""
+    if not sys.platform.startswith("linux") or sys.maxsize < NEVER:
+        return None
+    try:
+        libc = ctypes.CDLL(None)
+        fd: int = libc.timerfd_create(time.CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
+        if fd < 0:  # too many open files
+            return None
+        when = (ctypes.c_long * 4)(0, 0, NEVER, 0)
+        if libc.timerfd_settime(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, when, None) == 0:
+            return fd
+        os.close(fd)
+    except (OSError, AttributeError):  # a C library without it
+        pass
+    return None
 
 
 def address_gone(sockaddr: SockAddr) -> bool:

@@ -11,6 +11,7 @@ a closed window is probed at growing intervals, or after a jump of the clock, si
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -51,6 +52,10 @@ told otherwise."""
 LAST_CALL: Final = 1.9
 """Seconds before the end of T in which an idle peer is asked once more: the kernel's own last question may be
 as old as an interval, and an outage shorter than T − 2 s shall cut nothing."""
+
+# Once an answer is overdue, an idle peer is asked as often as that in one interval: three lost packets are no
+# death, either.
+_MORE_OFTEN: Final = 3
 
 _USER_TIMEOUT_MARGIN: Final = 100  # ms
 
@@ -296,13 +301,14 @@ def longest_retransmission(keepalive: KeepAlive) -> int:
     return min(max(pause, keepalive.bound * 1000 // 14, 1000), 120_000)
 
 
-def probing(keepalive: KeepAlive) -> KeepAlive:
-    """Return what is in force while a peer is asked out of turn: a question a second, and the same T.
+def probing(keepalive: KeepAlive, every: int = 1) -> KeepAlive:
+    """Return what is in force while a peer is asked out of turn, each `every` seconds; T stays.
 
     The kernel is not to give a verdict sooner than it would; the watchdog is. A live peer on an idle
     connection answered within 6.5 ms (measured).
     """
-    return KeepAlive(idle=1, interval=1, count=min(max(keepalive.bound - 1, 1), MAX_KEEPALIVE_COUNT))
+    count = min(max(math.ceil(keepalive.bound / every) - 1, 1), MAX_KEEPALIVE_COUNT)
+    return KeepAlive(idle=every, interval=every, count=count)
 
 
 def _patience(info: TcpInfo) -> float:
@@ -435,7 +441,7 @@ class Watchdog:
             rtt=info.rtt / 1e6 if info.rtt else None,
             last_data=info.last_data_recv / 1000,
             last_ack=info.last_ack_recv / 1000,
-            probes=min(info.probes, keepalive.count),
+            probes=self._probes_shown(info),
             probes_of=keepalive.count,
             unacknowledged=unacknowledged,
             retransmits=info.retransmits,
@@ -443,11 +449,17 @@ class Watchdog:
         return Look(
             health=health,
             next_look=None if verdict is Verdict.DEAD else self._next_look(info, now, dead_in),
-            keepalive=probing(keepalive) if self._hurry(info) else keepalive,
+            keepalive=self._hurry(info, asked_for),
             # Who was heard since it should have acknowledged is no corpse: the kernel would make it one.
             user_timeout=0 if ignored_for else user_timeout(keepalive, info),
             reason=reason,
         )
+
+    def _probes_shown(self, info: TcpInfo) -> int:
+        """Return which of the user's probes is unanswered: those that are sent out of turn do not count."""
+        keepalive = self._keepalive
+        in_turn = 1 + int(max(info.silence - keepalive.idle, 0.0) / keepalive.interval)
+        return min(info.probes, keepalive.count, in_turn)
 
     def _asked_for(self, info: TcpInfo, now: float, late: float) -> float:
         """Return for how many seconds the kernel has been asking in vain; 0 when it is not asking."""
@@ -522,15 +534,23 @@ class Watchdog:
             )
         return left, unanswered(info)
 
-    def _hurry(self, info: TcpInfo) -> bool:
-        """Tell whether to ask the peer out of turn: after a change of network, or for the last time."""
-        left = self._keepalive.bound - info.silence
-        if left <= LOOK_EVERY:
-            return False  # the kernel would not ask but give up: its time-out ends a little before T
+    def _hurry(self, info: TcpInfo, asked_for: float) -> KeepAlive:
+        """Return what is to be in force: more than the user's while the peer is asked out of turn.
+
+        So it is after a change of network, when an answer is overdue, and for the last time.
+        """
+        keepalive = self._keepalive
+        left = keepalive.bound - info.silence
+        if not keepalive.enabled or left <= LOOK_EVERY:
+            return keepalive  # the kernel would not ask but give up: its time-out ends a little before T
         if self._probing_since is not None:
-            return True
-        by_keepalive = info.probes > 0 and not info.unacked and not info.blocked
-        return by_keepalive and left <= LAST_CALL and self._keepalive.interval > 1
+            return probing(keepalive)
+        if not info.probes or info.unacked or info.blocked or keepalive.interval == 1:
+            return keepalive
+        if left <= LAST_CALL:
+            return probing(keepalive)
+        overdue = asked_for >= _patience(info)
+        return probing(keepalive, math.ceil(keepalive.interval / _MORE_OFTEN)) if overdue else keepalive
 
     def _probed(self, info: TcpInfo, now: float) -> tuple[float | None, str]:
         """Return the same for a peer that is probed because of a change of network."""

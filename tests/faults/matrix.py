@@ -415,9 +415,9 @@ FAULTS: Final[dict[str, Fault]] = {
         lasts=FLAP,
         kept=True,
     ),
-    "a slow link that loses packets": Fault(
-        _weather(delay=0.8, jitter=0.4, loss=0.05),
-        _weather(delay=0.0, jitter=0.0, loss=0.0),
+    "a slow link, each third packet lost": Fault(
+        _weather(delay=0.4, jitter=0.2, lost=3),
+        _weather(delay=0.0, jitter=0.0, lost=0),
         wireless=True,
         kept=True,
     ),

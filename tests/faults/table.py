@@ -45,9 +45,10 @@ def render(outcomes: Sequence[Outcome]) -> str:
 
 def _worst(times: Iterable[float | None], written: float | None, never: str) -> str:
     known = list(times)
-    if None in known:
+    found = [time for time in known if time is not None]
+    if not found or (never == NEVER and len(found) < len(known)):
         return never
-    worst = max(time for time in known if time is not None)
+    worst = max(found)
     return KNOWN if written and worst < written else f"{worst:.1f}"
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import queue
+import re
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
 from ipyreconnect.network import netwatch
 from ipyreconnect.network.loop import Loop
-from ipyreconnect.network.netwatch import NetWatch, SleepClock, address_gone, read_clocks
+from ipyreconnect.network.netwatch import NetWatch, SleepClock, WakeWatch, address_gone, read_clocks
 from tests.namespaces import NamespacePair, unavailable
 
 PATIENCE = 10.0
@@ -162,7 +165,8 @@ def test_a_system_without_a_watch_says_so(loop: Loop, monkeypatch: pytest.Monkey
     """On macOS and Windows the user is told that changes of network are not seen; the rest works."""
     monkeypatch.setattr(sys, "platform", "darwin")
     watch = NetWatch(loop, lambda: None)
-    assert watch.missing == "no watch for changes of network on this system"
+    assert watch.missing is not None
+    assert watch.missing.startswith("a watch for changes of network (")
     watch.close()
 
 
@@ -238,3 +242,66 @@ def test_a_system_without_the_clocks_says_so(monkeypatch: pytest.MonkeyPatch) ->
     for name in ("CLOCK_BOOTTIME", "CLOCK_UPTIME_RAW"):
         monkeypatch.delattr(f"time.{name}", raising=False)
     assert read_clocks() is None
+
+
+SLEEP = """
+import ctypes, os, sys
+from ipyreconnect.network import changes
+
+CLONE_NEWTIME = 0x80
+libc = ctypes.CDLL(None, use_errno=True)
+
+def checked(result):
+    if result:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+class Loop:
+    # For a thread of its own would keep the process from changing its time.
+    call_soon = staticmethod(lambda call: call())
+    register = unregister = staticmethod(lambda *arguments: None)
+
+class Subscriber:
+    network_changed = staticmethod(lambda: print("told", flush=True))
+
+loop, subscriber = Loop(), Subscriber()
+changes.subscribe(subscriber, loop)
+changes.look_for_sleep(loop)
+print("sleep", flush=True)
+checked(libc.unshare(CLONE_NEWTIME))
+with open("/proc/self/timens_offsets", "w") as offsets:
+    offsets.write(f"boottime {sys.argv[1]} 0\\n")
+checked(libc.setns(os.open("/proc/self/ns/time_for_children", os.O_RDONLY), CLONE_NEWTIME))
+changes.look_for_sleep(loop)
+changes.look_for_sleep(loop)
+print("end", flush=True)
+changes.unsubscribe(subscriber, loop)
+"""
+"""In a time namespace the clock that goes on while the computer sleeps can jump, as it does in a sleep."""
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("seconds", "told"), [(3600, ["told"]), (0, [])])
+def test_the_computers_own_clocks_tell_of_a_sleep(seconds: int, told: list[str]) -> None:
+    """Every connection is told once that the computer has slept, and not when it has not."""
+    if (reason := unavailable()) is not None:
+        pytest.skip(reason)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SLEEP, str(seconds)],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["sleep", *told, "end"]
+
+
+def test_waking_up_wakes_the_io_thread(loop: Loop) -> None:
+    """After a sleep nobody waits for the next timer: the kernel is asked to tell, and is let go again."""
+    watch = on_io(loop, lambda: WakeWatch(loop, lambda: None))
+    assert watch._fd is not None
+    told = Path(f"/proc/self/fdinfo/{watch._fd}").read_text()
+    assert re.search(r"clockid: 0\n.*settime flags: 03\n", told, re.DOTALL)
+    assert on_io(loop, lambda: len(loop._selector.get_map())) == 2
+    on_io(loop, watch.close)
+    on_io(loop, watch.close)
+    assert on_io(loop, lambda: len(loop._selector.get_map())) == 1

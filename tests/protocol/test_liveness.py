@@ -517,6 +517,21 @@ def test_an_outage_shorter_than_t_cuts_nothing(keepalive: KeepAlive, begin: floa
     assert kernel.keepalive == keepalive
 
 
+@pytest.mark.parametrize("keepalive", [USUAL, KeepAlive(60, 20, 3)], ids=str)
+def test_lost_probes_are_no_death(keepalive: KeepAlive) -> None:
+    """Over a link that loses every packet but a few, a live peer is asked more often, and kept; and as seldom
+    as before once it has answered.
+    """
+    play = run(keepalive)
+    kernel = play.kernel
+    ask, asked = kernel.ask, itertools.count(1)
+    kernel.ask = lambda answer: ask(answer) if next(asked) % 7 == 0 else None  # type: ignore[method-assign]
+    play.play(20.0 * keepalive.bound)
+    assert play.dead_at is None
+    assert next(asked) > 50
+    assert {look.keepalive for _, look in play.looks if not look.health.probes} == {keepalive}
+
+
 def test_a_changed_keepalive_counts_at_once() -> None:
     """A new T holds for the connection that is already silent."""
     play = run(KeepAlive(60, 20, 3))
