@@ -292,15 +292,19 @@ class Client(traitlets.HasTraits):
         What the network does is no exception here: `state` and `reason` say it, and a failure is retried. A
         running client goes on, one that waits for its next try tries now. Returns self.
         """
-        if self._recorder is not None:
-            self._recorder.start()
         if self._connection.state is State.STOPPING:
             # A fifth of a second at most.
             self._driver.wait(lambda: self._connection.state is not State.STOPPING, None)
-        self._driver.call(lambda: self._connection.start(time.monotonic()))
+        if self._recorder is None:
+            self._start()
+        else:
+            self._recorder.start(self._start)
         if wait:
             self._driver.wait(lambda: self._connection.state is not State.CONNECTING, wait)
         return self
+
+    def _start(self) -> None:
+        self._driver.call(lambda: self._connection.start(time.monotonic()))
 
     def stop(self) -> None:
         """Close at once, in whatever state, and end the reading; then no thread and no socket is left of it.

@@ -9,9 +9,10 @@ import atexit
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import IO
 
-from .errors import Overrun, SettingsError
+from .errors import Overrun, ReconnectError, SettingsError
 from .network.driver import Driver, Follower
 from .protocol.state import State
 from .protocol.transcript import Line, Transcript, to_json
@@ -23,9 +24,24 @@ STEP = 4096
 EXIT_PATIENCE = 2.0
 """Seconds that a stop waits for the last lines to be written."""
 
+# Guards the beginnings and ends of all runs: microseconds each. Reentrant, as a signal's handler may connect.
+_lock = threading.RLock()
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
 
 class Recorder:
     """One record file of one client; made by `Client`.
+
+    A *run* is a thread that writes until the connection is stopped. The next run goes on where it ended; a
+    connection that is started while a run is still writing has that run go on, however slow the disk is.
 
     Raises SettingsError when the file cannot be written, before anything starts.
     """
@@ -35,7 +51,9 @@ class Recorder:
         self._driver = driver
         self._transcript = transcript
         self._next = transcript.end
-        self._thread: threading.Thread | None = None
+        self._thread: threading.Thread | None = None  # of the latest run
+        self._runs = False  # until it has decided to end
+        self._starts = 0  # how many are about to start the connection: then none ends
         self._open().close()
 
     def _open(self) -> IO[str]:
@@ -44,20 +62,53 @@ class Recorder:
         except OSError as error:
             raise SettingsError(f"cannot write the record {self._path}: {error.strerror}") from None
 
-    def start(self) -> None:
-        """Record from where it ended, until the connection is stopped. Any thread; harmless when it runs."""
-        if self._thread is None or not self._thread.is_alive():
-            file = self._open()
-            self._thread = threading.Thread(
-                target=self._run, args=(file,), name="ipyreconnect-record", daemon=True
-            )
+    def start(self, connect: Callable[[], None]) -> None:
+        """Do `connect`, and record until the connection is stopped. Any thread; harmless when it runs.
+
+        Raises SettingsError when the file cannot be written, ReconnectError when there is no thread to be
+        had; then nothing was done.
+        """
+        with _lock:
+            self._starts += 1  # from here on no run ends
+        try:
+            if not self._is_running:
+                self._begin_run(self._open())
+            connect()
+        finally:
+            with _lock:
+                self._starts -= 1
+            self._driver.post(_nothing)  # the run looks again, as it may have been stopped meanwhile
+
+    @property
+    def _is_running(self) -> bool:
+        # In a child process there is no such thread.
+        return self._runs and self._thread is not None and self._thread.is_alive()
+
+    def _begin_run(self, file: IO[str]) -> None:
+        with _lock:
+            if self._is_running:  # another thread was quicker
+                file.close()
+                return
+            thread = threading.Thread(target=self._run, args=(file,), name="ipyreconnect-record", daemon=True)
+            self._runs = True
+            try:
+                thread.start()
+            except RuntimeError as error:  # too many threads
+                self._runs = False
+                file.close()
+                raise ReconnectError(f"cannot write the record {self._path}: {error}") from None
+            self._thread = thread
             atexit.register(self._at_exit)
-            self._thread.start()
 
     def join(self) -> None:
         """Wait until the last line is written, at most 2 s. Any thread but the recorder's own."""
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(EXIT_PATIENCE)
+        thread, connection = self._thread, self._driver.connection
+        if thread is None or thread is threading.current_thread():
+            return
+        # Another thread may connect anew at once: then this run goes on.
+        self._driver.wait(lambda: not self._runs or connection.state is not State.STOPPED, EXIT_PATIENCE)
+        if not self._runs:
+            thread.join(EXIT_PATIENCE)
 
     def _at_exit(self) -> None:
         self._driver.call(lambda: self._driver.connection.stop(time.monotonic()))
@@ -67,30 +118,45 @@ class Recorder:
         place = Follower(self._next)
         self._driver.begin_following(place)
         transcript, connection = self._transcript, self._driver.connection
-
-        def stopped() -> bool:
-            return connection.state is State.STOPPED
-
         try:
             with file:
-                # It is started just before the connection.
-                self._driver.wait(lambda: not stopped(), EXIT_PATIENCE)
-                while True:
-                    over = stopped()
+                while not self._is_over():
                     end = transcript.end
                     while self._next < end:
                         self._write(file, min(end, self._next + STEP))
                         self._driver.followed(place, self._next)
                     file.flush()
-                    if over:
-                        return
-                    self._driver.wait(lambda: transcript.end > self._next or stopped(), None)
+                    self._driver.wait(lambda: transcript.end > self._next or self._may_end, None)
         except OSError as error:
+            self._end_run()
             text = f"the record {self._path} ended at line {self._next}: {error.strerror}"
             self._driver.post(lambda: connection.note(text, time.monotonic()))
         finally:
             self._driver.end_following(place)
-            atexit.unregister(self._at_exit)
+
+    @property
+    def _may_end(self) -> bool:
+        return not self._starts and self._driver.connection.state is State.STOPPED
+
+    def _is_over(self) -> bool:
+        """End the run if the connection is stopped and all is written. Decided under the lock: whoever starts
+        the connection afterwards begins another.
+        """
+        with _lock:
+            # In this order: what came before the stop is written.
+            over = self._may_end and self._transcript.end == self._next
+            if over:
+                self._end_run()
+            return over
+
+    def _end_run(self) -> None:
+        with _lock:
+            if (
+                self._thread is threading.current_thread()
+            ):  # or another has begun, and only the closing failed
+                self._runs = False
+                atexit.unregister(self._at_exit)
+        self._driver.post(_nothing)  # for who waits for it
 
     def _write(self, file: IO[str], stop: int) -> None:
         if (first := self._transcript.first) > self._next:
@@ -104,3 +170,7 @@ class Recorder:
         except Overrun:
             return  # the next call says what is missing
         self._next = max(self._next, stop)
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,121 @@
+"""Read again what was recorded of clients, whatever else happened while a record began or ended."""
+
+from __future__ import annotations
+
+import io
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from ipyreconnect import Client, ReconnectError, Transcript
+from ipyreconnect.recorder import Recorder
+from tests.servers.line_server import LineServer, echo
+from tests.watching import PATIENCE
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    return tmp_path / "record.jsonl"
+
+
+class SlowDisk:
+    """Have what is written after a stop take as long as the test wants."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.client: Client | None = None
+        self.asked, self.done = threading.Event(), threading.Event()
+        real = Recorder._open
+
+        def open_slowly(recorder: Recorder) -> IO[str]:
+            file: Any = real(recorder)
+            return SlowFile(self, file.detach(), encoding=file.encoding, newline="\n")
+
+        monkeypatch.setattr(Recorder, "_open", open_slowly)
+
+
+class SlowFile(io.TextIOWrapper):
+    """A file on it."""
+
+    def __init__(self, disk: SlowDisk, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._disk = disk
+
+    def flush(self) -> None:
+        if self._disk.client is not None and self._disk.client.state == "stopped":
+            self._disk.asked.set()
+            self._disk.done.wait(PATIENCE)
+        super().flush()
+
+
+def assert_whole(record: Path, client: Client) -> None:
+    """See that each line of the client's transcript was written once."""
+    assert [line.number for line in Transcript.load(record)] == list(range(client.transcript.end))
+
+
+def test_what_is_connected_anew_while_the_disk_is_slow_is_recorded(
+    record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that is begun while the last lines of an earlier one are being written is recorded too."""
+    disk = SlowDisk(monkeypatch)
+    with LineServer(echo) as server:
+        disk.client = client = Client(server.address, record=record).connect()
+        client.send("the first", expect="^the first")
+        thread = threading.Thread(target=client.stop)
+        thread.start()
+        assert disk.asked.wait(PATIENCE)
+        client.connect()
+        disk.done.set()
+        thread.join(PATIENCE)
+        client.send("the second", expect="^the second")
+        client.stop()
+    assert "< the second\n" in Transcript.load(record).text()
+    assert_whole(record, client)
+
+
+def test_two_that_connect_at_once_have_each_line_recorded_once(
+    record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads that connect one client at the same moment begin one record."""
+    client = Client("127.0.0.1:1", record=record, retry=60)
+    both = threading.Barrier(2)
+    real = Recorder._open
+
+    def meet(recorder: Recorder) -> IO[str]:
+        both.wait(PATIENCE)
+        return real(recorder)
+
+    monkeypatch.setattr(Recorder, "_open", meet)
+    thread = threading.Thread(target=client.connect)
+    thread.start()
+    client.connect()
+    thread.join(PATIENCE)
+    names = [thread.name for thread in threading.enumerate()]
+    client.stop()
+    assert names.count("ipyreconnect-record") == 1
+    assert_whole(record, client)
+
+
+def test_without_a_thread_for_the_record_nothing_is_begun(
+    record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system has no thread left, connect says so and connects nothing; the next one records."""
+    real = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "ipyreconnect-record":
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    with LineServer(echo) as server:
+        client = Client(server.address, record=record)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", start)
+            with pytest.raises(ReconnectError, match=r"cannot write the record .*: can't start new thread"):
+                client.connect()
+        assert client.state == "stopped"
+        client.stop()
+        client.connect().stop()
+    assert client.transcript.end
+    assert_whole(record, client)
