@@ -166,6 +166,11 @@ class Search:
     error: str = ""
     running: bool = False
 
+    def close(self) -> None:
+        """End it at once. Any thread."""
+        if self.finder is not None:
+            self.finder.close()
+
     def news(self) -> dict[str, Any]:
         """Return how far it is."""
         finder = self.finder
@@ -202,7 +207,9 @@ class LogView(Part):
     def close(self) -> None:
         """Close the log; the transcript stays with the client."""
         self._client.remove_watcher(self.channel.poke)
-        self._searches.clear()  # which also ends those that are under way
+        for search in list(self._searches.values()):
+            search.close()
+        self._searches.clear()
         super().close()
 
     def compose(self, views: Mapping[str, View]) -> Tick:
@@ -278,7 +285,7 @@ class LogView(Part):
 
     def _find(self, request: Mapping[str, Any]) -> None:
         view, text = str(request["view"]), str(request.get("text", ""))[:LONGEST_QUERY]
-        self._searches.pop(view, None)
+        self._give_up(view)
         if text:
             search = Search(int(request["id"]), None)
             try:
@@ -289,14 +296,19 @@ class LogView(Part):
             self._searches[view] = search
         self.channel.poke()
 
+    def _give_up(self, view: str) -> None:
+        search = self._searches.pop(view, None)
+        if search is not None:
+            search.close()
+
     def _pursued(self, views: Mapping[str, View]) -> Iterable[tuple[str, Search]]:
         """Yield the searches of the views that are still there, having had each go on if there is more."""
         for view in list(self._searches):
             search = self._searches[view]
             if view not in views:
-                del self._searches[view]
+                self._give_up(view)
                 continue
-            if not search.running and search.finder is not None and search.finder.behind:
+            if not search.running and not search.error and search.finder is not None and search.finder.behind:
                 search.running = True
                 self._searching.submit(partial(self._go_on, view, search), void)
             yield view, search
@@ -308,6 +320,8 @@ class LogView(Part):
         try:
             while self._searches.get(view) is search and finder.advance():
                 self.channel.poke()
+        except SettingsError as error:
+            search.error = explain(error)
         finally:
             search.running = False
             self.channel.poke()

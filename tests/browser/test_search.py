@@ -54,7 +54,7 @@ def test_only_the_hits_are_shown_and_then_all_lines_around_one(notebook: Noteboo
     panel.page.keyboard.press("Home")
     verdict = search(panel, r"^[1-4]0+\d of")
     panel.button("Regular expression").click()
-    expect(verdict).to_have_text("40 hits")
+    expect(verdict).to_have_text("40 hits", timeout=60_000)
     panel.button("Show only the lines that have it").click()
     expect(panel.texts.nth(1)).to_have_text("1000001 of five million")
     panel.log.focus()
@@ -65,6 +65,21 @@ def test_only_the_hits_are_shown_and_then_all_lines_around_one(notebook: Noteboo
     panel.button("Show only the lines that have it").click()
     expect(panel.row("1000000 of five million")).to_be_visible()
     expect(panel.row("0999995 of five million")).to_be_visible()
+
+
+def test_an_expression_that_takes_for_ever_holds_up_nothing(notebook: Notebook) -> None:
+    """The log goes on meanwhile, in the kernel and in the page; then the search says that it gave up."""
+    with serving(say(b"a" * 40 + b"b\r\n")) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("aaab")).to_be_visible()
+        verdict = search(panel, "(a+)+$")
+        panel.button("Regular expression").click()
+        server.peer(0).send(b"still here\r\n")
+        expect(panel.row("still here")).to_be_visible()
+        assert notebook.value("client.state") == "connected"
+        expect(verdict).to_have_text(re.compile(r"^given up: .* more than 5 s .*; make it simpler$"))
+        search(panel, "a{40}b$")
+        expect(verdict).to_have_text("1 hit")
 
 
 def test_hits_are_counted_as_lines_come(notebook: Notebook) -> None:

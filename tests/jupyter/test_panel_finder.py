@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -26,6 +28,11 @@ def hits(finder: Finder) -> list[int]:
     while finder.advance():
         pass
     return [line.number for line in finder.window(0, finder.end)[1]]
+
+
+def find(transcript: Transcript, query: Query) -> list[int]:
+    with closing(Finder(transcript, query)) as finder:
+        return hits(finder)
 
 
 @given(
@@ -53,24 +60,22 @@ def test_it_finds_what_a_look_at_each_line_finds(
         pattern = query.compile()
     except SettingsError:
         return
-    assert hits(Finder(transcript, query)) == [
-        line.number for line in transcript if pattern.search(line.text)
-    ]
+    assert find(transcript, query) == [line.number for line in transcript if pattern.search(line.text)]
 
 
 def test_a_line_that_is_not_utf_8_is_searched_as_it_is_shown() -> None:
     """One such line among others hides none of them."""
     transcript = Transcript()
     receive(transcript, b"caf\xe9 one\r\ncaf\xc3\xa9 two\r\ntea\r\n")
-    assert hits(Finder(transcript, Query("café"))) == [0, 1]
+    assert find(transcript, Query("café")) == [0, 1]
 
 
 def test_a_hit_does_not_reach_over_the_end_of_its_line() -> None:
     """What stands in two lines is in neither."""
     transcript = Transcript()
     receive(transcript, b"one\r\ntwo\r\n")
-    assert hits(Finder(transcript, Query("one\ntwo"))) == []
-    assert hits(Finder(transcript, Query(r"one\s+two", regex=True))) == []
+    assert find(transcript, Query("one\ntwo")) == []
+    assert find(transcript, Query(r"one\s+two", regex=True)) == []
 
 
 def test_it_goes_on_where_it_was_when_lines_come() -> None:
@@ -99,12 +104,12 @@ def test_hits_that_are_forgotten_lose_their_lines_and_not_their_ordinals() -> No
     """A transcript that is full forgets; what is left keeps its place."""
     transcript = Transcript(lines=100)
     receive(transcript, b"".join(b"%d\r\n" % number for number in range(100)))
-    finder = Finder(transcript, Query("5$", regex=True))
-    assert hits(finder) == [5, 15, 25, 35, 45, 55, 65, 75, 85, 95]
-    receive(transcript, b"".join(b"%d\r\n" % number for number in range(100, 130)))
-    assert hits(finder) == [35, 45, 55, 65, 75, 85, 95, 105, 115, 125]
-    assert (finder.first, finder.end) == (3, 13)
-    assert finder.window(0, 5) == (3, [transcript[35], transcript[45]])
+    with closing(Finder(transcript, Query("5$", regex=True))) as finder:
+        assert hits(finder) == [5, 15, 25, 35, 45, 55, 65, 75, 85, 95]
+        receive(transcript, b"".join(b"%d\r\n" % number for number in range(100, 130)))
+        assert hits(finder) == [35, 45, 55, 65, 75, 85, 95, 105, 115, 125]
+        assert (finder.first, finder.end) == (3, 13)
+        assert finder.window(0, 5) == (3, [transcript[35], transcript[45]])
 
 
 def test_steps_go_to_the_neighbours_and_end_at_the_ends() -> None:
@@ -126,3 +131,51 @@ def test_a_bad_regular_expression_says_what_is_wrong() -> None:
         Finder(Transcript(), Query("(", regex=True))
     assert re.escape("(") == "\\("  # and as plain text it is none
     assert hits(Finder(Transcript(), Query("("))) == []
+
+
+ENDLESS = Query("(a+)+$", regex=True)
+"""Over one line of forty letters Python's engine would take some hours."""
+
+
+def test_an_expression_that_would_take_for_ever_is_given_up() -> None:
+    """It says where, and that it was the expression; the lines before have been searched."""
+    transcript = Transcript()
+    receive(transcript, b"a\r\n" * PIECE + b"a" * 40 + b"b\r\n")
+    with closing(Finder(transcript, ENDLESS, patience=0.5)) as finder:
+        assert finder.advance()
+        with pytest.raises(SettingsError, match=r"^given up: .* more than 0\.5 s .* from 10,000 to 10,001;"):
+            finder.advance()
+        assert finder.end == PIECE
+
+
+def test_a_search_can_be_ended_in_the_middle_of_a_line() -> None:
+    """At once, from another thread: the interpreter is never held, whatever the expression does."""
+    transcript = Transcript()
+    receive(transcript, b"a" * 40 + b"b\r\n")
+    finder = Finder(transcript, ENDLESS, patience=60.0)
+    ended = threading.Event()
+
+    def search() -> None:
+        with pytest.raises(SettingsError):
+            finder.advance()
+        ended.set()
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    assert not ended.wait(0.3)
+    finder.close()
+    assert ended.wait(10)
+    thread.join()
+    with pytest.raises(SettingsError):
+        finder.advance()
+
+
+@pytest.mark.parametrize("regex", [False, True])
+def test_what_is_hidden_is_not_found(regex: bool) -> None:
+    """A search tells nothing that the log does not show."""
+    transcript = Transcript()
+    transcript.hide(b"wonderland")
+    receive(transcript, b"* you said wonderland\r\n* you said hello\r\n")
+    transcript.append_sent(b"login alice wonderland", 0.0)
+    assert find(transcript, Query("wonder", regex)) == []
+    assert find(transcript, Query("••••", regex)) == [0, 2]

@@ -12,6 +12,7 @@ const LEAD = 6; // rows laid out above the first visible one: when lines wrap, t
 const WINDOW = 512; // lines, the kernel's limit for one answer
 const PATIENCE = 4000; // ms after which an unanswered request is asked again
 const REFRESH = 400; // ms between looks at rows whose delivery is not settled yet
+const MARKING = 150; // ms that marking what is searched for may take in one frame
 const SUMMARY = 4000; // ms between two sentences of the live region
 
 const MARKS = {
@@ -105,6 +106,37 @@ function fill(element, text, pattern = null) {
     plain(piece.slice(end + 1));
   }
   element.replaceChildren(...pieces.filter((piece) => piece !== ""));
+}
+
+/**
+ * Whether a regular expression can be looked for in a row without a risk: nothing here could end a search that takes for ever, as can
+ * the kernel's. So no repetition of what repeats or has a choice, no reference to a group, and at most two without a bound.
+ */
+function tame(source) {
+  const text = source.replace(/\\[1-9]/g, "\0").replace(/\\[^0]/gs, "x").replace(/\[\^?\]?[^\]]*\]/g, "x");
+  if (text.includes("\0") || text.includes("(?P=")) return false;
+  const groups = [false]; // whether something in it repeats, or is a choice
+  let closed = false;
+  let endless = 0;
+  for (let i = 0; i < text.length; i++) {
+    const rest = text.slice(i);
+    const repeats = /^(?:[*+]|\{\d*,\d*\}|\{\d+\})/.exec(rest)?.[0];
+    if (repeats) {
+      if (closed) return false;
+      if (/[*+]|,\}/.test(repeats)) endless += 1;
+      groups[groups.length - 1] = true;
+      i += repeats.length - 1;
+      if (text[i + 1] === "?" || text[i + 1] === "+") i += 1;
+      continue;
+    }
+    closed = false;
+    if (text[i] === "(") groups.push(false);
+    else if (text[i] === ")" && groups.length > 1) {
+      closed = groups.pop();
+      if (closed) groups[groups.length - 1] = true;
+    } else if (text[i] === "|" || (text[i] === "?" && text[i - 1] !== "(")) groups[groups.length - 1] = true;
+  }
+  return endless <= 2;
 }
 
 const clockMs = (seconds) => {
@@ -331,7 +363,9 @@ function render({ model, el, signal }) {
       }
     }
     const look = { times: state.times, pattern: query.pattern, current, key: `${state.times} ${query.id} ${space === hits}` };
+    const began = performance.now();
     pool.forEach((row, i) => {
+      if (look.pattern && performance.now() - began > MARKING) look.pattern = query.pattern = null; // too slow: marks nothing more
       row.el.hidden = i >= wanted;
       if (i < wanted) row.show(from + i, space.pages.get(from + i), look);
       else row.at = from + i;
@@ -632,9 +666,9 @@ function render({ model, el, signal }) {
     try {
       // The kernel's word counts; this only marks the places in the rows in sight.
       const escaped = wish.regex ? text : text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-      if (text) pattern = new RegExp(escaped, wish.case ? "gu" : "giu");
+      if (text && (!wish.regex || tame(text))) pattern = new RegExp(escaped, wish.case ? "gu" : "giu");
     } catch (error) {
-      // A regular expression that only Python understands: hits are counted and shown, but not marked.
+      // A regular expression that only Python understands: hits are counted and shown, but not marked. So it is with a wild one.
     }
     query = { ...wish, id: query.id + 1, pattern, behind: text ? 1 : 0, error: "", asked: 0, steps: [], stepping: false };
     hits = { pages: new Pages(), first: 0, end: 0 };
