@@ -145,7 +145,9 @@ class Connection:
         "_retry_at",
         "_said",
         "_script",
+        "_script_left",
         "_script_mark",
+        "_script_sent",
         "_session",
         "_starttls",
         "_state",
@@ -239,6 +241,8 @@ class Connection:
         self._asked_from = 0
         self._lost_at = 0
         self._script_mark = 0
+        self._script_left: list[Send] = []  # what its outbox has no room for yet
+        self._script_sent = 0  # bytes of the stream that had left when more of the script was written last
 
     # -- what the driver asks --------------------------------------------------------------------------------
 
@@ -435,6 +439,7 @@ class Connection:
         self._state = State.STOPPED
         self._pipe = self._framer = self._starttls = self._script = None
         self._out.clear()
+        self._script_left = []
         self._phase_ends = self._retry_at = self._farewell_at = self._look_at = self._beat_at = None
         self._watch_at = self._watchdog = None
         self._fail_expectations(reason := "the process was forked: the connection stays with its parent")
@@ -578,6 +583,8 @@ class Connection:
         head = out[0]
         if size == len(head):
             del out[0]
+            if self._script_left and not out:
+                self._phase_ends = 0.0  # over: `due` goes on with the script
             return bool(out)
         out[0] = memoryview(head)[size:]
         return True
@@ -670,6 +677,7 @@ class Connection:
         self._framer = None
         self._starttls = None
         self._script = None
+        self._script_left = []
         self.session_wanted = False
         self._out.clear()
         self._phase_ends = self._look_at = self._farewell_at = self._beat_at = self._watch_at = None
@@ -754,10 +762,15 @@ class Connection:
         return f"{text}: {'stopping' if self._state is State.STOPPING else 'stopped; connect first'}"
 
     def _check_room(self, lines: int, size: int, more: int, advice: str) -> None:
-        if lines >= self.settings.queue_lines or (lines and size + more > self.settings.queue_bytes):
+        if self._is_full(lines, size, more):
             what = "1 line" if lines == 1 else f"{lines} lines"
             wait = "waits" if lines == 1 else "wait"
             raise OutboxFull(f"{what} ({size} bytes) {wait} to be sent to {self.settings.where}; {advice}")
+
+    def _is_full(self, lines: int, size: int, more: int) -> bool:
+        """Say whether `more` bytes are too many, where so many lines and bytes wait already."""
+        settings = self.settings
+        return lines >= settings.queue_lines or (lines > 0 and size + more > settings.queue_bytes)
 
     # -- connecting
 
@@ -862,7 +875,9 @@ class Connection:
     def _out_of_time(self, now: float) -> None:
         where = self.settings.where
         if self._script is not None:
-            self._drive_script(self._script.due(now), now)
+            if self._script_left and self._out and self._ledger.sent == self._script_sent:
+                self._script.fail(f"{where} took nothing of what was sent for {SCRIPT_PATIENCE:.0f} s")
+            self._drive_script([] if self._script_left else self._script.due(now), now)
         elif self.status.phase is Phase.TLS:
             self.fail(
                 AttemptFailed(
@@ -896,14 +911,28 @@ class Connection:
         script = self._script
         if script is None:
             return
-        for step in steps:
-            self._write_quietly(step.data + self.settings.eol, now, step.shown)
+        had_to_wait = bool(self._script_left)
+        self._script_left += steps
+        written = 0
+        for step in self._script_left:
+            data = step.data + self.settings.eol
+            if self._is_full(self._ledger.lines_queued, self._ledger.size_unsent, len(data)):
+                break
+            self._write_line(data, step.shown, Delivery(step.shown), now, in_script=True)
             self._script_mark = self.transcript.end
+            written += 1
+        del self._script_left[:written]
         if script.error is not None:
             self.fail(script.error, now)
+        elif self._script_left:
+            if not had_to_wait or self._ledger.sent != self._script_sent:
+                self._script_sent = self._ledger.sent
+                self._phase_ends = now + SCRIPT_PATIENCE
         elif script.done:
             self._up(now)
         else:
+            if had_to_wait:
+                script.extend(now)
             self._phase_ends = script.deadline
 
     # -- receiving
@@ -1056,9 +1085,9 @@ class Connection:
             self._look_pause = FIRST_LOOK
             self._look_at = now + FIRST_LOOK
 
-    def _write_quietly(self, data: bytes, now: float, shown: bytes | None = None) -> None:
-        """Send a line of our own accord: logged (as `shown`), accounted for, and moving nobody's mark."""
-        line = data.removesuffix(b"\n").removesuffix(b"\r") if shown is None else shown
+    def _write_quietly(self, data: bytes, now: float) -> None:
+        """Send a line of our own accord: logged, accounted for, and moving nobody's mark."""
+        line = data.removesuffix(b"\n").removesuffix(b"\r")
         lines, size = self._ledger.lines_queued, self._ledger.size_unsent
         try:
             self._check_room(lines, size, len(data), "it is not sent")

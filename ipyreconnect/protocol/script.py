@@ -186,6 +186,11 @@ class ScriptRun:
             self.fail(f"no such line came within {self._timeout:g} s")
         return []
 
+    def extend(self, now: float) -> None:
+        """Give the awaited line its time anew: what asks for it has left only now."""
+        if self.awaiting is not None:
+            self.deadline = now + self._timeout
+
     def fail(self, why: str) -> ScriptFailed:
         """End it, as the awaited line cannot come any more; return the error, which is also in `error`."""
         step = self.awaiting

@@ -62,6 +62,7 @@ class Play:
         self.statuses: list[Status] = []
         self.wire = b""
         self.acknowledged: int | None = 0
+        self.now = 0.0  # when the time was last looked at
         self.stuck = False  # whether the kernel takes nothing, as the peer does not read
 
     # -- what a driver does
@@ -132,6 +133,7 @@ class Play:
 
     def at(self, now: float) -> None:
         """Let the time come; what the peer acknowledged is looked at when that is wanted."""
+        self.now = now
         self.connection.due(now)
         look = self.connection.wants_look
         if look is not None and now >= look:
@@ -144,7 +146,7 @@ class Play:
             deadline = self.connection.deadline
             if deadline is None or deadline > end:
                 break
-            self.at(deadline)
+            self.at(max(deadline, self.now))
         else:
             raise AssertionError("the deadline does not move on")
         self.at(end)
@@ -1228,6 +1230,53 @@ def test_a_script_that_loses_its_connection_says_where_it_was() -> None:
     play.eof(1.0)
     assert play.status.reason == (
         "on-connect script, line 2, waiting for '^ok': closed by server:1; no line came at all"
+    )
+
+
+def test_a_script_that_is_longer_than_the_outbox_is_sent_as_that_drains() -> None:
+    """No line of a long script is left out: what the outbox has no room for follows, and only then the awaited
+    line has its 30 s.
+    """
+    script = "\n".join(f"SET {number}" for number in range(25))
+    play = Play(script=parse_script(f"{script}\n< ^ok\nhi"), queue_lines=10)
+    play.stuck = True
+    play.start()
+    play.dialed()
+    play.until(20.0)
+    assert len(play.log) == 10
+    play.stuck = False
+    play.until(20.5)
+    assert play.wire.decode().split("\r\n") == [*script.split("\n"), ""]
+    play.until(49.9)
+    assert play.state == "connecting"
+    play.receive(b"ok\r\n", 49.9)
+    assert play.state == "connected"
+    assert play.log == [
+        *(f"> {line}" for line in script.split("\n")),
+        "< ok",
+        "> hi",
+        "* connected to server:1 at 10.0.0.1:1",
+    ]
+
+
+@pytest.mark.parametrize("takes", [0, 3])
+def test_a_script_that_the_peer_does_not_take_is_a_failed_attempt(takes: int) -> None:
+    """A peer that takes nothing of a script for 30 s fails the attempt, whatever it says meanwhile."""
+    play = Play(script=parse_script("one\ntwo\nthree"), queue_lines=1)
+    play.stuck = True
+    play.start()
+    play.dialed()
+    play.until(20.0)
+    play.stuck = False
+    play.receive(b"talk\r\n", 20.0, takes=takes)
+    play.stuck = True
+    ends = 60.0 if takes else 30.0
+    play.until(ends - 0.1)
+    assert play.state == "connecting"
+    play.until(ends)
+    assert play.state == "waiting"
+    assert play.status.reason == (
+        "on-connect script: server:1 took nothing of what was sent for 30 s; no line came at all"
     )
 
 
