@@ -14,6 +14,7 @@ from ipyreconnect.protocol.transcript import DEFAULT_LINES
 from ipyreconnect.settings import KeepAlive, Retry, check_encoding
 
 if TYPE_CHECKING:
+    from traitlets.config import Config
     from traitlets.utils.bunch import Bunch
 
 
@@ -67,3 +68,13 @@ class Reconnect(Configurable):
         except SettingsError as error:
             raise TraitError(f"Reconnect.{proposal.trait.name}: {error}") from None
         return proposal.value
+
+    def update_config(self, config: Config) -> None:
+        """Take new values; what is refused is taken out of the shell's too, where the next load finds it."""
+        try:
+            super().update_config(config)
+        except TraitError:
+            shell: Any = self.parent
+            theirs = shell.config[type(self).__name__]
+            theirs.update({name: getattr(self, name) for name in config[type(self).__name__]})
+            raise

@@ -17,6 +17,9 @@ from IPython.core.error import StdinNotImplementedError, UsageError
 from ipyreconnect.jupyter.options import suggest, unescape
 from ipyreconnect.settings import MASK, Secret
 
+FITS = (str, int, float, Secret)
+"""What a variable may hold that is put into a text."""
+
 _FIELD = re.compile(r"\{\{(.*?)\}\}")
 _NAME = re.compile(r"\s*([^\W\d]\w*)\s*")
 
@@ -67,7 +70,8 @@ class Filler:
         if name is None:
             raise UsageError(f"--fill takes {{{{name}}}} and {{{{?Prompt}}}}, not {{{{{what}}}}}")
         if name[1] not in self._namespace:
-            near = suggest(name[1], [known for known in self._namespace if not known.startswith("_")])
+            fit = [known for known, value in self._namespace.items() if isinstance(value, FITS)]
+            near = suggest(name[1], [known for known in fit if not known.startswith("_")])
             hint = (
                 f"did you mean {near}?" if near else f"set it first, or write {{{{?{name[1]}}}}} to be asked"
             )
@@ -81,7 +85,7 @@ def _piece_of(name: str, value: object) -> Piece:
             return Piece(value.reveal().decode(), value=True, secret=True)
         except UnicodeDecodeError:
             raise UsageError(f"the secret {name!r} is not text in UTF-8: send it with client.send") from None
-    if isinstance(value, str | int | float):
+    if isinstance(value, FITS):
         return Piece(str(value), value=True)
     raise UsageError(f"{name!r} is {type(value).__name__}: --fill takes text, numbers and Secrets")
 

@@ -129,12 +129,22 @@ class ReconnectMagics(Magics):
     @line_cell_magic
     @in_one_line
     def connect(self, line: str, cell: str | None = None) -> Client | None:
-        """Start a connection that stays up: after any loss it is made again, until %stop.
+        r"""Start a connection that stays up: after any loss it is made again, until %stop.
 
         It waits for the first outcome (connected, or the first failure), then goes on in the background, and
         returns the Client. As %%connect, the cell's body is run after every connection before it counts as
         connected: each line is sent, "< REGEX" waits for a matching line, "> TEXT" sends TEXT verbatim, "#"
         comments. Without an address it lists the connections.
+
+        Examples::
+
+            %connect imaps://imap.example.org
+            %connect 127.0.0.1:4000 --name gps --keepalive 30/5/3 --record gps.jsonl
+
+            %%connect imaps://imap.example.org --fill
+            < ^\* OK
+            a login me {{?Password}}
+            < ^a OK
         """
         parsed = parse(CONNECT, line)
         if parsed.rest:
@@ -156,10 +166,16 @@ class ReconnectMagics(Magics):
     @line_cell_magic
     @in_one_line
     def send(self, line: str, cell: str | None = None) -> Delivery | Match | list[Delivery]:
-        """Send one line, byte for byte as typed, or with %%send each line of the cell.
+        r"""Send one line, byte for byte as typed, or with %%send each line of the cell.
 
         The answer appears above the prompt in a terminal, and under the cell in a notebook. Returns the
         Delivery (of %%send, a list of them); with --expect it waits and returns the Match.
+
+        Examples::
+
+            %send 1 capability
+            m = %send --expect "^2 (OK|NO|BAD)" --timeout 30 2 select inbox
+            %send -c gps --bytes \x05\r\n
         """
         parsed = parse(SEND, line)
         client = self.connections.find(parsed.get("-c"))
@@ -191,6 +207,10 @@ class ReconnectMagics(Magics):
 
         It looks from the last send on, or from the last match on where that is later, so an answer that came
         before the call is found. A time-out names what was awaited and shows the last lines.
+
+        Examples::
+
+            m = %expect ^1 (OK|NO|BAD) --timeout 30
         """
         parsed = parse(EXPECT, line)
         if not parsed.rest:

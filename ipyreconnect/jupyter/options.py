@@ -116,7 +116,13 @@ CONNECT = Magic(
             Kind.CHOICE,
             ENCODINGS,
         ),
-        Option("--eol", "what ends a line that is sent: crlf, lf, cr, none", "EOL", Kind.CHOICE, tuple(EOLS)),
+        Option(
+            "--eol",
+            "what ends a line that is sent: crlf, lf, cr, none, or escapes such as \\r",
+            "EOL",
+            Kind.CHOICE,
+            tuple(EOLS),
+        ),
         Option(
             "--framing",
             "what one line is: lines, announced (a line and the raw bytes it announces), raw (whatever came)",
@@ -124,7 +130,9 @@ CONNECT = Magic(
             Kind.CHOICE,
             ("lines", "announced", "raw"),
         ),
-        Option("--heartbeat", "a line to send whenever nothing was sent for a while", "LINE", Kind.FREE),
+        Option(
+            "--heartbeat", "a line to send whenever nothing was sent for a while, or off", "LINE", Kind.FREE
+        ),
         Option("--heartbeat-every", "how long that while is, in seconds", "S", Kind.FREE),
         Option(
             "--reply",
@@ -472,7 +480,7 @@ def unescape(text: str, encoding: str = "utf-8") -> bytes:
             return _SIMPLE[match[3]]
         shown = match[0].decode(encoding, "replace")
         raise UsageError(
-            f"{shown!r} is no escape: use \\xHH, \\r, \\n, \\t, \\0 and the like, and \\\\ for a backslash"
+            f"{shown} is no escape: use \\xHH, \\r, \\n, \\t, \\0 and the like, and \\\\ for a backslash"
         )
 
     try:

@@ -414,6 +414,11 @@ def test_bad_defaults_are_refused_with_the_reason(
     assert "unknown encoding" in caplog.text
     run(shell, '%config Reconnect.encoding = "rot13"')
     assert "no encoding of text" in caplog.text
+    run(shell, "%reload_ext ipyreconnect")
+    run(shell, '%config Reconnect.retry = "soon"')
+    run(shell, "%reload_ext ipyreconnect")
+    run(shell, "kept = %config Reconnect.retry")
+    assert (shell.user_ns["kept"], said(capsys)) == (2.0, "")
     with new_shell(Reconnect={"keepalive": "never"}) as other:
         assert "keepalive 'never'" in refused(other, "%load_ext ipyreconnect", capsys)
         assert not [name for name in other.magics_manager.magics["line"] if name in MAGICS]
