@@ -1234,8 +1234,8 @@ def test_a_script_that_loses_its_connection_says_where_it_was() -> None:
 
 
 def test_a_script_that_is_longer_than_the_outbox_is_sent_as_that_drains() -> None:
-    """No line of a long script is left out: what the outbox has no room for follows, and only then the awaited
-    line has its 30 s.
+    """No line of a long script is left out: what the outbox has no room for follows, and only then does the
+    awaited line have its 30 s.
     """
     script = "\n".join(f"SET {number}" for number in range(25))
     play = Play(script=parse_script(f"{script}\n< ^ok\nhi"), queue_lines=10)
