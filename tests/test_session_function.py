@@ -60,7 +60,7 @@ def test_a_function_runs_before_the_client_is_connected(server: LineServer) -> N
     def observe(session: Session) -> None:
         login(session)
         seen.put((client.state, client.phase, threading.current_thread().name))
-        with pytest.raises(NotConnected, match="yet: script, try 1"):
+        with pytest.raises(NotConnected, match=r"yet: connecting \(script\), try 1"):
             client.send("too early")
 
     client = Client(server.address, on_connect=observe)
