@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import os
 import re
@@ -689,7 +690,7 @@ class Client(traitlets.HasTraits):
             except ReconnectError as raised:
                 error = raised
             except BaseException as raised:  # noqa: BLE001 - whatever the user's function raises is the reason
-                error = ScriptFailed(f"on-connect function: {type(raised).__name__}: {raised}")
+                error = ScriptFailed(f"on-connect function: {_in_one_line(raised)}")
             self._driver.post(
                 lambda: self._connection.script_ended(session, error, time.monotonic(), mark, unread)
             )
@@ -1061,7 +1062,27 @@ def _is_function(on_connect: str | Callable[..., object] | None) -> bool:
             f"on_connect must be a script (text) or a function that takes a session, "
             f"not {type(on_connect).__name__}"
         )
+    if inspect.iscoroutinefunction(on_connect) or inspect.isgeneratorfunction(on_connect):
+        raise SettingsError(
+            "on_connect must be a plain function, neither async nor a generator: it has a thread of its own"
+        )
+    try:
+        inspect.signature(on_connect).bind(None)
+    except TypeError as error:
+        raise SettingsError(f"on_connect is called with one argument, the session, but: {error}") from None
+    except ValueError:
+        pass  # some functions in C do not tell
     return True
+
+
+def _in_one_line(error: BaseException) -> str:
+    """Name an error of the user's, whose text may be a server's: in one line that no terminal obeys."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - an error that cannot even be told is one all the same
+        text = ""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _forms(secret: bytes, encoding: str | None) -> set[bytes]:

@@ -114,9 +114,26 @@ def test_what_the_function_has_left_is_for_others() -> None:
         assert client.expect(r"^\d").text == "2"
 
 
+def throw(error: BaseException) -> None:
+    raise error
+
+
+class Untold(Exception):
+    """An error whose text is an error."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
 RAISED: dict[str, tuple[Callable[[Session], object], str]] = {
     "an error of its own": (lambda session: dict[str, int]()["x"], r"on-connect function: KeyError: 'x'"),
     "an exit": (lambda session: exit(3), r"on-connect function: SystemExit: 3"),
+    "an interrupt": (lambda session: throw(KeyboardInterrupt()), r"on-connect function: KeyboardInterrupt"),
+    "what a server wrote": (
+        lambda session: throw(ValueError("two\nlines \x1b[2J")),
+        r"on-connect function: ValueError: two lines \\x1b\[2J",
+    ),
+    "what cannot be told": (lambda session: throw(Untold()), r"on-connect function: Untold"),
     "a time-out": (
         lambda session: session.expect("never", timeout=0.02),
         r"no line from \S+ matched 'never' within 0.02 s; the last lines were '\* hello'",
@@ -337,6 +354,30 @@ def test_what_is_no_script_is_refused() -> None:
     """Anything else than text or a function is refused before anything starts."""
     with pytest.raises(SettingsError, match="on_connect must be a script"):
         Client("127.0.0.1:1", on_connect=42)  # type: ignore[arg-type]
+
+
+async def a_coroutine(session: Session) -> None:
+    """Log nobody in."""
+
+
+def a_generator(session: Session) -> Iterator[None]:
+    """Log nobody in."""
+    yield
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (a_coroutine, "neither async nor a generator"),
+        (a_generator, "neither async nor a generator"),
+        (lambda: None, "called with one argument, the session, but: too many positional arguments"),
+        (lambda session, password: None, "the session, but: missing a required argument: 'password'"),
+    ],
+)
+def test_a_function_that_could_not_run_is_refused(function: Callable[..., object], why: str) -> None:
+    """A function that would do nothing, or fail at each attempt, is refused before anything starts."""
+    with pytest.raises(SettingsError, match=why):
+        Client("127.0.0.1:1", on_connect=function)
 
 
 def test_many_functions_may_run_at_once() -> None:
