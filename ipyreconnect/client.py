@@ -35,10 +35,11 @@ from .protocol.delivery import UNCONFIRMED, Delivery
 from .protocol.events import Status
 from .protocol.expect import Expectation, Match, Pattern, compile_pattern
 from .protocol.framing import make_framer
+from .protocol.line import HAS_BREAK, Line, decode, encode_line, has_break
 from .protocol.liveness import Health
 from .protocol.script import Step, parse_script
 from .protocol.state import State
-from .protocol.transcript import Line, Transcript, decode
+from .protocol.transcript import Transcript
 from .recorder import Recorder
 from .session import Session
 from .settings import TLS, Heartbeat, KeepAlive, Retry, Secret, check_encoding
@@ -63,10 +64,6 @@ LISTENER_PATIENCE = 0.1
 """Seconds that listeners are still told, after a stop, of what had been received before."""
 EXIT_PATIENCE = 1.0
 """Seconds that `stop` waits for the I/O thread to end after the last connection; it takes milliseconds."""
-
-_LINE_BREAK = (
-    "a line break in a line would send more than one command: send each line by itself, or bytes as they are"
-)
 
 log = logging.getLogger("ipyreconnect")
 T = TypeVar("T")
@@ -182,7 +179,7 @@ class Client(traitlets.HasTraits):
             heartbeat if isinstance(heartbeat, Heartbeat) or heartbeat is None else Heartbeat(heartbeat)
         )
         if self.heartbeat is not None and isinstance(self.heartbeat.line, str):
-            _encoded(self.heartbeat.line, self.encoding)
+            encode_line(self.heartbeat.line, self.encoding)
         make_framer(framing, profile)  # refuses now what it would refuse at each connection
         self.framing = framing if framing is not None else profile.framing
         if transcript is None or isinstance(transcript, int):
@@ -538,9 +535,7 @@ class Client(traitlets.HasTraits):
         if secrets:
             self.hide(*secrets)
         if isinstance(data, str):
-            if "\n" in data or "\r" in data:
-                raise SettingsError(_LINE_BREAK)
-            line = _encoded(data, self.encoding, self.transcript.redacted_text)
+            line = encode_line(data, self.encoding, self.transcript.redacted_text)
             return line + self.eol, self.transcript.redacted(line)
         if isinstance(data, bytes):
             return data, self.transcript.redacted(data.removesuffix(b"\n").removesuffix(b"\r"))
@@ -550,8 +545,8 @@ class Client(traitlets.HasTraits):
             )
         self.hide(data)
         wire = data.reveal()
-        if b"\n" in wire or b"\r" in wire:
-            raise SettingsError(_LINE_BREAK)
+        if has_break(wire):
+            raise SettingsError(HAS_BREAK)
         return wire + self.eol, self.transcript.redacted(wire)
 
     # -- following -------------------------------------------------------------------------------------------
@@ -1023,18 +1018,6 @@ def _retry(retry: Retry | float | None) -> Retry:
     return retry if isinstance(retry, Retry) else Retry(delay=retry)
 
 
-def _encoded(text: str, encoding: str | None, redacted: Callable[[str], str] | None = None) -> bytes:
-    """Return `text` in an encoding. redacted: what is shown of it; a refusal quotes none with a secret."""
-    try:
-        return text.encode(encoding or "utf-8")
-    except UnicodeEncodeError as error:
-        secret = redacted is not None and redacted(text) != text
-        what = "a line with a secret in it" if secret else repr(text[error.start : error.end])
-        raise SettingsError(
-            f"{what} cannot be sent as {encoding or 'utf-8'}: choose another encoding, or send bytes"
-        ) from None
-
-
 def _eol(eol: str | bytes | None, profile: Profile) -> bytes:
     if eol is None:
         return profile.eol
@@ -1134,7 +1117,7 @@ def _reply(pattern: str | bytes, line: str | bytes, encoding: str | None) -> tup
             f"a reply is a regular expression and the line that answers it, "
             f"not {pattern!r} and {line!r} ({error})"
         ) from None
-    if b"\n" in template or b"\r" in template:
+    if has_break(template):
         raise SettingsError(f"a reply is one line, without a line break: {line!r}")
     try:
         re.compile(raw + b"|").sub(template, b"", count=1)

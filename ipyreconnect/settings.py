@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import errno
 import hmac
 import math
@@ -327,13 +328,11 @@ class Secret:
 
     def __init__(self, value: str | bytes) -> None:
         if isinstance(value, str):
-            try:
+            # Refused afterwards: an exception keeps the one during which it was raised, which holds the text.
+            with contextlib.suppress(UnicodeEncodeError):
                 value = value.encode()
-            except UnicodeEncodeError:
-                # From None: the original error holds the text.
-                raise SettingsError(
-                    "a secret's text must be encodable as UTF-8: give bytes instead"
-                ) from None
+        if isinstance(value, str):
+            raise SettingsError("a secret's text must be encodable as UTF-8: give bytes instead")
         if not isinstance(value, bytes):
             raise SettingsError(f"a secret must be text or bytes, not {type(value).__name__}")
         if not value:

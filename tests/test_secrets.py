@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,25 @@ def test_an_expectation_shows_no_secret() -> None:
         with pytest.raises(ExpectTimeout) as caught:
             client.expect(f"never {re.escape(PASSWORD)}", timeout=0)
         assert_hidden([str(caught.value), repr(match), *told(client)])
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda: Secret(f"{PASSWORD}\udcff"),
+        lambda: Client("127.0.0.1:1", encoding="ascii").encode(PASSWORD, [Secret(PASSWORD)]),
+        lambda: Client("127.0.0.1:1", encoding="ascii", on_connect=PASSWORD, secrets=[Secret(PASSWORD)]),
+    ],
+)
+def test_a_refusal_keeps_no_error_that_holds_a_secret(refused: Callable[[], object]) -> None:
+    """An error has no secret in it either where a debugger looks: in what it was raised from."""
+    with pytest.raises(SettingsError) as caught:
+        refused()
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert not isinstance(error, UnicodeError)
+        assert_hidden([repr(error)])
+        error = error.__cause__ or error.__context__
 
 
 def test_a_refusal_shows_no_piece_of_a_secret() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
+from ..errors import SettingsError
 from .delivery import STATUSES, Delivery
 
-__all__ = ["Line", "decode", "from_json", "to_json"]
+__all__ = ["HAS_BREAK", "Line", "decode", "encode_line", "from_json", "has_break", "to_json"]
 
 DIRECTIONS = ("<", ">", "*")
 """Received, sent, and what happened."""
@@ -22,6 +24,42 @@ def decode(data: bytes, encoding: str | None) -> str:
         return data.decode(encoding or "utf-8")
     except UnicodeError:
         return data.decode("iso-8859-1")
+
+
+HAS_BREAK = (
+    "a line break in a line would send more than one command: send each line by itself, or bytes as they are"
+)
+
+
+def has_break(line: bytes) -> bool:
+    """Say whether the peer would take `line` for more than one. Any thread."""
+    return b"\n" in line or b"\r" in line
+
+
+def encode_line(text: str, encoding: str | None, redacted: Callable[[str], str] | None = None) -> bytes:
+    """Return the bytes of a line to send, by `encoding` (UTF-8 when None), without a line end. Any thread.
+
+    redacted: returns what may be shown of a text; a refusal quotes none with a secret in it.
+    Raises SettingsError for a line break, also one that only the encoding makes, and for what the encoding
+    does not know.
+    """
+    if "\n" in text or "\r" in text:
+        raise SettingsError(HAS_BREAK)
+    code = encoding or "utf-8"
+    try:
+        data = text.encode(code)
+    except UnicodeError as error:
+        wrong = text[error.start : error.end] if isinstance(error, UnicodeEncodeError) else text
+        why = "cannot be sent as"
+    else:
+        if encoding is None or not has_break(data):
+            return data
+        wrong = next((character for character in text if has_break(character.encode(code))), text)
+        why = "has the bytes of a line break in"
+    # Here, as an exception keeps the one during which it was raised, and that one holds the text.
+    secret = redacted is not None and redacted(text) != text
+    what = "a line with a secret in it" if secret else repr(wrong)
+    raise SettingsError(f"{what} {why} {code}: choose another encoding, or send bytes")
 
 
 class Line:

@@ -11,6 +11,7 @@ from typing import Final
 
 from ..errors import ScriptFailed, SettingsError
 from ..settings import MASK, PLAIN_MASK
+from .line import encode_line
 
 __all__ = ["Expect", "ScriptRun", "Send", "Step", "parse_script"]
 
@@ -121,12 +122,9 @@ def _pattern(number: int, source: str, shown: str) -> re.Pattern[str]:
 
 def _encoded(number: int, text: str, shown: str, encoding: str | None) -> bytes:
     try:
-        return text.encode(encoding or "utf-8")
-    except UnicodeEncodeError as error:
-        # From None: the original error holds the text.
-        raise _wrong(
-            number, f"{shown!r} cannot be encoded in {encoding or 'utf-8'}: {error.reason}"
-        ) from None
+        return encode_line(text, encoding, lambda _: shown)
+    except SettingsError as error:
+        raise _wrong(number, str(error)) from None
 
 
 def _wrong(number: int, what: str) -> SettingsError:

@@ -75,8 +75,8 @@ def test_a_script_may_be_empty(script: str) -> None:
         ("a\n< (OK", None, ["line 2", "'(OK'", "no regular expression", "> <"]),
         ("\n\n<", None, ["line 3", "'> <'"]),
         ("a\n< ", None, ["line 2"]),
-        ("zażółć", "iso-8859-1", ["line 1", "cannot be encoded in iso-8859-1"]),
-        ("a\n> \ud800", None, ["line 2", "cannot be encoded in utf-8"]),
+        ("zażółć", "iso-8859-1", ["line 1", "cannot be sent as iso-8859-1"]),
+        ("a\n> \ud800", None, ["line 2", "cannot be sent as utf-8"]),
         (b"a", None, ["must be text, not bytes"]),
     ],
 )
