@@ -12,6 +12,7 @@ from ipyreconnect.address import Address
 from ipyreconnect.client import Client
 from ipyreconnect.jupyter.options import suggest
 from ipyreconnect.jupyter.terminal import shortened, visible
+from ipyreconnect.protocol.liveness import Verdict
 from ipyreconnect.protocol.state import State
 from ipyreconnect.protocol.transcript import Line, Transcript
 
@@ -130,6 +131,10 @@ def state(client: Client, now: float) -> str:
         case State.CONNECTING:
             phase = f", {status.phase.value}" if status.phase is not None else ""
             return f"connecting{phase}, try {status.attempt}"
+        case State.CONNECTED if status.verdict not in (None, Verdict.ALIVE):
+            health = client.health
+            left = f" in {health.dead_in:.0f} s" if health.dead_in is not None else ""
+            return f"connected, {'dead' if left else health.verdict.value}{left}"
         case _:
             return str(status.state.value)
 

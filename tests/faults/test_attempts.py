@@ -191,4 +191,4 @@ def test_a_name_service_that_hangs_holds_nothing_up(looking_up: subprocess.Popen
     assert found["fds"] < 20
     assert found["stopping"] < 0.5
     assert found["left"] == ["MainThread", "ipyreconnect-resolve-mute.example.org"]
-    assert float(ended) - found["ended"] < 2
+    assert float(ended) - found["ended"] < 10  # the name service has a minute

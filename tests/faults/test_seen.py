@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ipyreconnect import Client, Heartbeat, KeepAlive, Retry
+from ipyreconnect.jupyter.connections import state
 from ipyreconnect.protocol.liveness import Health
 from tests.faults.watching import PATIENCE, deafen_client, received, wait_until
 from tests.servers.line_server import LineServer, echo
@@ -37,11 +38,13 @@ def cut(server: LineServer, *clients: Client) -> None:
         deafen_client(client)
 
 
-def watch_it_die(client: Client) -> list[Health]:
-    """Look at the health, as the panel does, until the connection is given up."""
+def watch_it_die(client: Client, listed: list[str] | None = None) -> list[Health]:
+    """Look at the health, as the panel does, until the connection is given up; and at what %connect lists."""
     seen = []
     while client.state == "connected":
         seen.append(client.health)
+        if listed is not None:
+            listed.append(state(client, time.time()))
         time.sleep(LOOK_EVERY)
     return seen[:-1] if seen[-1].verdict == "dead" else seen
 
@@ -96,7 +99,10 @@ def test_the_user_sees_a_peer_dying() -> None:
     """Alive, then dying with the probes that went unanswered and the seconds left, counting down."""
     with LineServer(echo) as server, connected(server) as client:
         cut(server, client)
-        seen = watch_it_die(client)
+        listed: list[str] = []
+        seen = watch_it_die(client, listed)
+        assert listed[0] == "connected"
+        assert any(re.fullmatch(r"connected, dead in [1-3] s", text) for text in listed)
         verdicts = list(dict.fromkeys(health.verdict.value for health in seen))
         assert verdicts[0] == "alive"
         assert verdicts[-1] == "dying"
