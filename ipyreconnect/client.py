@@ -250,19 +250,11 @@ class Client(traitlets.HasTraits):
         """
         lines = []
         for delivery in self._connection.unconfirmed:
-            number = delivery.number
-            if number is not None and number >= self.transcript.first:
-                lines.append(self.transcript[number])
-            else:
-                lines.append(
-                    Line(
-                        delivery.data,
-                        direction=">",
-                        number=-1 if number is None else number,
-                        encoding=self.encoding,
-                        delivery=delivery,
-                    )
-                )
+            number = -1 if delivery.number is None else delivery.number
+            kept = self.transcript[number : number + 1] if number >= 0 else []
+            lines += kept or [
+                Line(delivery.data, direction=">", number=number, encoding=self.encoding, delivery=delivery)
+            ]
         return lines
 
     def __repr__(self) -> str:
@@ -312,9 +304,9 @@ class Client(traitlets.HasTraits):
         """
         driver = self._driver
 
-        def stop() -> int:
+        def stop() -> int | None:
             self._connection.stop(time.monotonic())
-            return driver.ended
+            return None if driver.at_rest else driver.ended
 
         if driver.has_turn:  # called by a finalizer or a signal handler, in the middle of something
             driver.post(stop)
@@ -323,8 +315,9 @@ class Client(traitlets.HasTraits):
         ended = driver.call(stop)
         if threading.current_thread() is thread:
             return
-        # Another thread may connect anew at once: then it has ended all the same.
-        driver.wait(lambda: driver.at_rest or driver.ended != ended, None)
+        if ended is not None:
+            # Another thread may connect anew at once: then it has ended all the same.
+            driver.wait(lambda: driver.at_rest or driver.ended != ended, None)
         if thread is not None and driver.ends(thread):
             thread.join(EXIT_PATIENCE)
         if self._recorder is not None:
@@ -427,20 +420,22 @@ class Client(traitlets.HasTraits):
         wire, line = self.encode(data, secrets)
         delivery = Delivery(line, self)
         expectation = Expectation(compile_pattern(expect))
-        self._driver.call(
-            lambda: self._connection.send(
+
+        def work() -> None:
+            self._connection.send(
                 wire, line, delivery, time.monotonic(), expectation=expectation, queue=queue
             )
-        )
-        return await self._async_outcome(expectation, _seconds(timeout))
+
+        return await self._async_outcome(expectation, _seconds(timeout), work)
 
     async def aexpect(self, pattern: Pattern, timeout: float = 10.0) -> Match:
         """Do what `expect` does, from a coroutine of any event loop; a cancelled one leaves the connection as
         it was.
         """
         expectation = Expectation(compile_pattern(pattern))
-        self._driver.call(lambda: self._connection.expect(expectation, time.monotonic()))
-        return await self._async_outcome(expectation, _seconds(timeout))
+        return await self._async_outcome(
+            expectation, _seconds(timeout), lambda: self._connection.expect(expectation, time.monotonic())
+        )
 
     def _outcome(self, expectation: Expectation, timeout: float, work: Callable[[], None]) -> Match:
         self._driver.call_and_wait(
@@ -451,12 +446,17 @@ class Client(traitlets.HasTraits):
         )
         return self._result(expectation, timeout)
 
-    async def _async_outcome(self, expectation: Expectation, timeout: float) -> Match:
+    async def _async_outcome(
+        self, expectation: Expectation, timeout: float, work: Callable[[], None]
+    ) -> Match:
+        asyncio.get_running_loop()  # raises, before anything was done, where no event loop of asyncio's runs
         try:
+            self._driver.call(work)
             await self._until(lambda: expectation.outcome is not None, timeout)
         finally:
             if expectation.outcome is None:
-                self._driver.call(lambda: self._connection.forget(expectation))
+                # Posted: a coroutine that was dropped is closed by the garbage collector, at any moment.
+                self._driver.post(lambda: self._connection.forget(expectation))
         return self._result(expectation, timeout)
 
     def _result(self, expectation: Expectation, timeout: float) -> Match:
@@ -510,7 +510,7 @@ class Client(traitlets.HasTraits):
                     break
                 await asyncio.wait({woken}, timeout=left)
         finally:
-            self._driver.call(lambda: self._driver.unwatch(waiter))
+            self._driver.post(lambda: self._driver.unwatch(waiter))
         return done()
 
     def wait_for_delivery(self, delivery: Delivery, status: str, timeout: float) -> bool:
@@ -865,12 +865,16 @@ class _Reader(Generic[T]):
     def _bytes_of_lines(self) -> Iterator[list[T]]:
         transcript, end = self._transcript, self._transcript.end
         together: list[bytes] = []
-        for number, lines in transcript.received(self._next, end):
-            self._next = number + len(lines)
-            together = together + lines if together else lines
-            if len(together) >= FEW:
-                yield self._shown(together)
-                together = []
+        try:
+            for number, lines in transcript.received(self._next, end):
+                self._next = number + len(lines)
+                together = together + lines if together else lines
+                if len(together) >= FEW:
+                    yield self._shown(together)
+                    together = []
+        except Overrun:
+            yield self._shown(together)  # first what was read before
+            raise
         self._next = max(self._next, end)
         yield self._shown(together)
 

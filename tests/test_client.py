@@ -309,10 +309,12 @@ def test_sending_to_a_peer_that_does_not_read_ends_in_a_full_outbox() -> None:
 
 def test_queue_limit_is_the_user_s() -> None:
     """The outbox can be made smaller."""
-    with LineServer(never_read) as server, Client(server.address, queue_limit=1000) as client:
+    with LineServer(never_read) as server, Client(server.address, queue_limit=20_000_000) as client:
         client.send(b"x" * 20_000_000)
-        with pytest.raises(OutboxFull):
-            client.send(b"x")
+        with pytest.raises(OutboxFull, match="reads nothing, or too slowly"):
+            client.send(b"x" * 20_000_000)
+        with pytest.raises(OutboxFull, match=r"in pieces, or give the client a greater queue_limit$"):
+            client.send(b"x" * 20_000_001)
 
 
 def test_lines_of_many_threads_are_whole_and_in_order(server: LineServer, client: Client) -> None:
@@ -521,6 +523,33 @@ def test_many_coroutines_may_wait_at_once(client: Client) -> None:
         return [match.text for match in matches]  # type: ignore[union-attr]
 
     assert asyncio.run(ask()) == [f"q{n}." for n in range(20)]
+
+
+def test_a_bad_timeout_is_refused_before_anything_is_done(server: LineServer, client: Client) -> None:
+    """A coroutine with a time-out that is none sends nothing, and nothing of it waits for a line."""
+    with pytest.raises(ValueError, match="timeout"):
+        asyncio.run(client.asend("DELETE 1", expect="x", timeout=-1))
+    with pytest.raises(ValueError, match="timeout"):
+        asyncio.run(client.aexpect("x", timeout=-1))
+    assert client._connection._expectations == []
+    client.send("x", expect="x")
+    assert server.peer(0).lines == [b"x"]
+
+
+def test_a_dropped_coroutine_leaves_no_trace(client: Client) -> None:
+    """A coroutine that the garbage collector closes in the middle of one of the connection's steps waits no
+    more.
+    """
+
+    async def drop() -> None:
+        coroutine = client.aexpect("never")
+        coroutine.send(None)
+        coroutines = [coroutine]
+        del coroutine
+        client._driver.call(coroutines.clear)
+
+    asyncio.run(drop())
+    assert (client._driver._waiters, client._connection._expectations) == ([], [])
 
 
 def test_a_cancelled_coroutine_leaves_no_trace() -> None:

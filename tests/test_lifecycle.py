@@ -34,6 +34,7 @@ from ipyreconnect import (
     Transcript,
 )
 from ipyreconnect.network import dial
+from ipyreconnect.network.driver import Driver
 from tests.servers.line_server import (
     LineServer,
     LineServerProcess,
@@ -495,6 +496,65 @@ def test_a_finalizer_may_stop_a_client_in_the_middle_of_its_own_work() -> None:
         stop_at_once(client)
 
 
+def test_a_signal_handler_may_stop_a_client_in_the_first_moment_of_a_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A handler that stops the client is not left waiting for the very step that it has interrupted."""
+    with LineServer(echo) as server, Client(server.address) as client:
+        begin = Driver._begin_turn
+
+        def interrupted(driver: Driver) -> None:
+            if threading.current_thread() is threading.main_thread():
+                monkeypatch.setattr(Driver, "_begin_turn", begin)
+                signal.raise_signal(signal.SIGTERM)
+            begin(driver)
+
+        before = signal.signal(signal.SIGTERM, lambda *_: client.stop())
+        try:
+            monkeypatch.setattr(Driver, "_begin_turn", interrupted)
+            assert client.health is not None
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        until(client, lambda: client.state == "stopped")
+
+
+def test_a_stop_does_not_wait_for_what_another_thread_begins_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Stopping a stopped client is done at once, also when another thread connects it at that moment."""
+    with LineServer(echo) as server:
+        client = Client(server.address)
+        call = Driver.call
+
+        def late(driver: Driver, work: Callable[[], Any]) -> Any:
+            monkeypatch.setattr(Driver, "call", call)
+            result = call(driver, work)
+            client.connect()
+            return result
+
+        monkeypatch.setattr(Driver, "call", late)
+        stopping = threading.Thread(target=client.stop, daemon=True)
+        stopping.start()
+        stopping.join(PATIENCE)
+        assert not stopping.is_alive()
+        stop_at_once(client)
+
+
+def test_a_framing_that_exits_ends_only_its_own_connection() -> None:
+    """What a user's framing raises, SystemExit too, loses the connection and leaves the I/O thread alone."""
+
+    class Exits:
+        def feed(self, data: bytes) -> list[bytes]:
+            raise SystemExit(1)
+
+    with LineServer(echo) as server, Client(server.address, framing=Exits, retry=10) as client:
+        client.send("x")
+        until(client, lambda: client.state == "waiting")
+        assert client.reason == "the framing Exits failed: SystemExit: 1"
+        with Client(server.address) as other:
+            other.send("y", expect="y")
+
+
 def test_what_cannot_be_done_in_the_middle_of_a_step_says_so() -> None:
     """Sending from within the connection's own work is refused in clear words, where it would
     wait for itself.
@@ -515,6 +575,27 @@ def test_what_cannot_be_done_in_the_middle_of_a_step_says_so() -> None:
 
 
 # -- interrupts
+
+
+def test_a_call_that_waits_for_another_s_step_can_be_interrupted() -> None:
+    """Ctrl-C leaves a call that waits for a framing that never ends; what was asked for is not done."""
+    begun, over = threading.Event(), threading.Event()
+
+    class Hangs:
+        def feed(self, data: bytes) -> list[bytes]:
+            begun.set()
+            over.wait(PATIENCE)
+            return [data]
+
+    with LineServer(echo) as server, Client(server.address, framing=Hangs) as client:
+        client.send("x")
+        assert begun.wait(PATIENCE)
+        try:
+            assert interrupted(lambda: client.send("y"), lambda: bool(client._driver._inbox)) < 0.5
+        finally:
+            over.set()
+        client.send("z", expect="z")
+        assert [line.text for line in client.transcript if line.direction == ">"] == ["x", "z"]
 
 
 def interrupted(action: Callable[[], object], ready: Callable[[], bool]) -> float:

@@ -117,7 +117,10 @@ class _Shield:
         # No handler of Python's own: there is nothing that could raise.
         self._before = before if callable(before) else None
         if self._before is not None:
-            _raw_signal.signal(_SIGINT, self._note)
+            try:
+                _raw_signal.signal(_SIGINT, self._note)
+            except ValueError:  # another interpreter's thread took threading for its own: no signals here
+                self._before = None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._open and self._before is not None:
@@ -168,6 +171,22 @@ def _shield() -> _Shield | None:
     return _Shield() if _get_ident() == _main_thread else None
 
 
+def _acquire(lock: Any, ends: float | None, shield: _Shield | None) -> None:
+    """Wait for `lock` until `ends` (monotonic, s) at most; with a shield, an interrupt ends it."""
+    try:
+        while True:
+            left = threading.TIMEOUT_MAX if ends is None else max(0.0, ends - _monotonic())
+            if shield is None:
+                lock.acquire(True, min(left, threading.TIMEOUT_MAX))
+                return
+            shield.open()
+            if lock.acquire(True, min(left, INTERRUPT_PATIENCE)) or left <= INTERRUPT_PATIENCE:
+                return
+    finally:
+        if shield is not None:
+            shield.close()
+
+
 class Waiter:
     """Somebody who waits until `done()`; woken once, by `wake`."""
 
@@ -201,6 +220,7 @@ class Driver:
         "_dial",
         "_dials",
         "_followers",
+        "_has_turn",
         "_inbox",
         "_interest",
         "_leader",
@@ -209,7 +229,6 @@ class Driver:
         "_leased",
         "_local",
         "_loop",
-        "_owner",
         "_paused",
         "_poller",
         "_sink",
@@ -238,8 +257,7 @@ class Driver:
         self.keepalive = keepalive
         self._address = address
         self._sink = sink
-        self._turn = threading.Lock()
-        self._owner = 0  # the thread that has the turn
+        self._renew_turn()
         # A list: an empty deque takes 760 bytes, of each of a thousand idle connections.
         self._inbox: list[Callable[[], object]] = []
         self._loop: Loop | None = None
@@ -278,7 +296,7 @@ class Driver:
         if shield is None:
             return self._call(work)
         try:
-            return self._call(work)
+            return self._call(work, shield)
         finally:
             shield.lift()
 
@@ -287,12 +305,20 @@ class Driver:
         """Whether the caller has the turn: it is a finalizer or a signal handler that came in the middle of a
         step, or a user's framing, which is a part of one. Then only `post` is possible.
         """
-        return self._owner == _get_ident()
+        return self._has_turn()
 
-    def _call(self, work: Callable[[], T]) -> T:
+    def _call(self, work: Callable[[], T], shield: _Shield | None = None) -> T:
+        """Do what `call` does; an interrupt is let through while another thread has the turn, if `shield` is
+        given.
+        """
+        if self._has_turn():
+            raise CallerError(
+                f"the connection to {self._where} is in the middle of something, which cannot go on before "
+                "this call returns: a finalizer, a signal handler or a framing can only stop it"
+            )
         if self._turn.acquire(False):
-            self._begin_turn()
             try:
+                self._begin_turn()
                 if self._inbox:
                     self._empty_inbox()
                 try:
@@ -300,15 +326,9 @@ class Driver:
                 finally:
                     self._settle()
             finally:
-                self._owner = 0
                 self._turn.release()
                 if self._inbox:
                     self._pump()
-        if self.has_turn:
-            raise CallerError(
-                f"the connection to {self._where} is in the middle of something, which cannot go on before "
-                "this call returns: a finalizer, a signal handler or a framing can only stop it"
-            )
         results: list[T] = []
         errors: list[BaseException] = []
         finished = _thread.allocate_lock()
@@ -324,13 +344,25 @@ class Driver:
 
         self._inbox.append(run)
         self._pump()
-        finished.acquire()
+        try:
+            _acquire(finished, None, shield)
+        except BaseException:
+            try:
+                self._inbox.remove(run)
+            except ValueError:
+                finished.acquire()  # it has begun
+            raise
         if errors:
             raise errors.pop()  # popped, for its traceback will know this frame
         return results[0]
 
+    def _renew_turn(self) -> None:
+        # Reentrant only because it knows its owner from the very moment that it is taken: a signal handler or
+        # a finalizer comes between any two steps. It is never taken twice.
+        self._turn = threading.RLock()
+        self._has_turn: Callable[[], bool] = self._turn._is_owned  # type: ignore[attr-defined]
+
     def _begin_turn(self) -> None:
-        self._owner = _get_ident()
         # Each time, as the wall clock may be set, and runs on while the computer sleeps.
         self.connection.wall_offset = time.time() - _monotonic()
 
@@ -348,13 +380,12 @@ class Driver:
 
     def _pump(self) -> None:
         # Whoever has the turn looks at the inbox again after letting go, so nothing is left there.
-        while self._inbox and self._turn.acquire(False):
-            self._begin_turn()
+        while self._inbox and not self._has_turn() and self._turn.acquire(False):
             try:
+                self._begin_turn()
                 self._empty_inbox()
                 self._settle()
             finally:
-                self._owner = 0
                 self._turn.release()
 
     def _empty_inbox(self) -> None:
@@ -536,8 +567,8 @@ class Driver:
     def _ready(self, mask: int) -> None:
         """On the I/O thread: the socket is ready."""
         if self._turn.acquire(True, TURN_PATIENCE):
-            self._begin_turn()
             try:
+                self._begin_turn()
                 if self._inbox:
                     self._empty_inbox()
                 try:
@@ -546,7 +577,6 @@ class Driver:
                     self._went_wrong(error)
                 self._settle()
             finally:
-                self._owner = 0
                 self._turn.release()
                 if self._inbox:
                     self._pump()
@@ -679,6 +709,8 @@ class Driver:
         self._interest = 0
         self._leased = self._paused = False
         self._poller = None
+        if not self._leader:
+            self._close_wake_pair()
         if loop is not None and not loop.shared and not loop.is_io_thread():
             # It may be waiting on this very descriptor, and select(2) fails when that is closed.
             loop.call_soon(partial(_forget, loop, sock, orderly))
@@ -734,6 +766,8 @@ class Driver:
             self._leased = now < self._lease_ends
             if self._leased:
                 self._arm(self._lease_ends)
+            elif not self._leader:
+                self._close_wake_pair()
         connection.due(now)
         look = connection.wants_look
         if look is not None and now >= look:
@@ -784,14 +818,12 @@ class Driver:
                 self._read_quickly()
                 if done() or not self._can_lead():
                     return False
-            self._leader = me
-            self._leader_done = done
-            return True
+            return self._take_lead(me, done)
 
         shield = _shield()
         try:
             try:
-                if self._call(begin):
+                if self._call(begin, shield):
                     try:
                         self._lead(ends, shield)
                     finally:
@@ -803,7 +835,8 @@ class Driver:
                     self._sleep_until(done, ends, shield)
             finally:
                 if not done():
-                    self._call(give_up)
+                    # Posted: after an interrupt, another thread's step may be what takes so long.
+                    self.post(give_up)
         finally:
             if shield is not None:
                 shield.lift()
@@ -812,22 +845,14 @@ class Driver:
         lock = _thread.allocate_lock()
         lock.acquire()
         waiter = Waiter(done, lock.release)
-        if self._call(lambda: self._done_or_watched(waiter)):
+        if self._call(lambda: self._done_or_watched(waiter), shield):
             return True
         try:
-            while True:
-                left = threading.TIMEOUT_MAX if ends is None else max(0.0, ends - _monotonic())
-                if shield is None:
-                    lock.acquire(True, min(left, threading.TIMEOUT_MAX))
-                    break
-                shield.open()
-                if lock.acquire(True, min(left, INTERRUPT_PATIENCE)) or left <= INTERRUPT_PATIENCE:
-                    break
-        finally:
-            if shield is not None:
-                shield.close()
-            woken = self._call(lambda: self._woken_or_done(waiter))
-        return woken
+            _acquire(lock, ends, shield)
+        except BaseException:
+            self.post(lambda: self.unwatch(waiter))
+            raise
+        return self._call(lambda: self._woken_or_done(waiter))
 
     def _done_or_watched(self, waiter: Waiter) -> bool:
         if waiter.done():
@@ -900,8 +925,17 @@ class Driver:
         loop = self._loop
         if self._sock is None or self._leader or self._paused or loop is None or not loop.shared:
             return False
-        if self._poller is not None:
-            return True
+        if self._poller is None:
+            self._poller = select.poll()
+            self._poller.register(self._sock, select.POLLIN)
+            if self._wake_pair is not None:  # of the connection before
+                self._poller.register(self._wake_pair[0], select.POLLIN)
+        return True
+
+    def _take_lead(self, leader: int, done: Callable[[], bool]) -> bool:
+        """Have the thread `leader` read from now on, if it can be woken meanwhile."""
+        if self._poller is None:
+            return False
         if self._wake_pair is None:
             try:
                 self._wake_pair = socket.socketpair()
@@ -909,9 +943,9 @@ class Driver:
                 return False
             for end in self._wake_pair:
                 end.setblocking(False)
-        self._poller = select.poll()
-        self._poller.register(self._sock, select.POLLIN)
-        self._poller.register(self._wake_pair[0], select.POLLIN)
+            self._poller.register(self._wake_pair[0], select.POLLIN)
+        self._leader = leader
+        self._leader_done = done
         return True
 
     def _read_quickly(self) -> None:
@@ -955,17 +989,13 @@ class Driver:
             self._read(self._sock)
             if self._followers:
                 self._reconsider_pause()
-        if self._woken and self._wake_pair is not None:
-            self._woken = False
-            try:
-                self._wake_pair[0].recv(64)
-            except BlockingIOError:
-                pass
+        self._forget_wake()
         if self._paused:
             self._leave_lead()
         elif self._leader_done is not None and self._leader_done():
+            if self._sock is not None:
+                self._lease()
             self._leave_lead()
-            self._lease()
 
     def _lease(self) -> None:
         """Have the I/O thread look away for a moment longer."""
@@ -980,8 +1010,18 @@ class Driver:
         condemned, self._condemned = self._condemned, []
         for sock, orderly in condemned:
             _close(sock, orderly)
-        if self._loop is None:
+        if self._leased:
+            self._forget_wake()
+        else:
             self._close_wake_pair()
+
+    def _forget_wake(self) -> None:
+        if self._woken and self._wake_pair is not None:
+            self._woken = False
+            try:
+                self._wake_pair[0].recv(64)
+            except BlockingIOError:
+                pass
 
     def _wake_leader(self) -> None:
         if self._wake_pair is not None:
@@ -992,10 +1032,12 @@ class Driver:
                 pass
 
     def _close_wake_pair(self) -> None:
+        """Let go of what only a leader needs: an idle connection holds one file descriptor, not three."""
         if self._wake_pair is not None:
             for end in self._wake_pair:
                 end.close()
             self._wake_pair = None
+        self._woken = False
         self._poller = None
 
     # -- settings that change on the live socket -------------------------------------------------------------
@@ -1042,8 +1084,7 @@ class Driver:
 
     def after_fork(self) -> None:
         """In the child: let go of the parent's connection without a byte on the wire."""
-        self._turn = threading.Lock()
-        self._owner = 0
+        self._renew_turn()
         self._inbox.clear()
         self._waiters.clear()
         for sock in (self._sock, *(sock for sock, _ in self._condemned)):

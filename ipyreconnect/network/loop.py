@@ -242,7 +242,7 @@ class Loop:
         # The thread serves every connection of the process: one faulty callback must not end it.
         try:
             callback(*arguments)
-        except Exception:
+        except BaseException:  # a SystemExit of a user's framing, say
             log.exception("unexpected error on the I/O thread; the other connections go on")
 
     def end(self) -> None:
@@ -265,7 +265,7 @@ def acquire_loop(user: LoopUser) -> Loop:
     global _loop
     with _lock:
         _users.add(user)  # first: a finalizer that comes in between may release another's
-        if _loop is None:
+        if _loop is None or not _loop.thread.is_alive():
             _loop = Loop()
         return _loop
 

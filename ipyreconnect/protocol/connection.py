@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -335,6 +335,7 @@ class Connection:
         if self._state is State.CONNECTED:
             self._farewell_at = now + FAREWELL_PATIENCE
             self._look_at = now
+            self._beat_at = None
             if self._pipe is not None:
                 self._pipe.close()
                 self._collect()
@@ -364,13 +365,10 @@ class Connection:
         if session:
             self.check_session(session)
         if session or self._state is State.CONNECTED:
-            if lines := self._ledger.lines_queued:
-                self._check_room(
-                    lines,
-                    self._ledger.size_unsent,
-                    len(data),
-                    "the peer reads nothing, or too slowly: wait, or stop the connection",
-                )
+            lines, size = self._ledger.lines_queued, self._ledger.size_unsent
+            if lines or len(data) > self.settings.queue_bytes:
+                advice = "the peer reads nothing, or too slowly: wait, or stop the connection"
+                self._check_room(lines, size, len(data), advice)
             self._write_line(data, line, delivery, now, expectation, in_script=bool(session))
         elif queue and self._state is not State.STOPPED and self._state is not State.STOPPING:
             self._check_room(
@@ -442,6 +440,12 @@ class Connection:
         self._script_left = []
         self._phase_ends = self._retry_at = self._farewell_at = self._look_at = self._beat_at = None
         self._watch_at = self._watchdog = None
+        for entry in self._queue:
+            entry.delivery.status = UNCONFIRMED  # its parent sends it
+        self._queue.clear()
+        self._queue_size = 0
+        self.unconfirmed = ()
+        self.session_wanted = False
         self._fail_expectations(reason := "the process was forked: the connection stays with its parent")
         self.status = Status(reason=reason, connection=self.status.connection)
 
@@ -470,6 +474,7 @@ class Connection:
         self._ledger = Ledger()
         self._out.clear()
         self._written = 0
+        self.reading = True
         self._phase_ends = now + HANDSHAKE_PATIENCE
         self._begin_watch(now)
         self._applied = (self.keepalive, user_timeout(self.keepalive))
@@ -696,7 +701,7 @@ class Connection:
 
     def stopped(self, now: float) -> None:
         """All is closed: tell what will never be sent."""
-        self._drop_queue("the client was stopped", now)
+        self._drop_queue("the client was stopped" if self._said == "stopped" else self._said, now)
 
     def due(self, now: float) -> None:
         """Do what the time asks for; `looked` is the driver's own to call."""
@@ -762,6 +767,11 @@ class Connection:
         return f"{text}: {'stopping' if self._state is State.STOPPING else 'stopped; connect first'}"
 
     def _check_room(self, lines: int, size: int, more: int, advice: str) -> None:
+        if more > self.settings.queue_bytes:
+            raise OutboxFull(
+                f"{more} bytes at once are more than may wait to be sent ({self.settings.queue_bytes}); "
+                "send them in pieces, or give the client a greater queue_limit"
+            )
         if self._is_full(lines, size, more):
             what = "1 line" if lines == 1 else f"{lines} lines"
             wait = "waits" if lines == 1 else "wait"
@@ -965,7 +975,8 @@ class Connection:
         framer = self._framer
         size = len(data)
         if framer is not None:
-            size = framer.plain(data, PLAIN_LINE) if isinstance(framer, Announced) else 0
+            longest = min(PLAIN_LINE, self.transcript.longest_line)
+            size = framer.plain(data, longest) if isinstance(framer, Announced) else 0
         view = memoryview(data)
         at = 0
         while at < size and self._framer is framer:
@@ -979,12 +990,19 @@ class Connection:
         self.received_bytes += len(data) - size
         self.last_received = now
         before = self.transcript.end
-        self.transcript.append_received(framer.feed(data[size:]), now + self.wall_offset, Fragment)
-        if self.transcript.end > before:
-            self._look_at_new(before, now)
+        framed = framer.feed(data[size:])
+        self.transcript.append_received(framed, now + self.wall_offset, Fragment)
+        if framed:
+            # As they came from the framer: a small transcript may have forgotten the first of them already.
+            kept_whole = self.transcript.end == before + len(framed)
+            self._look_at_new(before, now, ((before, framed),) if kept_whole else None)
 
-    def _look_at_new(self, before: int, now: float) -> None:
-        """Show the lines from number `before` on to whoever waits for lines."""
+    def _look_at_new(
+        self, before: int, now: float, runs: Iterable[tuple[int, list[bytes]]] | None = None
+    ) -> None:
+        """Show the lines from number `before` on, which are those of `runs` if given, to whoever waits for
+        lines.
+        """
         if self._look_at is not None and self._look_at > now + FIRST_LOOK and self._ledger.awaiting:
             # What was received most likely acknowledges something.
             self._look_at = now + FIRST_LOOK
@@ -999,7 +1017,7 @@ class Connection:
             except AttemptFailed as error:
                 self.fail(error, now)
             return
-        for number, lines in self.transcript.latest(before):
+        for number, lines in self.transcript.latest(before) if runs is None else runs:
             for expectation in tuple(self._expectations):
                 found = expectation.look(number, lines, self.settings.encoding)
                 if found:
@@ -1017,7 +1035,7 @@ class Connection:
                         self.settings.encoding,
                     )
                     self._met(expectation, shown, match)
-            for pattern, template in self.replies:
+            for pattern, template in self.replies if self._state is not State.STOPPING else ():
                 for line in lines:
                     if found_reply := pattern.search(line):
                         self._write_quietly(found_reply.expand(template) + self.settings.eol, now)

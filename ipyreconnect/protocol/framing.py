@@ -300,7 +300,7 @@ class _Foreign:
         name = type(self._framer).__name__
         try:
             lines = list(method(*arguments))
-        except Exception as error:  # a user's code may raise anything
+        except BaseException as error:  # a user's code may raise anything, SystemExit too
             raise CallerError(f"the framing {name} failed: {type(error).__name__}: {error}") from error
         for line in lines:
             if not isinstance(line, bytes):

@@ -221,6 +221,11 @@ class Transcript(Reversible[Line], Collection[Line]):
         """How many bytes of memory are used at most."""
         return self._byte_limit
 
+    @property
+    def longest_line(self) -> int:
+        """How many bytes a received line has at most; a longer one is kept as fragments."""
+        return self._longest
+
     def __len__(self) -> int:
         first = self.first  # looked at before the end, which only grows: never less than nothing
         return self._end - first

@@ -8,6 +8,7 @@ import logging
 import os
 import queue
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -119,8 +120,9 @@ def test_a_call_that_fails_is_logged_and_the_others_go_on(
     loop.call_soon(fail)
     loop.call_at(0.0, fail)
     assert on(loop, lambda: "on") == "on"
+    loop.call_soon(sys.exit)
     assert on(loop, lambda: "on") == "on"
-    assert len([record for record in caplog.records if "I/O thread" in record.message]) == 2
+    assert len([record for record in caplog.records if "I/O thread" in record.message]) == 3
 
 
 # -- timers

@@ -488,7 +488,7 @@ def in_every_state(certificates: Certificates) -> dict[str, Play]:
             play.dialed()
         if name in ("full", "stopping"):
             play.stuck = True
-            play.send(b"x" * 5_000_000)
+            play.send(b"x" * 4_000_000)
         if name == "stopping":
             play.stop(0.0)
     phases = {"tls": Phase.TLS, "starttls": Phase.STARTTLS, "script": Phase.SCRIPT, "function": Phase.SCRIPT}
@@ -695,9 +695,9 @@ def test_a_full_outbox_says_so() -> None:
     it says why.
     """
     by_size, by_lines = Play().up(), Play().up()
-    by_size.send(b"x" * (4 << 20), takes=0)
+    by_size.send(b"x" * ((4 << 20) - 2), takes=0)
     with pytest.raises(
-        OutboxFull, match=r"^1 line \(4194304 bytes\) waits to be sent to server:1; the peer "
+        OutboxFull, match=r"^1 line \(4194302 bytes\) waits to be sent to server:1; the peer "
     ):
         by_size.send(b"y", takes=0)
     for _ in range(10_000):
@@ -710,11 +710,13 @@ def test_a_full_outbox_says_so() -> None:
     assert by_lines.connection.transcript.end == end + 1
 
 
-def test_one_line_of_any_length_can_be_sent() -> None:
-    """A line longer than the outbox is taken when nothing else waits."""
+def test_a_line_that_is_longer_than_the_outbox_is_refused_whole() -> None:
+    """Of what may never wait as a whole nothing is sent, and the user is told what to do."""
     play = Play().up()
-    play.send(b"x" * (8 << 20))
-    assert len(play.wire) == (8 << 20) + 2
+    with pytest.raises(OutboxFull, match=r"^4194305 bytes at once .* in pieces, or .* queue_limit$"):
+        play.send(b"x" * ((4 << 20) - 1))
+    play.send(b"x" * ((4 << 20) - 2))
+    assert len(play.wire) == 4 << 20
 
 
 def test_small_lines_leave_together_and_in_order() -> None:
@@ -1580,7 +1582,34 @@ def test_a_certificate_that_fails_after_starttls_sends_nothing(certificates: Cer
     assert not any("login" in line for line in play.log)
 
 
+def test_a_keepalive_that_is_set_anew_takes_nothing_from_a_peer_that_is_asked() -> None:
+    """Setting what is in force already leaves the kernel's options as the watchdog wants them, though the
+    driver has just set others.
+    """
+    play = Play().up()
+    play.connection.looked(TcpInfo(), 1.0, 0)
+    changed(play, 2.0)
+    asked = TcpInfo(last_data_recv=2000, last_ack_recv=2000)
+    play.connection.looked(asked, 2.0, 0)
+    play.connection.socket_options = None
+    play.connection.keepalive_changed(KeepAlive(), KeepAlive(), asked, 2.1)
+    play.connection.looked(asked, 2.1, 0)
+    assert play.connection.socket_options == (probing(KeepAlive()), user_timeout(KeepAlive()))
+
+
 # -- fork
+
+
+def test_a_forked_copy_sends_nothing_of_what_its_parent_sends() -> None:
+    """What waits for a connection is the parent's to send: a child that connects must not send it, too."""
+    play = Play()
+    play.start()
+    delivery = play.send(b"PAY 100", queue=True)
+    play.connection.forked()
+    assert delivery.status == "unconfirmed"
+    assert play.connection.deadline is None
+    play.up()
+    assert play.wire == b""
 
 
 def test_a_forked_copy_lets_go() -> None:
@@ -1603,3 +1632,50 @@ def test_all_errors_have_one_base() -> None:
     """Whatever a connection raises on purpose is a ReconnectError."""
     for error in (ConnectionLost, NotConnected, OutboxFull, ScriptFailed, AttemptFailed):
         assert issubclass(error, ReconnectError)
+
+
+# -- stopping
+
+
+def test_nothing_is_said_behind_the_farewell() -> None:
+    """While a stop waits for the last acknowledgement, neither an automatic reply nor a heartbeat is sent."""
+    play = Play(replies=((rb"^PING", b"PONG"),), heartbeat=Heartbeat("NOOP", every=10.0)).up()
+    play.send(b"bye", 9.95)
+    wire = play.wire
+    play.stop(9.95)
+    play.receive(b"PING\r\n", 9.96)
+    play.at(10.05)
+    assert play.state == "stopping"
+    assert play.wire == wire
+
+
+def test_what_waited_is_told_why_it_is_not_sent() -> None:
+    """The log says that the client gave up, where nobody has stopped it."""
+    play = Play(retry=Retry(attempts=1))
+    play.start()
+    play.send(b"x", queue=True)
+    play.refused()
+    assert play.log[-1] == "* not sent, refused by server:1; gave up after 1 try: x"
+
+
+# -- small transcripts
+
+
+@pytest.mark.parametrize("limits", [(100, 1 << 20), (100_000, 16 * 1024)])
+def test_lines_that_a_small_transcript_forgets_at_once_are_still_answered(limits: tuple[int, int]) -> None:
+    """Of one read that brings more framed lines than are kept, each is looked at."""
+    play = Play(transcript=Transcript(*limits), profile="nats", replies=((rb"^PING", b"PONG"),)).up()
+    expectation = play.expect("FIRST")
+    play.receive(b"MSG a 1 5\r\nFIRST\r\nPING\r\n" + b"MSG a 1 4\r\nmore\r\n" * 5000)
+    assert found(expectation).line.data == b"MSG a 1 5\r\nFIRST"
+    assert play.wire == b"PONG\r\n"
+
+
+def test_a_new_connection_reads() -> None:
+    """A stop while nobody read leaves nothing behind that makes the next connection look as if nobody did."""
+    play = Play().up()
+    play.connection.reading = False
+    play.stop(1.0)
+    play.until(2.0)
+    play.up(3.0)
+    assert play.connection.reading
