@@ -97,7 +97,6 @@ _LINUX: Final = System(
     longest_retransmission=44,
     tcp_info=11,
     outq_ioctl=True,
-    usual=(7200, 75, 9),
 )
 # netinet/tcp.h and sys/socket.h of xnu: TCP_KEEPALIVE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_RXT_CONNDROPTIME in
 # seconds, and SO_NWRITE.

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import pytest
 
-from ipyreconnect.network import netwatch
+from ipyreconnect.network import changes, netwatch
 from ipyreconnect.network.loop import Loop
 from ipyreconnect.network.netwatch import NetWatch, SleepClock, WakeWatch, address_gone, read_clocks
 from tests.namespaces import NamespacePair, unavailable
@@ -168,6 +168,34 @@ def test_a_system_without_a_watch_says_so(loop: Loop, monkeypatch: pytest.Monkey
     assert watch.missing is not None
     assert watch.missing.startswith("a watch for changes of network (")
     watch.close()
+
+
+def test_what_a_system_does_not_tell_is_named_while_clients_run(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """%keepalive says what goes unseen; on Linux that is nothing."""
+
+    class Subscriber:
+        def network_changed(self) -> None:
+            raise AssertionError("nothing has changed")
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    for clock in ("CLOCK_BOOTTIME", "CLOCK_UPTIME_RAW"):
+        monkeypatch.delattr(f"time.{clock}", raising=False)
+    subscriber = Subscriber()
+    changes.subscribe(subscriber, loop)
+    on_io(loop, lambda: None)
+    assert [text.partition(" (")[0] for text in changes.missing()] == [
+        "a watch for changes of network",
+        "clocks that tell of a sleep",
+    ]
+    changes.unsubscribe(subscriber, loop)
+    monkeypatch.undo()
+    changes.subscribe(subscriber, loop)
+    on_io(loop, lambda: None)
+    assert changes.missing() == ()
+    changes.unsubscribe(subscriber, loop)
+    on_io(loop, lambda: None)
 
 
 @pytest.mark.faults
