@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from typing import Self
 
+import pytest
+
 from tests.servers.certificates import Pair
 from tests.servers.line_server import end_process, free_port, wait_until_accepting
 
@@ -34,7 +36,8 @@ class Redis:
     def start(self) -> Self:
         """Start it (again, on the same ports); return once it accepts."""
         program = shutil.which("redis-server")
-        assert program is not None, "Redis is not installed (Debian: apt-get install redis-server)"
+        if program is None:
+            pytest.skip("Redis is not installed (Debian: apt-get install redis-server)")
         command = [program, "--bind", self.host, "--port", str(self.port), "--save", "", "--appendonly", "no"]
         if self._pair is not None:
             command += ["--tls-port", str(self.tls_port), "--tls-auth-clients", "no"]
