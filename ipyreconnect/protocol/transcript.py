@@ -172,8 +172,11 @@ class Transcript(Reversible[Line], Collection[Line]):
                     f"a transcript's {name} must be a whole number from {least} up, not {value!r}"
                 )
         self.encoding = encoding
-        self._hidden: frozenset[Data] = frozenset()
-        self._hides: re.Pattern[Data] | None = None
+        self._hidden: set[Data] = set()
+        # Several patterns, each for more than twice as many as the next: making a single one anew for each of
+        # many secrets, such as a token a line, would take longer each time.
+        self._hides: tuple[re.Pattern[Data], ...] = ()
+        self._tiers: tuple[list[Data], ...] = ()
         self._mask = mask_in(None)
         self._line_limit = lines
         self._byte_limit = bytes
@@ -318,39 +321,61 @@ class Transcript(Reversible[Line], Collection[Line]):
         One with line breaks is hidden line by line, too. Any thread but the I/O thread.
         """
         pieces = {piece for piece in (secret, *secret.splitlines()) if piece}
-        if pieces <= self._hidden:
-            return
         with _hiding:  # two at once must not lose one of them
-            hidden = self._hidden | pieces
+            new = [*(pieces - self._hidden)]
+            if not new:
+                return
+            tiers = self._tiers
+            while tiers and len(tiers[-1]) <= 2 * len(new):
+                new += tiers[-1]
+                tiers = tiers[:-1]
             # The longest first, where one is a part of another.
-            pattern = b"|".join(map(re.escape, sorted(hidden, key=len, reverse=True)))
+            pattern = b"|".join(map(re.escape, sorted(new, key=len, reverse=True)))
             self._mask = mask_in(self.encoding)
-            self._hides = re.compile(pattern)
-            self._hidden = hidden
+            self._hides = (*self._hides[: len(tiers)], re.compile(pattern))
+            self._tiers = (*tiers, new)
+            self._hidden |= pieces
 
     @property
     def hides(self) -> bool:
         """Whether anything is hidden."""
-        return self._hides is not None
+        return bool(self._hides)
 
     def redacted(self, data: Data) -> Data:
         """Return `data` with what is hidden shown as ••••. Any thread."""
-        return data if self._hides is None else self._hides.sub(self._mask, data)
+        return self._masked(data, self._mask) if self._hides else data
 
     def redacted_text(self, text: str) -> str:
         """Return `text` with what is hidden shown as ••••. Any thread."""
-        if self._hides is None:
+        if not self._hides:
             return text
-        hidden = self._hides.sub(MASK.encode(), text.encode("utf-8", "surrogatepass"))
+        hidden = self._masked(text.encode("utf-8", "surrogatepass"), MASK.encode())
         return hidden.decode("utf-8", "surrogatepass")
+
+    def _masked(self, data: Data, mask: Data) -> Data:
+        """Return `data` with the mask for each stretch of it that is hidden, whichever patterns find it."""
+        first, *others = self._hides
+        if not others:
+            return first.sub(mask, data)
+        pieces: list[Data] = []
+        at = 0
+        for start, end in sorted(found.span() for each in (first, *others) for found in each.finditer(data)):
+            if start >= at:
+                pieces += data[at:start], mask
+            at = max(at, end)
+        pieces.append(data[at:])
+        return b"".join(pieces)
+
+    def _has_hidden(self, data: Data) -> bool:
+        return any(pattern.search(data) for pattern in self._hides)
 
     def _cut(self, kind: int, data: Data, count: int) -> list[Data]:
         """Return the `count` lines under marks of this kind, with what is hidden shown as ••••."""
         lines = split_lines(data, count) if kind in _WITH_END else [data]
         # One look through all of them first: mostly there is nothing to hide.
-        if self._hides is not None and self._hides.search(data):
+        if self._hides and self._has_hidden(data):
             mask = MASK.encode() if kind == NOTE else self._mask
-            lines = [self._hides.sub(mask, line) for line in lines]
+            lines = [self._masked(line, mask) for line in lines]
         return lines
 
     def recent(self, share: int) -> int:
@@ -404,7 +429,7 @@ class Transcript(Reversible[Line], Collection[Line]):
             block, mark, _, count, data = region
             kind = block.kinds[mark]
             search = ours if kind == NOTE else peers
-            if kind == RECEIVED and (self._hides is None or not self._hides.search(data)):
+            if kind == RECEIVED and not self._has_hidden(data):
                 indexes = search.among(data)
             else:
                 indexes = [
@@ -711,7 +736,7 @@ class Transcript(Reversible[Line], Collection[Line]):
         Of a line that is longer than an eighth of all that may be kept, only that much is kept, and without
         its delivery, which would hold the rest.
         """
-        if self._hides is not None:
+        if self._hides:
             line = self.redacted(line)
         if len(line) > self._whole:
             return self._append(line[: self._whole], SENT_PART, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import re
 import sys
 import tempfile
 import threading
@@ -773,6 +774,51 @@ def test_what_is_hidden_shows_nowhere() -> None:
     assert numbers(transcript.search("••••$")) == [0, 2, 4]
     assert transcript.count_hits("••••") == 5
     assert flat(transcript.received(0, 2))[0][1] == b"password is hunter2, yes hunter2"
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=3).map(str.encode), min_size=1), st.text("abc"))
+def test_whatever_is_hidden_first_no_piece_of_a_secret_shows(secrets: list[bytes], text: str) -> None:
+    """Secrets that overlap or hold one another are hidden whole, in whichever order they become known."""
+    transcript = Transcript()
+    for secret in secrets:
+        transcript.hide(secret)
+    hidden = {
+        place
+        for secret in secrets
+        for start in range(len(text))
+        if text.encode().startswith(secret, start)
+        for place in range(start, start + len(secret))
+    }
+    shown = transcript.redacted(text.encode())
+    assert not any(secret in piece for secret in secrets for piece in shown.split("••••".encode()))
+    assert len(shown.replace("••••".encode(), b"")) >= len(text) - len(hidden)
+
+
+def test_the_whole_of_a_secret_is_hidden_that_holds_another() -> None:
+    """A longer secret that becomes known later leaves nothing of itself beside a shorter one's mask."""
+    transcript = Transcript()
+    for secret in (*(b"secret-%d." % number for number in range(9)), b"hunter", b"hunter2+x", b"x my"):
+        transcript.hide(secret)
+    assert transcript.redacted_text("is hunter2+x my hunter, hunterhunter") == "is •••• ••••, ••••••••"
+
+
+def test_what_is_hidden_already_makes_hiding_no_dearer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token a line, hidden with each, stays quick: not all of them are looked at anew for each."""
+    looked_at = 0
+    real = re.compile
+
+    def count(pattern: bytes) -> re.Pattern[bytes]:
+        nonlocal looked_at
+        looked_at += pattern.count(b"|") + 1
+        return real(pattern)
+
+    monkeypatch.setattr("ipyreconnect.protocol.transcript.re.compile", count)
+    transcript = Transcript()
+    for number in range(1000):
+        transcript.hide(b"token%06d" % number)
+    monkeypatch.undo()
+    assert looked_at < 1000 * 10
+    assert transcript.redacted(b"token000000 token000999 token001000").count(b"token") == 1
 
 
 def test_a_mask_is_text_in_every_encoding() -> None:
