@@ -62,6 +62,8 @@ LISTENER_STEP = 1000
 """Lines that one on_line listener is told before the others have their turn."""
 LISTENER_PATIENCE = 0.1
 """Seconds that listeners are still told, after a stop, of what had been received before."""
+MANY_LINES = 4096
+"""Lines that an expectation looks through at once: some milliseconds."""
 EXIT_PATIENCE = 1.0
 """Seconds that `stop` waits for the I/O thread to end after the last connection; it takes milliseconds."""
 
@@ -389,7 +391,7 @@ class Client(traitlets.HasTraits):
                 wire, line, delivery, time.monotonic(), expectation=expectation, queue=queue
             )
 
-        return self._outcome(expectation, _seconds(timeout), work)
+        return self._outcome(expectation, _seconds(timeout), work, time.monotonic())
 
     def expect(self, pattern: Pattern, timeout: float = 10.0) -> Match:
         """Wait at most `timeout` seconds for a line that matches, and return the `Match`.
@@ -398,9 +400,13 @@ class Client(traitlets.HasTraits):
         before the call is found. Raises ExpectTimeout, and ConnectionLost when the connection that was to
         answer is gone.
         """
-        expectation = Expectation(compile_pattern(pattern))
+        expectation, seconds = Expectation(compile_pattern(pattern)), _seconds(timeout)
+        began = time.monotonic()
+        for _ in self._rule_out(expectation):
+            if time.monotonic() - began >= seconds:
+                return self._result(expectation, seconds)
         return self._outcome(
-            expectation, _seconds(timeout), lambda: self._connection.expect(expectation, time.monotonic())
+            expectation, seconds, lambda: self._connection.expect(expectation, time.monotonic()), began
         )
 
     async def asend(
@@ -426,33 +432,48 @@ class Client(traitlets.HasTraits):
                 wire, line, delivery, time.monotonic(), expectation=expectation, queue=queue
             )
 
-        return await self._async_outcome(expectation, _seconds(timeout), work)
+        return await self._async_outcome(expectation, _seconds(timeout), work, time.monotonic())
 
     async def aexpect(self, pattern: Pattern, timeout: float = 10.0) -> Match:
         """Do what `expect` does, from a coroutine of any event loop; a cancelled one leaves the connection as
         it was.
         """
-        expectation = Expectation(compile_pattern(pattern))
+        expectation, seconds = Expectation(compile_pattern(pattern)), _seconds(timeout)
+        began = time.monotonic()
+        for _ in self._rule_out(expectation):
+            if time.monotonic() - began >= seconds:
+                return self._result(expectation, seconds)
+            await asyncio.sleep(0)
         return await self._async_outcome(
-            expectation, _seconds(timeout), lambda: self._connection.expect(expectation, time.monotonic())
+            expectation, seconds, lambda: self._connection.expect(expectation, time.monotonic()), began
         )
 
-    def _outcome(self, expectation: Expectation, timeout: float, work: Callable[[], None]) -> Match:
+    def _rule_out(self, expectation: Expectation) -> Iterator[None]:
+        """Look through what was received, if that is much, before the connection is asked to: with its turn,
+        nobody else could do anything meanwhile.
+        """
+        start, end = self._connection.looks_from, self.transcript.end
+        return expectation.rule_out(self.transcript, start, end) if end - start > MANY_LINES else iter(())
+
+    def _outcome(
+        self, expectation: Expectation, timeout: float, work: Callable[[], None], began: float
+    ) -> Match:
+        """Do `work` and wait for what comes of it until `timeout` seconds after `began`."""
         self._driver.call_and_wait(
             work,
             lambda: expectation.outcome is not None,
-            timeout,
+            began + timeout,
             lambda: self._connection.forget(expectation),
         )
         return self._result(expectation, timeout)
 
     async def _async_outcome(
-        self, expectation: Expectation, timeout: float, work: Callable[[], None]
+        self, expectation: Expectation, timeout: float, work: Callable[[], None], began: float
     ) -> Match:
         asyncio.get_running_loop()  # raises, before anything was done, where no event loop of asyncio's runs
         try:
             self._driver.call(work)
-            await self._until(lambda: expectation.outcome is not None, timeout)
+            await self._until(lambda: expectation.outcome is not None, began + timeout - time.monotonic())
         finally:
             if expectation.outcome is None:
                 # Posted: a coroutine that was dropped is closed by the garbage collector, at any moment.

@@ -536,6 +536,33 @@ def test_a_bad_timeout_is_refused_before_anything_is_done(server: LineServer, cl
     assert server.peer(0).lines == [b"x"]
 
 
+@pytest.mark.parametrize("awaits", [False, True])
+def test_an_expectation_looks_through_very_many_lines(awaits: bool) -> None:
+    """What came before the call is found also where very much did, with all that was received since the
+    send; what is not there is missed within its time.
+    """
+    numbers = b"".join(b"line %d\r\n" % number for number in range(100_000))
+
+    async def count(peer: Peer) -> None:
+        await peer.readline()
+        peer.send(numbers)
+        await peer.until_closed()
+
+    def expect(pattern: str, timeout: float) -> Any:
+        return asyncio.run(client.aexpect(pattern, timeout)) if awaits else client.expect(pattern, timeout)
+
+    with LineServer(count) as server, Client(server.address) as client:
+        client.send("go")
+        until(client, lambda: client.transcript[-1].text == "line 99999")
+        with pytest.raises(ExpectTimeout, match=r"within 0 s; the last lines:\n.*99995'\n"):
+            expect("no such line", 0)
+        match = expect("^line 5.{4}$", 10)
+        assert (match.text, len(match.lines), match.lines[0].text) == ("line 50000", 50_001, "line 0")
+        assert expect("^line 5.{4}$", 10).text == "line 50001"
+        with pytest.raises(ExpectTimeout):
+            expect("^line 4", 1)
+
+
 def test_a_dropped_coroutine_leaves_no_trace(client: Client) -> None:
     """A coroutine that the garbage collector closes in the middle of one of the connection's steps waits no
     more.

@@ -799,15 +799,15 @@ class Driver:
         self,
         work: Callable[[], None],
         done: Callable[[], bool],
-        timeout: float,
+        ends: float,
         give_up: Callable[[], None],
     ) -> None:
-        """Do `work` with the turn, then wait until `done()` as `wait` does, reading the socket meanwhile for
-        a quick answer; `give_up` is called with the turn when that was in vain, or interrupted.
+        """Do `work` with the turn, then wait until `done()` or `ends` (monotonic, s) as `wait` does, reading
+        the socket meanwhile for a quick answer; `give_up` is called with the turn when that was in vain, or
+        interrupted.
 
         `done` may be called without the turn too: once true, it stays true.
         """
-        ends = _monotonic() + timeout
         me = _get_ident()
 
         def begin() -> bool:  # on another thread, if that has the turn

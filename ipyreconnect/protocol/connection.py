@@ -388,6 +388,11 @@ class Connection:
         ):
             raise ConnectionLost(self._said or f"the session with {self.settings.where} is over")
 
+    @property
+    def looks_from(self) -> int:
+        """The number of the line from which on `expect` looks."""
+        return self.mark if self._unanswered_loss is None else self._asked_from
+
     def expect(self, expectation: Expectation, now: float) -> None:
         """Look for `expectation` from the last send or match on; its outcome is set now, or when a line
         comes.
@@ -1049,6 +1054,9 @@ class Connection:
                     self._drive_script(steps, now)
 
     def _look_through(self, expectation: Expectation, stop: int) -> bool:
+        first, after = expectation.ruled_out
+        if first <= expectation.cursor < after:
+            expectation.cursor = after
         start = max(expectation.cursor, self.transcript.first)
         if start < stop:
             for number, lines in self.transcript.received(start, stop):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ..errors import Overrun
 from .line import Line, decode
 from .search import LineSearch, Pattern, compile_pattern
 from .transcript import Transcript
@@ -139,11 +140,12 @@ class Expectation:
     """A pattern that waits for a line.
 
     pattern: compiled. origin: the number of the line from which on `Match.lines` counts. cursor: the number
-    of the line that is looked at next. outcome: None while it waits; then the `Match`, or the exception to
-    raise. Looking is for the one that has the connection's turn; `outcome` may be read in any thread.
+    of the line that is looked at next. ruled_out: from which number up to which no line matches, found out
+    beforehand. outcome: None while it waits; then the `Match`, or the exception to raise. Looking is for the
+    one that has the connection's turn; `outcome` may be read in any thread.
     """
 
-    __slots__ = ("_search", "bytes", "cursor", "origin", "outcome", "pattern")
+    __slots__ = ("_search", "bytes", "cursor", "origin", "outcome", "pattern", "ruled_out")
 
     def __init__(self, pattern: re.Pattern[Any], origin: int = 0) -> None:
         self.pattern = pattern
@@ -151,11 +153,30 @@ class Expectation:
         self.bytes = type(pattern.pattern) is bytes
         self.origin = origin
         self.cursor = origin
+        self.ruled_out = (0, 0)
         self.outcome: Match | Exception | None = None
 
     def arm(self, number: int) -> None:
         """Look only from line `number` on."""
         self.origin = self.cursor = number
+
+    def rule_out(self, transcript: Transcript, start: int, stop: int) -> Iterator[None]:
+        """Look at the received lines from `start` up to `stop` beforehand, some thousand before each yield,
+        up to the first that matches; what was forgotten is passed over. In any thread, without the turn.
+        """
+        looking = Expectation(self.pattern, start)
+        while looking.cursor < stop:
+            try:
+                for number, lines in transcript.received(max(looking.cursor, transcript.first), stop):
+                    if found := looking.look(number, lines, transcript.encoding):
+                        self.ruled_out = start, found[0]
+                        return
+                    self.ruled_out = start, looking.cursor
+                    yield
+                looking.cursor = stop
+            except Overrun:  # once more, with what is left
+                looking.cursor = max(looking.cursor, transcript.first)
+        self.ruled_out = start, stop
 
     def look(self, number: int, lines: list[bytes], encoding: str | None) -> tuple[int, re.Match[Any]] | None:
         """Look at `lines`, whose first has `number`, but at none before the cursor; return the number of the
