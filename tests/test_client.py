@@ -31,6 +31,7 @@ from ipyreconnect import (
     Heartbeat,
     KeepAlive,
     Line,
+    Match,
     NotConnected,
     OutboxFull,
     Overrun,
@@ -548,10 +549,13 @@ def test_an_expectation_looks_through_very_many_lines(awaits: bool) -> None:
         peer.send(numbers)
         await peer.until_closed()
 
-    def expect(pattern: str, timeout: float) -> Any:
-        return asyncio.run(client.aexpect(pattern, timeout)) if awaits else client.expect(pattern, timeout)
-
     with LineServer(count) as server, Client(server.address) as client:
+
+        def expect(pattern: str, timeout: float) -> Match:
+            return (
+                asyncio.run(client.aexpect(pattern, timeout)) if awaits else client.expect(pattern, timeout)
+            )
+
         client.send("go")
         until(client, lambda: client.transcript[-1].text == "line 99999")
         with pytest.raises(ExpectTimeout, match=r"within 0 s; the last lines:\n.*99995'\n"):
