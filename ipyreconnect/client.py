@@ -170,64 +170,49 @@ class Client(traitlets.HasTraits):
         queue_limit: int = QUEUE_LIMIT,
     ) -> None:
         super().__init__()
-        self.address = address if isinstance(address, Address) else parse_address(address)
-        self.address, options = _with_tls(self.address, tls)
+        if not isinstance(address, Address):
+            address = parse_address(address)
+        self.address, self.tls = _with_tls(address, tls)
         profile = self.address.profile
         self.encoding = None if encoding is None else check_encoding(encoding)
         self.eol = _eol(eol, profile)
         self.name = name if name is not None else (self.address.host or os.path.basename(self.address.path))
-        self.tls = options
-        self.heartbeat = (
-            heartbeat if isinstance(heartbeat, Heartbeat) or heartbeat is None else Heartbeat(heartbeat)
-        )
-        if self.heartbeat is not None and isinstance(self.heartbeat.line, str):
-            encode_line(self.heartbeat.line, self.encoding)
+        self.heartbeat = _heartbeat(heartbeat, self.encoding)
         make_framer(framing, profile)  # refuses now what it would refuse at each connection
         self.framing = framing if framing is not None else profile.framing
-        if transcript is None or isinstance(transcript, int):
-            transcript = (
-                Transcript(encoding=encoding)
-                if transcript is None
-                else Transcript(transcript, encoding=encoding)
-            )
-        elif not isinstance(transcript, Transcript):
-            raise SettingsError(
-                f"transcript must be a Transcript or how many lines to keep, not {transcript!r}"
-            )
-        transcript.encoding = self.encoding
-        self.transcript: Transcript = transcript
-        self.hide(*secrets)
-        # What a user may look at has no secret in it.
-        self.on_connect = transcript.redacted_text(on_connect) if isinstance(on_connect, str) else on_connect
-        secure = self.address.tls is not TLSMode.NONE
+        self.transcript = _transcript(transcript)
+        forms = _forms(secrets, self.encoding)
+        encrypted = self.address.tls is not TLSMode.NONE
         settings = Settings(
             where=self.address.display,
             profile=profile,
             tls=self.address.tls,
-            context=_context(options) if secure else None,
-            server_name=(options.server_name or self.address.host.partition("%")[0] or None)
-            if secure
-            else None,
+            context=_context(self.tls) if encrypted else None,
+            server_name=_server_name(self.address, self.tls) if encrypted else None,
             eol=self.eol,
             encoding=self.encoding,
             framing=framing,
             heartbeat=self.heartbeat,
-            script=self._script(on_connect) if isinstance(on_connect, str) else (),
+            script=_script(on_connect, forms, self.transcript, self.encoding),
             has_function=_is_function(on_connect),
             queue_bytes=_limit(queue_limit),
         )
-        self._driver = Driver(self.address, settings, _keepalive(keepalive), _retry(retry), transcript, self)
+        rules = _replies(replies, profile, self.encoding)
+        self._driver = Driver(
+            self.address, settings, _keepalive(keepalive), _retry(retry), self.transcript, self
+        )
         self._connection = self._driver.connection
-        self._connection.replies = _replies(replies, profile, self.encoding)
-        self._recorder = None if record is None else Recorder(record, self._driver, transcript)
+        self._connection.replies = rules
+        self._recorder = None if record is None else Recorder(record, self._driver, self.transcript)
         self._watchers: tuple[Callable[[], None], ...] = ()
         self._listeners: dict[Callable[[Line], object], _Listener] = {}
         self._told = self._connection.status
-
-    def _script(self, text: str) -> tuple[Step, ...]:
-        """Return the steps of a script, which errors and the log show without its secrets."""
-        return parse_script(
-            text, encoding=self.encoding, fill=lambda line: (line, self.transcript.redacted_text(line))
+        # At last, as a client that is refused changes nothing of what it was given.
+        self.transcript.encoding = self.encoding
+        self._hide(forms)
+        # What a user may look at has no secret in it.
+        self.on_connect = (
+            self.transcript.redacted_text(on_connect) if isinstance(on_connect, str) else on_connect
         )
 
     # -- what is known ---------------------------------------------------------------------------------------
@@ -542,9 +527,11 @@ class Client(traitlets.HasTraits):
 
     def hide(self, *secrets: Secret) -> None:
         """Show these as •••• from now on, in all that is sent or received: in the log, a record, an error."""
-        for secret in secrets:
-            for form in _forms(secret.reveal(), self.encoding):
-                self.transcript.hide(form)
+        self._hide(_forms(secrets, self.encoding))
+
+    def _hide(self, forms: Iterable[bytes]) -> None:
+        for form in forms:
+            self.transcript.hide(form)
 
     def shown_pattern(self, pattern: re.Pattern[Any]) -> str:
         """Return the pattern's text for an error, without the secrets that were filled in."""
@@ -1093,14 +1080,62 @@ def _in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _forms(secret: bytes, encoding: str | None) -> set[bytes]:
-    """Return in which forms a secret may show: as it is sent, as text, in a regular expression, in a repr."""
-    forms = {secret}
-    for text in {decode(secret, encoding), decode(secret, None)}:
-        for form in text, re.escape(text), repr(text)[1:-1]:
-            forms.add(form.encode("utf-8", "surrogatepass"))
-            with contextlib.suppress(UnicodeEncodeError):
-                forms.add(form.encode(encoding or "utf-8"))
+def _heartbeat(heartbeat: Heartbeat | str | None, encoding: str | None) -> Heartbeat | None:
+    if heartbeat is not None and not isinstance(heartbeat, Heartbeat):
+        heartbeat = Heartbeat(heartbeat)
+    if heartbeat is not None and isinstance(heartbeat.line, str):
+        encode_line(heartbeat.line, encoding)
+    return heartbeat
+
+
+def _transcript(transcript: Transcript | int | None) -> Transcript:
+    if transcript is None:
+        return Transcript()
+    if isinstance(transcript, int):
+        return Transcript(transcript)
+    if not isinstance(transcript, Transcript):
+        raise SettingsError(f"transcript must be a Transcript or how many lines to keep, not {transcript!r}")
+    return transcript
+
+
+def _server_name(address: Address, tls: TLS) -> str | None:
+    return tls.server_name or address.host.partition("%")[0] or None
+
+
+def _script(
+    on_connect: str | Callable[..., object] | None,
+    forms: Iterable[bytes],
+    transcript: Transcript,
+    encoding: str | None,
+) -> tuple[Step, ...]:
+    """Return the steps of a script, which errors and the log show without its secrets."""
+    if not isinstance(on_connect, str):
+        return ()
+    hiding = Transcript()  # one for this alone: the user's own changes only with a client that is made
+    for form in forms:
+        hiding.hide(form)
+
+    def fill(line: str) -> tuple[str, str]:
+        return line, transcript.redacted_text(hiding.redacted_text(line))
+
+    return parse_script(on_connect, encoding=encoding, fill=fill)
+
+
+def _forms(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:
+    """Return in which forms secrets may show: as they are sent, as text, in a regular expression, in a
+    repr.
+    """
+    forms: set[bytes] = set()
+    for secret in secrets:
+        if not isinstance(secret, Secret):
+            raise SettingsError(f"secrets are made with Secret(…), not {type(secret).__name__}")
+        data = secret.reveal()
+        forms.add(data)
+        for text in {decode(data, encoding), decode(data, None)}:
+            for form in text, re.escape(text), repr(text)[1:-1]:
+                forms.add(form.encode("utf-8", "surrogatepass"))
+                with contextlib.suppress(UnicodeEncodeError):
+                    forms.add(form.encode(encoding or "utf-8"))
     return forms
 
 

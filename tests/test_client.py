@@ -36,6 +36,7 @@ from ipyreconnect import (
     OutboxFull,
     Overrun,
     Retry,
+    Secret,
     SettingsError,
     Transcript,
 )
@@ -1002,6 +1003,26 @@ def test_bad_settings_are_refused_before_anything_starts(options: dict[str, Any]
     with pytest.raises(SettingsError, match=says) as raised:
         Client("127.0.0.1:1", **options)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"keepalive": "5/3"},
+        {"replies": {"(": "x"}},
+        {"on_connect": "< (hunter2"},
+        {"record": "/nowhere/record.jsonl"},
+        {"secrets": [Secret("hunter2"), "hunter3"]},
+    ],
+)
+def test_a_client_that_is_refused_changes_nothing(options: dict[str, Any]) -> None:
+    """The transcript that was given along stays as it was, and the refusal shows no secret all the same."""
+    transcript = Transcript()
+    wanted: dict[str, Any] = {"secrets": [Secret("hunter2")], "encoding": "shift_jis", **options}
+    with pytest.raises(SettingsError) as raised:
+        Client("127.0.0.1:1", transcript=transcript, **wanted)
+    assert "hunter" not in str(raised.value)
+    assert (transcript.encoding, transcript.hides) == (None, False)
 
 
 def test_a_repr_is_one_line(client: Client, server: LineServer) -> None:
