@@ -30,6 +30,28 @@ def test_several_connections_have_their_panels_at_a_time(notebook: Notebook) -> 
         one.state("connected")
 
 
+def test_panels_side_by_side_share_the_width(notebook: Notebook) -> None:
+    """Two in one HBox have half of it each, and nothing in them is cut off."""
+    with serving(NOOP) as server:
+        notebook.run(
+            "from ipyreconnect import Client\nfrom ipyreconnect.jupyter.panel import panel_for\n"
+            f"clients = [Client({server.address!r}, name=name).connect() for name in ('one', 'two')]\n"
+            "from ipywidgets import HBox"
+        )
+        both = notebook.run("HBox([panel_for(client) for client in clients])").locator(".ipyreconnect-panel")
+        expect(both.locator(".ipr-badge").get_by_text("connected")).to_have_count(2)
+        whole = notebook.page.locator(".jp-OutputArea-output:has(.ipyreconnect-panel)").bounding_box()
+        assert whole is not None
+        for panel in both.all():
+            box = panel.bounding_box()
+            assert box is not None
+            assert 0.45 * whole["width"] < box["width"] < 0.51 * whole["width"]
+            beyond = """panel => [...panel.querySelectorAll('button, input, label')].filter(one =>
+                one.offsetParent && one.getBoundingClientRect().right > panel.getBoundingClientRect().right
+            ).map(one => one.textContent)"""
+            assert panel.evaluate(beyond) == []
+
+
 def test_the_parts_fit_into_a_layout_of_ones_own(notebook: Notebook) -> None:
     """The log of one connection beside the header of another, each alive by itself."""
     with serving(NOOP) as server:

@@ -39,7 +39,29 @@ def test_a_dead_kernel_is_told_at_a_glance(notebook: Notebook) -> None:
         notebook.page.locator(".jp-Dialog").get_by_role("button", name="Ok").click()
         expect(panel.life).to_have_text(re.compile(r"^kernel gone since \d\d:\d\d:\d\d$"), timeout=20_000)
         expect(panel.root).to_have_class(re.compile("ipyreconnect-gone"))
+        expect(panel.badge).to_have_text("kernel gone")
+        expect(panel.detail).to_have_text(re.compile(r"^since \d\d:\d\d:\d\d; until then connected$"))
         expect(panel.root.locator(".ipr-header")).to_have_css("filter", "grayscale(1)")
+
+
+def test_an_idle_connection_that_is_looked_at_costs_next_to_nothing(notebook: Notebook) -> None:
+    """Four parts of the panel beat every two seconds, a view says a word every eight; and that is all."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("* OK hello")).to_be_visible()
+        expect(panel.health).to_contain_text("alive")
+        panel.settled()
+        sizes: list[int] = []
+        session = notebook.page.context.new_cdp_session(notebook.page)
+        session.on(
+            "Network.webSocketFrameReceived",
+            lambda event: sizes.append(len(event["response"]["payloadData"])),
+        )
+        session.send("Network.enable")
+        notebook.page.wait_for_timeout(5000)
+        session.detach()
+        assert 4 < len(sizes) < 30
+        assert sum(sizes) < 30_000
 
 
 def test_a_saved_notebook_shows_the_last_lines_without_a_kernel_and_no_password(notebook: Notebook) -> None:

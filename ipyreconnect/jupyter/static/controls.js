@@ -53,7 +53,7 @@ function renderHeader({ model, el, signal }) {
   const verdict = h("span", { class: "ipr-verdict-word" });
   const plot = h("canvas", { class: "ipr-plot", role: "img", width: "96", height: "16" });
   const facts = h("span", { class: "ipr-facts" });
-  const health = h("div", { class: "ipr-health", hidden: true }, verdict, facts, plot);
+  const health = h("div", { class: "ipr-health ipr-unknown" }, verdict, facts, plot);
   const ribbon = h("div", { class: "ipr-ribbon", role: "img" });
   const root = h(
     "div",
@@ -72,6 +72,7 @@ function renderHeader({ model, el, signal }) {
   let healthAt = 0;
   let trips = []; // [when, round-trip time] in seconds
   let timer = 0;
+  let silentSince = new Date();
 
   const link = openLink({
     model,
@@ -93,7 +94,9 @@ function renderHeader({ model, el, signal }) {
       showRibbon();
     },
     onLife(news) {
-      say(life, showLife(root, news));
+      silentSince = news.since;
+      const words = showLife(root, news);
+      say(life, news.state === "late" ? words : "");
       show();
     },
   });
@@ -102,7 +105,8 @@ function renderHeader({ model, el, signal }) {
     if (!state) return;
     root.dataset.state = state.state;
     const gone = link.life === "gone";
-    say(word, STATES[state.state] || state.state);
+    // What was true when the kernel last spoke is no news of the connection: it went with the kernel.
+    say(word, gone ? "kernel gone" : STATES[state.state] || state.state);
     say(name, state.name);
     name.hidden = !state.name || state.address.includes(state.name);
     say(address, state.address);
@@ -111,7 +115,7 @@ function renderHeader({ model, el, signal }) {
     healthAt = at;
     showHealth();
     showRibbon();
-    say(detail, gone ? "" : sentence());
+    say(detail, gone ? `since ${clock(silentSince)}; until then ${STATES[state.state] || state.state}` : sentence());
     root.classList.toggle("ipr-gave-up", state.state === "stopped" && state.stopped == null && Boolean(state.reason));
     strip.hidden = !state.trouble;
     say(trouble, state.trouble);
@@ -152,8 +156,9 @@ function renderHeader({ model, el, signal }) {
   /** The peer's health in words, with what they rest on. */
   function showHealth() {
     const known = state.health;
-    health.hidden = !known || link.life === "gone";
-    if (health.hidden) return;
+    // Its room stays: the log below must not jump with every loss.
+    health.classList.toggle("ipr-unknown", !known || link.life === "gone");
+    if (!known || link.life === "gone") return;
     const passed = now() - healthAt;
     const [word, mood] = {
       alive: ["alive", "well"],
@@ -172,6 +177,7 @@ function renderHeader({ model, el, signal }) {
     if (known.unacknowledged) said.push(`${count(known.unacknowledged, "byte")} unacknowledged`);
     if (known.retransmits) said.push(`sent again ${count(known.retransmits, "time")}`);
     say(facts, said.join(" · "));
+    facts.title = facts.scrollWidth > facts.clientWidth ? facts.textContent : "";
     showPlot();
   }
 
@@ -321,7 +327,12 @@ function settingsRow({ name, kind, fields, extras = [], link, sentence, preview 
     return h("label", { class: "ipr-field" }, h("span", {}, label), input, h("span", {}, unit));
   });
   const outcome = h("span", { class: "ipr-outcome", role: "status" });
-  const el = h("div", { class: "ipr-settings-row", role: "group", "aria-label": name }, h("span", { class: "ipr-title" }, name), ...labels, ...extras, outcome);
+  const el = h(
+    "div",
+    { class: "ipr-settings-row", role: "group", "aria-label": name },
+    h("span", { class: "ipr-title" }, name),
+    h("div", { class: "ipr-settings-fields" }, ...labels, ...extras, outcome),
+  );
 
   const typed = () => Object.fromEntries(fields.map(([key]) => [key, inputs[key].value]));
   function apply(values) {

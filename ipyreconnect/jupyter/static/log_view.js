@@ -450,7 +450,8 @@ function render({ model, el, signal }) {
 
   function go(top, following = false) {
     state.top = clamp(top);
-    follow(following);
+    // Where all lines are in sight there is nothing to let go of.
+    follow(following || (state.follow && !state.wrap && last() <= space.first));
   }
 
   scroller.addEventListener(
@@ -575,6 +576,11 @@ function render({ model, el, signal }) {
     return [low, to];
   }
 
+  // What is clipped at the edge shows on hover.
+  inner.addEventListener("pointerover", (event) => {
+    const text = event.target.closest(".ipr-text");
+    if (text) text.title = text.scrollWidth > text.clientWidth ? text.textContent : "";
+  });
   inner.addEventListener("click", (event) => {
     const button = event.target.closest(".ipr-more");
     const row = button && pool.find((candidate) => candidate.more === button);
@@ -811,9 +817,9 @@ function render({ model, el, signal }) {
   function showNumbers() {
     say(lines, count(all.end, "line") + (all.first ? `, the oldest ${all.first.toLocaleString()} forgotten` : ""));
     const fresh = space.end - seenEnd;
-    news.hidden = state.follow || (fresh <= 0 && state.top >= last() - 1);
+    news.hidden = state.follow || (fresh <= 0 && state.top >= last() - 1) || (!state.wrap && last() <= space.first);
     if (!news.hidden) say(news, fresh > 0 ? `↓ ${count(fresh, space === hits ? "new hit" : "new line")}` : "↓ newest");
-    say(empty, space.end > space.first ? "" : space === all ? "no line yet" : query.behind ? "searching …" : "no line has it");
+    say(empty, space.end > space.first ? "" : space === all ? "no line yet" : query.error ? "" : query.behind ? "searching …" : "no line has it");
     scroller.classList.toggle("ipr-at-end", state.follow);
   }
 
