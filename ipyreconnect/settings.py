@@ -454,7 +454,8 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Send a line after each period of sending nothing, so that nobody on the way forgets the connection.
+    """Send a line again and again while connected, so that nobody on the way forgets the connection, and that a
+    server program that hangs is noticed: after two periods without anything from it.
 
     :param line: text (one line; the line end is added) or bytes (sent as they are)
     :param every: seconds, 0.01 to 86400

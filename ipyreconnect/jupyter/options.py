@@ -130,10 +130,8 @@ CONNECT = Magic(
             Kind.CHOICE,
             ("lines", "announced", "raw"),
         ),
-        Option(
-            "--heartbeat", "a line to send whenever nothing was sent for a while, or off", "LINE", Kind.FREE
-        ),
-        Option("--heartbeat-every", "how long that while is, in seconds", "S", Kind.FREE),
+        Option("--heartbeat", "a line to send again and again while connected, or off", "LINE", Kind.FREE),
+        Option("--heartbeat-every", "how often, in seconds", "S", Kind.FREE),
         Option(
             "--reply",
             "answer a line that matches REGEX with LINE, \\1 being its first group; can be given again "
