@@ -454,8 +454,8 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Send a line again and again while connected, so that nobody on the way forgets the connection, and that a
-    server program that hangs is noticed: after two periods without anything from it.
+    """Send a line again and again while connected, so that nobody on the way forgets the connection, and that
+    a server program that hangs is noticed: after two periods without anything from it.
 
     :param line: text (one line; the line end is added) or bytes (sent as they are)
     :param every: seconds, 0.01 to 86400
