@@ -35,7 +35,7 @@ from .protocol.delivery import UNCONFIRMED, Delivery
 from .protocol.events import Status
 from .protocol.expect import Expectation, Match, Pattern, compile_pattern
 from .protocol.framing import make_framer
-from .protocol.line import HAS_BREAK, Line, decode, encode_line, has_break
+from .protocol.line import HAS_BREAK, Line, decode, encode_line, has_break, in_one_line
 from .protocol.liveness import Health
 from .protocol.script import Step, parse_script
 from .protocol.state import State
@@ -1071,12 +1071,11 @@ def _is_function(on_connect: str | Callable[..., object] | None) -> bool:
 
 
 def _in_one_line(error: BaseException) -> str:
-    """Name an error of the user's, whose text may be a server's: in one line that no terminal obeys."""
+    """Name an error of the user's."""
     try:
-        text = " ".join(str(error).split())
+        text = in_one_line(str(error))
     except Exception:  # noqa: BLE001 - an error that cannot even be told is one all the same
         text = ""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -11,7 +11,8 @@ from IPython.core.error import UsageError
 from ipyreconnect.address import Address
 from ipyreconnect.client import Client
 from ipyreconnect.jupyter.options import suggest
-from ipyreconnect.jupyter.terminal import shortened, visible
+from ipyreconnect.jupyter.terminal import shortened
+from ipyreconnect.protocol.line import visible
 from ipyreconnect.protocol.liveness import Verdict
 from ipyreconnect.protocol.state import State
 from ipyreconnect.protocol.transcript import Line, Transcript

@@ -48,11 +48,12 @@ from ipyreconnect.jupyter.options import (
     parse_reply,
     unescape,
 )
-from ipyreconnect.jupyter.terminal import Feed, TerminalLog, rendered, shortened, visible
+from ipyreconnect.jupyter.terminal import Feed, TerminalLog, rendered, shortened
 from ipyreconnect.network import changes
 from ipyreconnect.network.sockets import missing_options
 from ipyreconnect.protocol.delivery import Delivery
 from ipyreconnect.protocol.expect import Match
+from ipyreconnect.protocol.line import visible
 from ipyreconnect.protocol.state import State
 from ipyreconnect.protocol.transcript import Line
 from ipyreconnect.settings import TLS, Heartbeat, KeepAlive, Retry, Secret

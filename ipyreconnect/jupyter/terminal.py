@@ -11,12 +11,12 @@ from __future__ import annotations
 import re
 import sys
 import time
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ipyreconnect.jupyter.follower import Follower
+from ipyreconnect.protocol.line import visible
 from ipyreconnect.protocol.transcript import Line, Transcript
 
 LONGEST = 4000
@@ -31,25 +31,6 @@ DOTS_A_LINE = 70
 """As the weblog has it."""
 TICK = 1.0
 """Seconds between two dots, as the weblog has it."""
-
-# Blanks other than the space, and the joiners that scripts and emoji need, do a terminal no harm.
-_KEPT = frozenset("\u200c\u200d")
-
-
-def visible(text: str) -> str:
-    r"""Write every character that a terminal would obey as its escape: ESC becomes \x1b.
-
-    That is every control character (C0, C1, DEL), the marks that turn the writing direction, line and
-    paragraph separators, lone surrogates and unassigned code points.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        c
-        if c.isprintable() or c in _KEPT or unicodedata.category(c) == "Zs"
-        else c.encode("unicode_escape").decode()
-        for c in text
-    )
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:

@@ -26,6 +26,7 @@ from .delivery import UNCONFIRMED, Delivery, Ledger
 from .events import Status
 from .expect import Expectation, Match
 from .framing import Announced, Fragment, Framer, Raw, make_framer
+from .line import Line, decode, in_one_line
 from .liveness import (
     LONGEST_PAUSE,
     Health,
@@ -39,7 +40,7 @@ from .script import ScriptRun, Send, Step
 from .starttls import StartTLS
 from .state import Effect, Input, Phase, State, transition
 from .tls import TLSPipe
-from .transcript import Line, Transcript, decode
+from .transcript import Transcript
 
 __all__ = ["Connection", "Settings"]
 
@@ -541,7 +542,8 @@ class Connection:
         reason = str(error)
         if self._script is not None and self._script.awaiting is not None:
             reason = str(self._script.fail(reason))
-        reason = self.transcript.redacted_text(reason)  # what a user's function raised may quote a secret
+        # What a user's function raised may quote a secret, and what the server said.
+        reason = in_one_line(self.transcript.redacted_text(reason))
         final = isinstance(error, AttemptFailed) and error.final and self.status.connection == 0
         if self._state is State.CONNECTED and now - self._up_at >= self.retry.stable:
             # A connection that does not last counts as one more failure in the row: a server that accepts and

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 
 from ..errors import SettingsError
 from .delivery import STATUSES, Delivery
 
-__all__ = ["HAS_BREAK", "Line", "decode", "encode_line", "from_json", "has_break", "to_json"]
+__all__ = [
+    "HAS_BREAK",
+    "Line",
+    "decode",
+    "encode_line",
+    "from_json",
+    "has_break",
+    "in_one_line",
+    "to_json",
+    "visible",
+]
 
 DIRECTIONS = ("<", ">", "*")
 """Received, sent, and what happened."""
 LARGEST_NUMBER = 2**53
 """Of a line in a record: beyond it, JSON's numbers are not exact."""
+
+# Blanks other than the space, and the joiners that scripts and emoji need, do a terminal no harm.
+_KEPT = frozenset("\u200c\u200d")
 
 
 def decode(data: bytes, encoding: str | None) -> str:
@@ -24,6 +38,27 @@ def decode(data: bytes, encoding: str | None) -> str:
         return data.decode(encoding or "utf-8")
     except UnicodeError:
         return data.decode("iso-8859-1")
+
+
+def visible(text: str) -> str:
+    r"""Write every character that a terminal would obey as its escape: ESC becomes \x1b.
+
+    That is every control character (C0, C1, DEL), the marks that turn the writing direction, line and
+    paragraph separators, lone surrogates and unassigned code points. Any thread.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c
+        if c.isprintable() or c in _KEPT or unicodedata.category(c) == "Zs"
+        else c.encode("unicode_escape").decode()
+        for c in text
+    )
+
+
+def in_one_line(text: str) -> str:
+    """Return `text` without line breaks, and with nothing in it that a terminal would obey. Any thread."""
+    return text if text.isprintable() else visible(" ".join(text.split()))
 
 
 HAS_BREAK = (

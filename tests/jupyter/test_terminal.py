@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipyreconnect.jupyter.terminal import BURST, LONGEST, RATE, Feed, Repeats, Throttle, rendered, visible
+from ipyreconnect.jupyter.terminal import BURST, LONGEST, RATE, Feed, Repeats, Throttle, rendered
+from ipyreconnect.protocol.line import visible
 from ipyreconnect.protocol.transcript import Line, Transcript
 
 

@@ -1235,6 +1235,22 @@ def test_a_script_that_loses_its_connection_says_where_it_was() -> None:
     )
 
 
+def test_a_reason_is_one_line_that_no_terminal_obeys() -> None:
+    """What a function raises may quote the server, with escapes and line breaks: the reason, the log and the
+    error of a send hold neither.
+    """
+    play = Play(has_function=True)
+    play.start()
+    play.dialed()
+    play.connection.script_ended(1, ScriptFailed("it says \x1b[2J\x1b]0;owned\x07\r\nline\u202e 2"), 1.0)
+    play.settle(1.0)
+    assert play.status.reason == r"it says \x1b[2J\x1b]0;owned\x07 line\u202e 2"
+    assert play.log == [rf"* {play.status.reason}; try 2 in 2.0 s"]
+    with pytest.raises(NotConnected) as raised:
+        play.send(b"x")
+    assert str(raised.value).isprintable()
+
+
 def test_a_script_that_is_longer_than_the_outbox_is_sent_as_that_drains() -> None:
     """No line of a long script is left out: what the outbox has no room for follows, and only then does the
     awaited line have its 30 s.
