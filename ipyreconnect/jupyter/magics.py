@@ -111,7 +111,9 @@ class ReconnectMagics(Magics):
         super().__init__(shell)
         self.connections = Connections()
         self._log = TerminalLog(shell, rate=self.defaults.rate)
-        self._cell = ""
+        # The cell that loads the extension may go on with a magic; its beginning has passed.
+        history: Any = shell.history_manager
+        self._cell = history.input_hist_raw[-1] if history is not None else ""
         self._at_prompt = False
         self._front = front_of(shell)
         self._run = object()

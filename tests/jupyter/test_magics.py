@@ -520,6 +520,19 @@ def test_what_was_said_is_not_shown_again(
     assert re.search(r"Out\[\d+\]: 2", said(capsys))
 
 
+def test_the_cell_that_loads_the_extension_shows_nothing_twice(
+    server: LineServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A notebook's first cell often loads, connects and asks at once."""
+    with new_shell() as shell:
+        try:
+            result = run(shell, f"%load_ext ipyreconnect\n%connect {server.address}")
+            assert isinstance(result.result, Client)
+            assert "Out[" not in said(capsys)
+        finally:
+            ipyreconnect.unload_ipython_extension(shell)
+
+
 @pytest.mark.parametrize(
     ("cell", "ends"),
     [
