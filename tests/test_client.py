@@ -350,6 +350,20 @@ def test_many_threads_may_ask_at_once(client: Client) -> None:
         thread.result()
 
 
+def test_a_transcript_has_one_writer(server: LineServer) -> None:
+    """Two clients that run at a time cannot write the same transcript; one after the other can."""
+    transcript = Transcript()
+    one, other = (Client(server.address, transcript=transcript) for _ in range(2))
+    with one:
+        with pytest.raises(SettingsError, match="written by another client: stop that first"):
+            other.connect()
+        assert other.state == "stopped"
+        one.send("one", expect="one")
+    with other:
+        other.send("other", expect="other")
+    assert [line.text for line in transcript if line.direction == "<"] == ["one", "other"]
+
+
 # -- unconfirmed
 
 

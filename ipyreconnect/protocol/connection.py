@@ -143,6 +143,7 @@ class Connection:
         "_probe_begins",
         "_queue",
         "_queue_size",
+        "_refused",
         "_retry_at",
         "_said",
         "_script",
@@ -217,6 +218,7 @@ class Connection:
         self._written = 0  # bytes of the outgoing stream so far
         self._queue: list[_Queued] = []
         self._queue_size = 0
+        self._refused = False  # whether a line of our own accord found no room, after the last that did
         self._expectations: list[Expectation] = []
         self._failures = 0
         self._up_at = 0.0
@@ -314,8 +316,12 @@ class Connection:
     # -- the user's wishes -----------------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
-        """Begin connecting, from stopped or, without waiting longer, from waiting."""
+        """Begin connecting, from stopped or, without waiting longer, from waiting.
+
+        Raises SettingsError when another client writes the transcript.
+        """
         if self._state is State.STOPPED:
+            self.transcript.begin_writing(self)
             self._failures = 0
             self._asked = False
             self._unanswered_loss = None
@@ -450,6 +456,7 @@ class Connection:
             entry.delivery.status = UNCONFIRMED  # its parent sends it
         self._queue.clear()
         self._queue_size = 0
+        self.transcript.end_writing()
         self.unconfirmed = ()
         self.session_wanted = False
         self._fail_expectations(reason := "the process was forked: the connection stays with its parent")
@@ -709,6 +716,7 @@ class Connection:
     def stopped(self, now: float) -> None:
         """All is closed: tell what will never be sent."""
         self._drop_queue("the client was stopped" if self._said == "stopped" else self._said, now)
+        self.transcript.end_writing()
 
     def due(self, now: float) -> None:
         """Do what the time asks for; `looked` is the driver's own to call."""
@@ -1118,10 +1126,13 @@ class Connection:
         line = data.removesuffix(b"\n").removesuffix(b"\r")
         lines, size = self._ledger.lines_queued, self._ledger.size_unsent
         try:
-            self._check_room(lines, size, len(data), "it is not sent")
+            self._check_room(lines, size, len(data), "replies and heartbeats are not sent meanwhile")
         except OutboxFull as error:
-            self.transcript.append_note(str(error), now + self.wall_offset)
+            if not self._refused:  # once, however many there are
+                self._refused = True
+                self.transcript.append_note(str(error), now + self.wall_offset)
             return
+        self._refused = False
         self._write_line(data, line, Delivery(line), now, in_script=True)
 
     def _collect(self) -> None:

@@ -86,7 +86,7 @@ _TRUNCATED = (False, True, False, True, False, True, False)
 _NOT_RECEIVED = re.compile(b"[^%c]" % RECEIVED)
 
 Data = bytes  # where a parameter has the name
-_hiding = threading.Lock()
+_lock = threading.Lock()
 
 _Region = tuple["_Block", int, int, int, bytes]
 
@@ -196,6 +196,7 @@ class Transcript(Reversible[Line], Collection[Line]):
         self._latest = 0, 0
         self._indexes: dict[int, array[int]] = {}
         self._index_limit = bytes // INDEX_SHARE
+        self._writer: object = None
 
     # -- reading: any thread
 
@@ -321,7 +322,7 @@ class Transcript(Reversible[Line], Collection[Line]):
         One with line breaks is hidden line by line, too. Any thread but the I/O thread.
         """
         pieces = {piece for piece in (secret, *secret.splitlines()) if piece}
-        with _hiding:  # two at once must not lose one of them
+        with _lock:  # two at once must not lose one of them
             new = [*(pieces - self._hidden)]
             if not new:
                 return
@@ -609,6 +610,22 @@ class Transcript(Reversible[Line], Collection[Line]):
         return begin + index[lines - 1]
 
     # -- writing: only the one that has the connection's turn
+
+    def begin_writing(self, writer: object) -> None:
+        """Take the transcript for `writer`, which may have it already. Any thread.
+
+        Raises SettingsError when another one writes it: two would overwrite each other's lines.
+        """
+        with _lock:
+            if self._writer not in (None, writer):
+                raise SettingsError(
+                    "this transcript is written by another client: stop that first, or give each its own"
+                )
+            self._writer = writer
+
+    def end_writing(self) -> None:
+        """Let another one write from now on. The writer only."""
+        self._writer = None
 
     def room(self, now: float | None = None) -> memoryview:
         """Return memory to receive into, 256 bytes or more; what was written there is taken over by `commit`
