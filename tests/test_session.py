@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import queue
 import re
+import socket
+import ssl
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +33,7 @@ from tests.servers.line_server import (
     say,
 )
 from tests.servers.redis import Redis
+from tests.watching import PATIENCE
 
 MEMORY_LIMIT = 400 << 20
 """Bytes of RSS under which the whole process stays at default limits, whatever a server does."""
@@ -191,6 +195,32 @@ def test_a_bad_certificate_is_told_and_nothing_is_sent(certificates: Certificate
             assert not any(line.direction == ">" for line in client.transcript)
         # The server's handshake never ended, so no connection of it was handed to the behaviour.
         assert server.peers == []
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_server_is_told_what_is_wrong_with_its_certificate(certificates: Certificates, bad: str) -> None:
+    """Its own log says why the client went away, by the alert that TLS has for it (RFC 8446, section 6.2)."""
+    make, _ = BAD[bad]
+    context = make(certificates).server_context()
+    told: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(PATIENCE)
+
+        def serve() -> None:
+            accepted, _ = listening.accept()
+            with (
+                pytest.raises(ssl.SSLError) as error,
+                context.wrap_socket(accepted, server_side=True) as sock,
+            ):
+                sock.recv(1)
+            told.append(str(error.value.reason))
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        with Client(address, tls=TLS(cafile=str(certificates.cafile))):
+            serving.join(PATIENCE)
+    assert re.search("ALERT_(BAD_CERTIFICATE|UNKNOWN_CA|CERTIFICATE_EXPIRED)", told[0])
 
 
 @pytest.mark.parametrize("bad", BAD)

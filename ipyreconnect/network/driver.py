@@ -469,7 +469,7 @@ class Driver:
                 now = _monotonic()
                 if effect is Effect.DROP:
                     acknowledged = self._acknowledged(self._account())
-                    self._release_socket(orderly=False)
+                    self._release_socket(orderly=connection.has_alert and self._send_alert())
                     connection.dropped(acknowledged, now)
                 elif effect is Effect.DIAL:
                     self._begin_dial()
@@ -637,6 +637,13 @@ class Driver:
             # to write.
             self._read_last(error)
         return False
+
+    def _send_alert(self) -> bool:
+        """Say why the handshake has failed, if that is possible; nothing else can be on its way."""
+        try:
+            return self._sock is not None and self._sock.send(self.connection.outgoing) > 0
+        except OSError:
+            return False
 
     def _read_last(self, error: OSError) -> None:
         self._read_rest(error)

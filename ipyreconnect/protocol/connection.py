@@ -300,6 +300,11 @@ class Connection:
         return out[0]
 
     @property
+    def has_alert(self) -> bool:
+        """Whether what waits to be sent tells the peer why the TLS handshake has failed."""
+        return self._pipe is not None and self.status.tls is None and bool(self._out)
+
+    @property
     def handed_over_bytes(self) -> int:
         """Bytes of the outgoing stream that the kernel took."""
         return self._ledger.sent
