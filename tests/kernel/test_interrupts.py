@@ -25,7 +25,7 @@ import threading, time
 
 def waits(name):
     c = get_ipython().magics_manager.registry["ReconnectMagics"].connections.get(name)
-    return c is not None and bool(c._connection._expectations or c._driver._waiters)
+    return c is not None and bool(c._connection._expectations or c._driver._waiters or c._driver._leader)
 
 def tell(name):
     while not waits(name):
