@@ -77,6 +77,7 @@ _IN_VAIN: Final = 5
 _HEARTBEATS: Final = 2
 
 _CLOSED: Final = 7  # TCP_CLOSE in include/net/tcp_states.h
+_TROUBLED: Final = 2  # TCP_CA_CWR in include/uapi/linux/tcp.h; beyond it are Recovery and Loss
 _RTO_MIN: Final = 0.2  # seconds; TCP_RTO_MIN in include/net/tcp.h
 
 
@@ -93,7 +94,7 @@ class Verdict(StrEnum):
     DEAD = "dead"
 
 
-_COMMON: Final = struct.Struct("=B x B B B 3x I 12x I 16x I 4x I I 8x I I")
+_COMMON: Final = struct.Struct("=B B B B B 3x I 12x I 16x I 4x I I 8x I I")
 _COUNTERS: Final = struct.Struct("=Q Q 8x I")
 _COUNTERS_AT: Final = 120
 _MSS: Final = struct.Struct("=I")
@@ -123,6 +124,7 @@ class TcpInfo:
     :param notsent: bytes that are yet to be sent
     :param snd_wnd: bytes that the peer has room for; None before Linux 5.4
     :param snd_mss: bytes of the largest segment that is sent; 0: not known
+    :param ca_state: 2 where something seems to be lost, 3 and 4 while that is sent again
     """
 
     state: int = 1
@@ -141,6 +143,7 @@ class TcpInfo:
     notsent: int = 0
     snd_wnd: int | None = None
     snd_mss: int = 0
+    ca_state: int = 0
 
     @classmethod
     def unpack(cls, buffer: bytes) -> TcpInfo:
@@ -150,10 +153,13 @@ class TcpInfo:
         """
         if len(buffer) < _COMMON.size:
             raise ValueError(f"a tcp_info has at least {_COMMON.size} bytes, not {len(buffer)}")
-        state, retransmits, probes, backoff, rto, unacked, *ages, rtt, rttvar = _COMMON.unpack_from(buffer)
+        state, ca_state, retransmits, probes, backoff, rto, unacked, *ages, rtt, rttvar = _COMMON.unpack_from(
+            buffer
+        )
         counters: tuple[int | None, int | None, int] = (None, None, 0)
         if len(buffer) >= _COUNTERS_AT + _COUNTERS.size:
             counters = _COUNTERS.unpack_from(buffer, _COUNTERS_AT)
+        (mss,) = _MSS.unpack_from(buffer, _MSS_AT)
         window: int | None = None
         if len(buffer) >= _WINDOW_AT + _WINDOW.size:
             (window,) = _WINDOW.unpack_from(buffer, _WINDOW_AT)
@@ -172,7 +178,8 @@ class TcpInfo:
             rttvar,
             *counters,
             window,
-            *_MSS.unpack_from(buffer, _MSS_AT),
+            mss,
+            ca_state,
         )
 
     @property
@@ -205,6 +212,11 @@ class TcpInfo:
         if self.unacked or self.snd_wnd is None:
             return self.notsent > 0 if not self.unacked else self.snd_wnd == 0
         return self.snd_wnd < min(self.notsent, self.snd_mss or self.notsent)
+
+    @property
+    def recovering(self) -> bool:
+        """Whether something was lost, or seems to be, and is sent again."""
+        return self.retransmits > 0 or self.ca_state >= _TROUBLED
 
     @property
     def retransmitting_for(self) -> float:
@@ -349,6 +361,7 @@ class Watchdog:
         self._probing_begins = False
         self._blocked: tuple[float, int | None] | None = None  # since when, and what was acknowledged then
         self._in_flight: tuple[float, int | None] | None = None  # the same of data in flight
+        self._recovering_since: float | None = None
         self._received_at = now
         self._beat_at: float | None = None  # the first heartbeat since something was received
 
@@ -450,8 +463,7 @@ class Watchdog:
             health=health,
             next_look=None if verdict is Verdict.DEAD else self._next_look(info, now, dead_in),
             keepalive=self._hurry(info, asked_for),
-            # Who was heard since it should have acknowledged is no corpse: the kernel would make it one.
-            user_timeout=0 if ignored_for else user_timeout(keepalive, info),
+            user_timeout=0 if self._recovers(info, now) else user_timeout(keepalive, info),
             reason=reason,
         )
 
@@ -498,6 +510,19 @@ class Watchdog:
         since = self._in_flight[0]
         heard = info.retransmits > 0 and now - info.silence > since + _patience(info)
         return now - since if heard else 0.0
+
+    def _recovers(self, info: TcpInfo, now: float) -> bool:
+        """Tell whether the peer was heard while what was lost is being sent again.
+
+        The kernel counts TCP_USER_TIMEOUT from the beginning of that, whatever is acknowledged meanwhile
+        (tcp_write_timeout, retrans_stamp): a link that loses much would be cut in the middle of a transfer.
+        """
+        if not info.recovering:
+            self._recovering_since = None
+            return False
+        if self._recovering_since is None:
+            self._recovering_since = now
+        return now - info.silence > self._recovering_since + _TICK
 
     def _stalled(self, info: TcpInfo, now: float) -> bool:
         """Tell whether the peer does not read; a transfer at full speed looks like that only for moments."""

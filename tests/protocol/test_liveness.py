@@ -279,14 +279,14 @@ OTHERS = [
 def test_the_kernels_account_is_read_by_its_offsets() -> None:
     """Every field comes from where linux/tcp.h has it."""
     buffer = bytearray(280)
-    for at, value in {0: 1, 2: 2, 3: 3, 4: 4}.items():
+    for at, value in {0: 1, 1: 4, 2: 2, 3: 3, 4: 4}.items():
         buffer[at] = value
     fields = {8: 204000, 24: 5, 44: 6, 52: 7, 56: 8, 68: 9, 72: 10, 144: 13, 228: 14}
     for at, value in fields.items():
         struct.pack_into("=I", buffer, at, value)
     struct.pack_into("=QQ", buffer, 120, 1 << 40, (1 << 40) + 1)
     info = TcpInfo.unpack(bytes(buffer))
-    assert info == TcpInfo(1, 2, 3, 4, 204000, 5, 6, 7, 8, 9, 10, 1 << 40, (1 << 40) + 1, 13, 14)
+    assert info == TcpInfo(1, 2, 3, 4, 204000, 5, 6, 7, 8, 9, 10, 1 << 40, (1 << 40) + 1, 13, 14, ca_state=4)
     assert info.acknowledged == (1 << 40) - 1
 
 
@@ -573,7 +573,7 @@ def ignoring(retransmits: int, at: float, silence: float = 0.2) -> TcpInfo:
 def test_who_is_heard_and_never_acknowledges_is_given_up_after_t() -> None:
     """Where large packets vanish no line gets through any more: the user sees it coming, and why."""
     watchdog = Watchdog(USUAL, 0.0, longest_pause=3.0)
-    for at, retransmits in ((1.0, 0), (1.5, 1), (2.0, 2), (2.5, 3)):
+    for at, retransmits in ((1.0, 0), (1.5, 1), (2.0, 2), (2.5, 3), (5.0, 4)):
         look = watchdog.look(ignoring(retransmits, at), at)
     assert look.health.verdict is Verdict.ALIVE
     assert look.user_timeout == 0  # the kernel would take it for dead, at its own time
@@ -597,7 +597,25 @@ def test_who_acknowledges_late_over_a_bad_link_is_kept() -> None:
         assert look.health.verdict is Verdict.ALIVE
     assert look.user_timeout == 0
     look = watchdog.look(replace(ignoring(5, 21.0), bytes_acked=200), 21.0)
+    assert (look.health.verdict, look.user_timeout) == (Verdict.ALIVE, 0)
+    look = watchdog.look(replace(ignoring(0, 22.0), unacked=0, bytes_acked=300), 22.0)
     assert (look.health.verdict, look.user_timeout) == (Verdict.ALIVE, 13_900)
+
+
+def test_a_link_that_loses_much_is_spared_the_kernels_rule() -> None:
+    """The kernel counts from the first loss, whatever came since; who is not heard is not spared."""
+    watchdog, mute = Watchdog(USUAL, 0.0, longest_pause=3.0), Watchdog(USUAL, 0.0, longest_pause=3.0)
+    for at in (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0):
+        info = TcpInfo(
+            unacked=3, ca_state=3, last_ack_recv=100, last_data_recv=9000, rtt=20_000, snd_wnd=65536
+        )
+        look = watchdog.look(replace(info, bytes_acked=int(at * 100)), at)
+        silence = int(at * 1000)
+        unheard = mute.look(replace(info, last_ack_recv=silence, last_data_recv=silence), at)
+    assert (look.health.verdict, look.user_timeout) == (Verdict.ALIVE, 0)
+    assert (unheard.health.verdict, unheard.user_timeout) == (Verdict.DYING, 13_900)
+    look = watchdog.look(replace(info, ca_state=0, bytes_acked=700), 6.5)
+    assert look.user_timeout == 13_900
 
 
 def test_a_connection_that_the_kernel_has_ended_is_dead() -> None:
