@@ -36,11 +36,12 @@ quick: $(VENV)/dev.stamp ## the tests that need only Python and loopback, in les
 faults: system $(VENV)/dev.stamp ## break real networks, and print how soon each is noticed
 	$(BIN)/python -m pytest -m faults $(ARGS)
 
-kernels: $(VENV)/dev.stamp $(KERNELS:%=$(VENV)/kernel-%.stamp) ## the kernel tests on older ipykernels, each in an environment of its own
+kernels: system $(VENV)/dev.stamp $(KERNELS:%=$(VENV)/kernel-%.stamp) ## the kernel tests and the panel on older ipykernels, each in an environment of its own
 	@for version in $(KERNELS); do \
 	    echo "ipykernel $$version:"; \
 	    KERNEL_PYTHON=$(CURDIR)/$(VENV)/kernel-$$version/bin/python $(BIN)/python -m pytest tests/kernel $(ARGS) || exit; \
 	done
+	$(BIN)/python -m tests.browser.kernels $(KERNELS)
 
 lint: $(VENV)/dev.stamp ## ruff and mypy --strict
 	$(BIN)/ruff check

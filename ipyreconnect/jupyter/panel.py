@@ -244,7 +244,7 @@ def static_html(client: Client, lines: int) -> str:
     return (
         f'<div class="{STATIC_CLASS}" style="font:13px system-ui,sans-serif">'
         f"<div><b>{html.escape(said)}</b> · {count} (as saved at {time.strftime('%Y-%m-%d %H:%M:%S')})</div>"
-        '<pre style="margin:4px 0 0;white-space:pre-wrap;overflow-wrap:anywhere">'
+        '<pre style="margin:4px 0 0;font:12px/1.4 monospace;white-space:pre-wrap;overflow-wrap:anywhere">'
         f"{html.escape(chr(10).join(rows))}</pre></div>"
     )
 

@@ -108,6 +108,7 @@ function renderHeader({ model, el, signal }) {
     // What was true when the kernel last spoke is no news of the connection: it went with the kernel.
     say(word, gone ? "kernel gone" : STATES[state.state] || state.state);
     say(name, state.name);
+    root.setAttribute("aria-label", `connection ${state.name}`);
     name.hidden = !state.name || state.address.includes(state.name);
     say(address, state.address);
     address.title = state.peer && !state.address.includes(state.peer) ? `${state.address} is ${state.peer}` : state.address;

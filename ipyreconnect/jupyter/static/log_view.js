@@ -156,7 +156,7 @@ class Row {
     this.arrow = h("span", { class: "ipr-arrow", role: "img" });
     this.text = h("span", { class: "ipr-text" });
     this.more = h("button", { class: "ipr-more", type: "button", tabindex: "-1", hidden: true });
-    this.mark = h("span", { class: "ipr-mark", role: "img" });
+    this.mark = h("span", { class: "ipr-mark" });
     this.el = h("div", { class: "ipr-row" }, this.time, this.arrow, this.text, this.more, this.mark);
     this.key = "";
     this.row = undefined;
@@ -193,7 +193,10 @@ class Row {
     const mark = MARKS[row.mark];
     this.mark.className = `ipr-mark${mark ? ` ipr-${mark[0]}` : ""}`;
     this.mark.title = mark ? mark[1] : "";
-    this.mark.setAttribute("aria-label", mark ? mark[0] : "");
+    for (const [name, value] of [["role", "img"], ["aria-label", mark?.[0]]]) {
+      if (mark) this.mark.setAttribute(name, value);
+      else this.mark.removeAttribute(name);
+    }
   }
 }
 
