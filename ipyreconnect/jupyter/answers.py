@@ -132,7 +132,7 @@ def as_html(rows: Sequence[tuple[str, str, str]]) -> str:
         style = _STYLES.get(direction)
         row = html.escape(text)
         if mark:
-            row += f'   <span style="opacity:.6">{html.escape(mark)}</span>'
+            row += f'   <span style="{_STYLES["*"]}">{html.escape(mark)}</span>'
         shown.append(f'<span style="{style}">{row}</span>' if style else row)
     return (
         '<pre class="ipyreconnect-answer" style="margin:0;padding:1px 8px;white-space:pre-wrap;'
