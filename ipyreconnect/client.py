@@ -207,6 +207,7 @@ class Client(traitlets.HasTraits):
         self._watchers: tuple[Callable[[], None], ...] = ()
         self._listeners: dict[Callable[[Line], object], _Listener] = {}
         self._told = self._connection.status
+        self.itself = weakref.ref(self)  # for its deliveries
         # At last, as a client that is refused changes nothing of what it was given.
         self.transcript.encoding = self.encoding
         self._hide(forms)
@@ -363,7 +364,7 @@ class Client(traitlets.HasTraits):
         ConnectionLost. When it raises one of the first four, nothing was sent.
         """
         wire, line = self.encode(data, secrets)
-        delivery = Delivery(line, self)
+        delivery = Delivery(line, self.itself)
         if expect is None:
             self._driver.call(
                 lambda: self._connection.send(wire, line, delivery, time.monotonic(), queue=queue)
@@ -409,7 +410,7 @@ class Client(traitlets.HasTraits):
         if expect is None:
             return self.send(data, queue=queue, secrets=secrets)
         wire, line = self.encode(data, secrets)
-        delivery = Delivery(line, self)
+        delivery = Delivery(line, self.itself)
         expectation = Expectation(compile_pattern(expect))
 
         def work() -> None:
@@ -691,7 +692,8 @@ class Client(traitlets.HasTraits):
                     function(given)
                     mark, unread = given.mark, given.unread
             except ReconnectError as raised:
-                error = raised
+                # Else it would keep this call, and all that the function made, until the collector runs.
+                error = raised.with_traceback(None)
             except BaseException as raised:  # noqa: BLE001 - whatever the user's function raises is the reason
                 error = ScriptFailed(f"on-connect function: {_in_one_line(raised)}")
             self._driver.post(

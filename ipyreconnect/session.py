@@ -58,7 +58,7 @@ class Session:
     def send(self, data: str | bytes | Secret, *, secrets: Iterable[Secret] = ()) -> Delivery:
         """Send one line of text (the line end is added), or bytes as they are; see `Client.send`."""
         wire, line = self._client.encode(data, secrets)
-        delivery = Delivery(line, self._client)
+        delivery = Delivery(line, self._client.itself)
         self._driver.call(
             lambda: self._connection.send(wire, line, delivery, time.monotonic(), session=self._number)
         )

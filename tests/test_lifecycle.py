@@ -399,6 +399,39 @@ def test_a_forgotten_client_that_is_stopped_is_freed() -> None:
         assert forgotten() is None
 
 
+def test_a_kept_transcript_keeps_no_client() -> None:
+    """Where only a transcript is kept it is all that is left of its client; its deliveries tell their end."""
+    with LineServer(echo) as server:
+        client = Client(server.address).connect()
+        client.send("x", expect="x")
+        client.stop()
+        transcript, forgotten = client.transcript, weakref.ref(client)
+        del client
+        gc.collect()
+        assert forgotten() is None
+    (delivery,) = (line.delivery for line in transcript if line.delivery)
+    assert delivery.wait()
+
+
+@pytest.mark.parametrize("error", [ReconnectError, ValueError])
+def test_a_failed_function_leaves_nothing_to_the_collector(error: type[Exception]) -> None:
+    """What an on-connect function had made is gone with its attempt, however seldom the collector runs."""
+    made: list[weakref.ref[Transcript]] = []
+
+    def login(session: object) -> None:
+        local = Transcript()
+        made.append(weakref.ref(local))
+        raise error("no luck")
+
+    gc.disable()
+    try:
+        with LineServer(echo) as server, Client(server.address, on_connect=login, retry=60) as client:
+            assert client.reason.endswith("no luck")
+            assert [each() for each in made] == [None]
+    finally:
+        gc.enable()
+
+
 def test_everything_at_once_neither_hangs_nor_leaks() -> None:
     """Threads that do all there is to do, on a connection that is lost again and again, all come
     to their end.

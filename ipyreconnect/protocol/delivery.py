@@ -9,6 +9,7 @@ peer's kernel has it, not that its program has read it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 __all__ = ["Delivery", "Ledger", "Waiting"]
@@ -38,11 +39,11 @@ class Delivery:
 
     __slots__ = ("_waiting", "data", "number", "status")
 
-    def __init__(self, data: bytes, waiting: Waiting | None = None) -> None:
+    def __init__(self, data: bytes, waiting: Callable[[], Waiting | None] | None = None) -> None:
         self.data = data
         self.status = QUEUED
         self.number: int | None = None
-        self._waiting = waiting
+        self._waiting = waiting  # a weak reference: a transcript that is kept keeps no client
 
     def wait(self, status: str = ACKNOWLEDGED, timeout: float = 10.0) -> bool:
         """Wait until the line has come as far as `status` ("sent" or "acknowledged"), at most `timeout`
@@ -53,9 +54,10 @@ class Delivery:
         """
         if status not in STATUSES:
             raise ValueError(f"a delivery is one of {', '.join(STATUSES)}, not {status!r}")
-        if self.reached(status) or self.status in FINAL or self._waiting is None:
+        waiting = None if self._waiting is None else self._waiting()
+        if self.reached(status) or self.status in FINAL or waiting is None:
             return self.reached(status)
-        return self._waiting.wait_for_delivery(self, status, timeout)
+        return waiting.wait_for_delivery(self, status, timeout)
 
     def reached(self, status: str) -> bool:
         """Say whether the line has come as far as `status`; an "unconfirmed" line has come nowhere else. Any

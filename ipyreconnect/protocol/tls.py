@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
@@ -193,7 +194,7 @@ class TLSPipe:
             elif not self.closed_by_peer:
                 self._error = self._loss(error)
                 if not total:
-                    raise self._error from error
+                    raise copy(self._error) from error
         return total
 
     def write(self, plaintext: bytes | bytearray | memoryview) -> None:
@@ -263,11 +264,14 @@ class TLSPipe:
     def _raise(self) -> None:
         """Repeat the error after which nothing can go on."""
         if self._error is not None:
-            raise self._error
+            raise copy(self._error)
 
     def _fail(self, error: PeerError) -> PeerError:
+        """Keep the error; return one to raise, as what is raised keeps the frames that it came through, and
+        with them this pipe.
+        """
         self._error = error
-        return error
+        return copy(error)
 
     def _failed_attempt(self, error: ssl.SSLError) -> AttemptFailed:
         where = self.where

@@ -158,18 +158,18 @@ def test_what_a_line_has_reached(status: str, reached: set[str]) -> None:
 def test_waiting_is_left_to_the_client() -> None:
     """It is asked for what was asked, and what it says is returned."""
     clock = Clock("acknowledged")
-    assert Delivery(b"x", clock).wait("sent", 3.0)
-    assert Delivery(b"x", clock).wait()
+    assert Delivery(b"x", lambda: clock).wait("sent", 3.0)
+    assert Delivery(b"x", lambda: clock).wait()
     assert clock.asked == [("sent", 3.0), ("acknowledged", 10.0)]
-    assert not Delivery(b"x", Clock("unconfirmed")).wait()
-    assert not Delivery(b"x", Clock("sent")).wait(timeout=0.0)
+    assert not Delivery(b"x", lambda: Clock("unconfirmed")).wait()
+    assert not Delivery(b"x", lambda: Clock("sent")).wait(timeout=0.0)
 
 
 @pytest.mark.parametrize(("status", "wanted"), [("unconfirmed", "sent"), ("acknowledged", "unconfirmed")])
 def test_what_cannot_come_any_more_is_not_waited_for(status: str, wanted: str) -> None:
     """A status that is final answers at once; so does one that was reached already."""
     clock = Clock("queued")
-    delivery = Delivery(b"x", clock)
+    delivery = Delivery(b"x", lambda: clock)
     delivery.status = status
     assert not delivery.wait(wanted)
     assert delivery.wait(status)
@@ -180,7 +180,7 @@ def test_what_cannot_come_any_more_is_not_waited_for(status: str, wanted: str) -
 def test_an_unknown_status_is_refused() -> None:
     """A typing error does not wait for ten seconds."""
     with pytest.raises(ValueError, match="queued, sent, acknowledged, unconfirmed, not 'received'"):
-        Delivery(b"x", Clock("sent")).wait("received")
+        Delivery(b"x", lambda: Clock("sent")).wait("received")
 
 
 def test_a_delivery_shows_what_became_of_it() -> None:

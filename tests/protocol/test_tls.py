@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import ssl
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -381,6 +384,33 @@ def test_a_peer_that_speaks_no_tls_is_quoted(pipe: TLSPipe, rubbish: bytes, show
     assert "--no-tls or --starttls" in caught.value.reason
     assert caught.value.reason.isprintable()
     assert len(caught.value.reason) < 300
+
+
+@pytest.mark.parametrize("handshake", [True, False])
+def test_a_pipe_that_failed_leaves_nothing_to_the_collector(
+    client: ssl.SSLContext, server: Server, handshake: bool
+) -> None:
+    """What a failed connection holds is gone with it, also where its error is raised again and again."""
+    pipe = TLSPipe(client, "localhost")
+    if not handshake:
+        exchange(pipe, server)
+    pipe.handshake()
+    pipe.feed(b"no TLS" * 1000)
+    view = memoryview(bytearray(100))
+    gc.disable()
+    try:
+        for _ in range(2):
+            with contextlib.suppress(AttemptFailed, ConnectionLost):
+                _ = pipe.handshake() and pipe.read_into(view)
+                raise AssertionError("it did not fail")
+            with contextlib.suppress(ConnectionLost, AttemptFailed):
+                pipe.write(b"x")
+                raise AssertionError("it did not fail")
+        forgotten = weakref.ref(pipe)
+        del pipe
+        assert forgotten() is None
+    finally:
+        gc.enable()
 
 
 def test_a_peer_that_closes_during_the_handshake_is_named(pipe: TLSPipe) -> None:
