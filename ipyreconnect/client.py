@@ -19,7 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import Any, Generic, Self, TypeVar, cast, overload
 
 import traitlets
@@ -647,10 +647,11 @@ class Client(traitlets.HasTraits):
     def changed(self, statuses: list[Status]) -> None:
         """Tell the observers, on their own thread, in order."""
         differences: list[tuple[str, Any, Any]] = []
-        for status in statuses:
+        for status, following in zip_longest(statuses, statuses[1:]):
+            if following is not None and (status.state, status.phase) == (following.state, following.phase):
+                continue  # the rest of what belongs to this state is still to come
             before, self._told = self._told, status
-            for name, old, new in _differences(before, status):
-                differences.append((name, old, new))
+            differences += _differences(before, status)
         self._notify(differences)
 
     def _notify(self, differences: list[tuple[str, Any, Any]]) -> None:

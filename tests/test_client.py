@@ -848,6 +848,25 @@ def test_observers_are_told_in_order(server: LineServer, client: Client) -> None
     assert changes == list(pairwise(states))
 
 
+@pytest.mark.parametrize("end", [Client.reconnect_now, Client.stop, None])
+def test_the_state_is_told_last(server: LineServer, end: Callable[[Client], None] | None) -> None:
+    """Who observes the state has been told before what else belongs to it."""
+    seen: queue.Queue[tuple[str, Any]] = queue.Queue()
+    with Client(server.address, retry=60) as client:
+        until(client, lambda: client.status.verdict is not None)
+        client.observe(lambda change: seen.put((change.name, change.new)))
+        if end is not None:
+            end(client)
+        else:
+            server.peer(0).close()
+        told: list[tuple[str, Any]] = []
+        while ("state", client.state) not in told:
+            told.append(seen.get(timeout=PATIENCE))
+    first = next(at for at, (name, new) in enumerate(told) if name == "state" and new != "stopping")
+    before = told[:first]
+    assert {("connected_since", None), ("health", None)} <= set(before)
+
+
 def test_observers_run_on_a_thread_of_their_own(server: LineServer) -> None:
     """No observer runs on the I/O thread, nor on the one that caused the change."""
     names: queue.Queue[str] = queue.Queue()
