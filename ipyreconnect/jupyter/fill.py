@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,7 +102,9 @@ def ask_without_echo(prompt: str) -> str:
     """Ask the user; UsageError where nobody can be asked."""
     try:
         return getpass.getpass(f"{prompt}: ")
-    except (StdinNotImplementedError, EOFError, OSError):
+    except (StdinNotImplementedError, EOFError, OSError) as error:
+        if isinstance(error, EOFError) and sys.stdin.isatty():
+            return ""  # somebody who would not answer, with Ctrl-D
         raise UsageError(
             f"nobody can be asked for {prompt!r} here: fetch it, NAME = Secret.from_keyring(SERVICE, USER) "
             "or USER, NAME = Secret.from_netrc(HOST), and write {{NAME}}"

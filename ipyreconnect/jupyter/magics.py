@@ -301,7 +301,8 @@ class ReconnectMagics(Magics):
         self.connections.put(client)
         self._used.pop(parsed.rest, None)
         self._used[parsed.rest] = None
-        if self._front is Front.NOTEBOOK and self.defaults.panel and not parsed.flag("--no-panel"):
+        panel = self._front is Front.NOTEBOOK and self.defaults.panel and not parsed.flag("--no-panel")
+        if panel:
             from ipyreconnect.jupyter.panel import panel_for
 
             panel_for(client).show()
@@ -320,7 +321,7 @@ class ReconnectMagics(Magics):
             elif self._front is Front.CONSOLE:
                 self._feeds[client] = Feed(client.transcript, quiet_before=told)
                 self._asked[client] = told
-        self._hide(client)
+        self._hide(client, shown=panel)
         return client
 
     def _client(self, address: Address, parsed: Parsed, cell: str | None) -> Client:
@@ -488,13 +489,14 @@ class ReconnectMagics(Magics):
         self.connections.end(client)
         _close_panel(client)
 
-    def _hide(self, result: object) -> None:
+    def _hide(self, result: object, *, shown: bool = False) -> None:
         """Keep IPython from showing `result`, of which enough was said, as the cell's last expression.
 
-        It still becomes `_` and the cell's result, and shows where the user asks for it.
+        It still becomes `_` and the cell's result, and shows where the user asks for it. shown: it stands
+        under this cell already, so that not even who asks for it there wants it twice.
         """
         hook = sys.displayhook
-        if hook is getattr(self.shell, "displayhook", None) and ends_with_magic(self._cell):
+        if hook is getattr(self.shell, "displayhook", None) and (shown or ends_with_magic(self._cell)):
             sys.displayhook = _HideOnce(hook, result)
 
     def _known(self) -> Known:
@@ -587,8 +589,8 @@ class ReconnectMagics(Magics):
             client.stop()
         self._log.close()
         self._answers.close()
-        for client in self.connections.all():
-            _close_panel(client)
+        if panels := sys.modules.get("ipyreconnect.jupyter.panel"):
+            panels.close_all_panels()  # also of clients that were replaced, and of those that no magic made
         self._feeds.clear()
         self.connections.clear()
 
@@ -774,13 +776,15 @@ def as_written(raw_cell: str, name: str, body: str) -> str:
     return body
 
 
-_LAST_MAGIC = re.compile(rf"\s*%?(?:{'|'.join(MAGICS)})(?:[ \t]+(?![=(.,]).*)?\Z")
+_LAST_MAGIC = re.compile(rf"\s*(?:%time[ \t]+)?%?(?:{'|'.join(MAGICS)})(?:[ \t]+(?![=(.,]).*)?\Z")
 
 
 def ends_with_magic(cell: str) -> bool:
     """Say whether the last expression of a cell is one of our magics, not assigned to anything."""
     stripped = cell.strip()
     if stripped.startswith("%%"):
-        name = re.match(r"%%(\w+)", stripped)
-        return name is not None and name[1] in MAGICS
+        first, _, body = stripped.partition("\n")
+        name = re.match(r"%%(\w+)", first)
+        # What another cell magic gives, such as %%time, is what its body gives.
+        return name is not None and (name[1] in MAGICS or (bool(body) and ends_with_magic(body)))
     return _LAST_MAGIC.match(stripped.rpartition("\n")[2]) is not None

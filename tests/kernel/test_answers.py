@@ -64,16 +64,26 @@ def test_a_cells_questions_share_one_answer(kernel: Kernel) -> None:
 
 
 def test_connect_shows_its_panel_once(kernel: Kernel) -> None:
-    """The panel shows also where the result is assigned, and never twice; %stop takes it down."""
+    """The panel shows also where the result is assigned, and never twice; unloading takes all down."""
     with LineServer(SERVER) as server:
         kernel.run("%load_ext ipyreconnect")
         cell = kernel.run(f"%connect {server.address}")
         assert cell not in kernel.results
         assert kernel.panels(cell) == 1
         assert re.search(r"^connected to \S+ in", kernel.streams[cell], re.MULTILINE)
-        cell = kernel.run(f"c = %connect {server.address} --name second")
-        assert kernel.panels(cell) == 1
+        for code in (
+            f"c = %connect {server.address} --name second",
+            f"c = %connect {server.address} --name second\nc",
+            f"%%time\n%connect {server.address} --name second",
+            f"get_ipython().run_line_magic('connect', '{server.address} --name second')",
+        ):
+            cell = kernel.run(code)
+            assert kernel.panels(cell) == 1
+            assert cell not in kernel.results
+        cell = kernel.run("c")  # replaced meanwhile, and looked at all the same
+        assert "<Panel of <Client second" in kernel.results[cell]
         kernel.run("%stop --all")
+        kernel.run("%unload_ext ipyreconnect")
         text = kernel.say(
             "import ipywidgets, threading\n"
             "print(len(ipywidgets.widgets.widget._instances),\n"
