@@ -190,7 +190,7 @@ class LogView(Part):
 
     _esm = Unicode(static_text("link.js", "log_view.js")).tag(sync=True)
     _css = Unicode(static_text("theme.css", "log_view.css")).tag(sync=True)
-    height = Unicode("22em", help="How tall the rows' pane is, in CSS units; the user can drag it.").tag(
+    height = Unicode("288px", help="How tall the rows' pane is, in CSS units; the user can drag it.").tag(
         sync=True
     )
     label = Unicode("", help="What a screen reader calls the log.").tag(sync=True)

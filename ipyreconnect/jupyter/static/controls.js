@@ -170,14 +170,16 @@ function renderHeader({ model, el, signal }) {
     }[known.verdict] || [known.verdict, "soso"];
     say(verdict, word);
     health.dataset.mood = mood;
-    const said = [];
-    if (known.rtt != null) said.push(`round trip ${milliseconds(known.rtt)}`);
-    if (known.last_data != null) said.push(`data ${ago(known.last_data + passed)}`);
-    if (known.last_ack != null) said.push(`acknowledged ${ago(known.last_ack + passed)}`);
-    if (known.probes) said.push(`probes ${known.probes} of ${known.probes_of} unanswered`);
-    if (known.unacknowledged) said.push(`${count(known.unacknowledged, "byte")} unacknowledged`);
-    if (known.retransmits) said.push(`sent again ${count(known.retransmits, "time")}`);
-    say(facts, said.join(" · "));
+    const usual = [];
+    if (known.rtt != null) usual.push(`round trip ${milliseconds(known.rtt)}`);
+    if (known.last_data != null) usual.push(`data ${ago(known.last_data + passed)}`);
+    if (known.last_ack != null) usual.push(`acknowledged ${ago(known.last_ack + passed)}`);
+    const worrying = [];
+    if (known.probes) worrying.push(`probes ${known.probes} of ${known.probes_of} unanswered`);
+    if (known.unacknowledged) worrying.push(`${count(known.unacknowledged, "byte")} unacknowledged`);
+    if (known.retransmits) worrying.push(`sent again ${count(known.retransmits, "time")}`);
+    // What the verdict rests on comes first: the end may be clipped.
+    say(facts, (mood === "well" ? [...usual, ...worrying] : [...worrying, ...usual.reverse()]).join(" · "));
     facts.title = facts.scrollWidth > facts.clientWidth ? facts.textContent : "";
     showPlot();
   }
