@@ -12,8 +12,7 @@ I/O thread looks away from that socket: an answer needs no hand-over between thr
 blocking socket instead of 1.9, measured). Everybody else who waits is woken by a lock.
 
 **Interrupts.** Ctrl-C comes to the main thread between any two bytecodes. While that thread has a turn, the
-interrupt is noted and raised
-afterwards: no step of a connection is ever torn in two.
+interrupt is noted, and raised afterwards: no step of a connection is ever torn in two.
 """
 
 from __future__ import annotations
@@ -71,8 +70,8 @@ TCP_CLOSE = 7
 LONGEST_POLL = 1e9
 """Milliseconds; poll(2) takes an int. Whoever waits for longer than eleven days does so in pieces."""
 TURN_PATIENCE = 0.001
-"""Seconds that the I/O thread waits for a turn before it leaves its work in the inbox: without it the
-selector would spin."""
+"""Seconds that the I/O thread waits for the turn to serve a socket that is ready, before it looks after the
+others and comes back to it: without it the selector would spin."""
 
 log = logging.getLogger("ipyreconnect")
 T = TypeVar("T")

@@ -84,9 +84,9 @@ class Settings:
 
     where: how messages call the peer. profile: the protocol's. tls: none, implicit or STARTTLS. context: for
     TLS. server_name: to verify. eol: bytes that end a sent line. encoding: None for UTF-8 with ISO-8859-1
-    where it does not fit. framing: as `make_framer` takes it. replies: (compiled bytes pattern, template).
-    heartbeat: line with eol, and seconds. script: parsed steps. has_function: whether a function runs after
-    each connection. unsafe: what a note says about an unverified certificate.
+    where it does not fit. framing: as `make_framer` takes it. heartbeat: which line, and how often. script:
+    parsed steps. has_function: whether a function runs after each connection. queue_bytes, queue_lines: how
+    much may wait to be handed to the kernel, or for a connection.
     """
 
     where: str

@@ -51,7 +51,7 @@ class Effect(Enum):
     FINISH = "say goodbye: close_notify, FIN, then a moment for the acknowledgement"
     CLOSE = "close what is left of the socket: with a reset, if something is not acknowledged"
     DIAL = "begin an attempt"
-    WAIT = "arm the timer for the next attempt"
+    WAIT = "wait for the next attempt: its time is the next deadline"
     END = "nothing is left: the loop is no longer needed"
 
 
