@@ -123,10 +123,6 @@ class Loop:
         """
         self._selector.register(sock, events, callback)
 
-    def modify(self, sock: socket.socket, events: int, callback: Callback) -> None:
-        """Change what is waited for. The I/O thread, or any if `shared`."""
-        self._selector.modify(sock, events, callback)
-
     def attend(self, sock: socket.socket, events: int, callback: Callback) -> None:
         """Wait for `events` of `sock`, 0 for none for now; registers it the first time. The mask that
         `callback` is given tells surely of reading only. The I/O thread, or any if `shared`.

@@ -129,7 +129,6 @@ class TLSPipe:
         self._finished = False
         self._closing = False
         self._eof = False
-        self._taken = 0
         self._error: PeerError | None = None
         self.closed_by_peer = False
         """Whether the peer has said that this was all (close_notify), as opposed to a connection cut off."""
@@ -212,17 +211,7 @@ class TLSPipe:
 
     def take(self) -> bytes:
         """Return the ciphertext to be sent, b"" if there is none."""
-        data = self._outgoing.read()
-        self._taken += len(data)
-        return data
-
-    @property
-    def written(self) -> int:
-        """All ciphertext ever made, in bytes: after `write`, the offset in the stream where that line ends.
-
-        It counts the handshake, alerts, and what TLS 1.3 answers of its own accord while reading.
-        """
-        return self._taken + self._outgoing.pending
+        return self._outgoing.read()
 
     def close(self) -> None:
         """Say that this was all (close_notify), and wait for no answer. May be repeated."""
