@@ -924,18 +924,13 @@ class Connection:
     def _drive_starttls(self, lines: list[bytes], now: float) -> None:
         dialogue = self._starttls
         assert dialogue is not None
-        for index, line in enumerate(lines):
+        for line in lines:
             for answer in dialogue.receive_line(line):
                 self._write_quietly(answer, now)
-            if dialogue.done:
-                if index + 1 < len(lines) or self.transcript.unfinished:
-                    raise AttemptFailed(
-                        f"{self.settings.where} sent data behind its consent to STARTTLS: "
-                        "somebody may have injected it"
-                    )
-                self._starttls = None
-                self._begin_tls(now)
-                return
+        if dialogue.done:
+            dialogue.check_nothing_follows(self.transcript.unfinished)
+            self._starttls = None
+            self._begin_tls(now)
 
     def _drive_script(self, steps: list[Send], now: float) -> None:
         script = self._script
