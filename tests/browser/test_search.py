@@ -124,17 +124,26 @@ def test_the_keys_search_without_a_mouse(notebook: Notebook) -> None:
         expect(panel.root.locator("mark")).to_have_count(0)
 
 
-def test_what_one_sees_can_be_copied(notebook: Notebook) -> None:
-    """Selected rows come out as lines of text, without times, arrows and marks."""
+def test_what_is_copied_says_who_said_what_and_when(notebook: Notebook) -> None:
+    """All that is in sight with Ctrl+A, as it stands there; a part of one line is only that."""
+    copied = "navigator.clipboard.readText()"
     notebook.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    with serving(say(b"one\r\ntwo <b>\r\nthree\r\n")) as server:
+    with serving(NOOP) as server:
         panel = connect(notebook, server.address)
-        expect(panel.row("three")).to_be_visible()
+        panel.line.fill("a1 NOOP")
+        panel.line.press("Enter")
+        expect(panel.row("a1 OK done")).to_be_visible()
+        server.peer(0).send(b"two <b>\r\n")
+        expect(panel.row("two <b>")).to_be_visible()
         panel.log.focus()
         panel.page.keyboard.press("Control+a")
         panel.page.keyboard.press("Control+c")
-        copied = panel.page.evaluate("navigator.clipboard.readText()")
-        assert copied.split("\n")[-3:] == ["one", "two <b>", "three"]
+        stamp = r"\d\d:\d\d:\d\d\.\d{3}"
+        lines = (r"\* connected to .*", r"< \* OK hello", "> a1 NOOP", "< a1 OK done", "< two <b>")
+        assert re.fullmatch("\n".join(f"{stamp} {line}" for line in lines), panel.page.evaluate(copied))
+        panel.row("a1 NOOP").locator(".ipr-text").dblclick()
+        panel.page.keyboard.press("Control+c")
+        assert panel.page.evaluate(copied).strip() in ("a1", "NOOP")
 
 
 def saved_file(panel: PanelPage, choice: str) -> Path:

@@ -536,6 +536,24 @@ function render({ model, el, signal }) {
     { signal },
   );
 
+  // Of one line its text; of several what one sees: who said what, and when.
+  root.addEventListener("copy", (event) => {
+    const selection = document.getSelection();
+    if (!selection.rangeCount) return;
+    const range = selection.getRangeAt(0);
+    const rows = pool.filter((row) => row.row && !row.el.hidden && range.intersectsNode(row.text));
+    if (rows.length < 2) return;
+    const lines = rows.map(({ row, text, time }) => {
+      const part = document.createRange();
+      part.selectNodeContents(text);
+      if (text.contains(range.startContainer)) part.setStart(range.startContainer, range.startOffset);
+      if (text.contains(range.endContainer)) part.setEnd(range.endContainer, range.endOffset);
+      return `${time.textContent} ${row.dir} ${part}`.trimStart();
+    });
+    event.clipboardData.setData("text/plain", lines.join("\n"));
+    event.preventDefault();
+  });
+
   // -- rows from the kernel -----------------------------------------------------------------------------------------
   function fetchMissing(from, to) {
     const now = performance.now();
