@@ -236,8 +236,9 @@ def static_html(client: Client, lines: int) -> str:
         shown = "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in shown)
         rows.append(f"{time.strftime('%H:%M:%S', time.localtime(line.time))} {line.direction} {shown}")
     status = client.status
-    state = status.state.value
-    said = f"{client.name}: {client.address}, {state}" + (f" ({status.reason})" if status.reason else "")
+    said = f"{client.name}: {client.address}, {status.state.value}"
+    if status.reason and status.connected_since is None and status.stopped_at is None:
+        said += f" ({status.reason})"  # not where it is connected again, or was stopped by the user
     count = f"{transcript.end:,} line{'s' if transcript.end != 1 else ''}" + (
         ", the last of them:" if transcript.end > len(rows) > 0 else ""
     )

@@ -13,6 +13,8 @@ from ipyreconnect.jupyter.log_view import ROW_CHARS, encode_rows, visible
 from ipyreconnect.jupyter.panel import static_html
 from ipyreconnect.protocol.delivery import Delivery
 from ipyreconnect.protocol.transcript import Line
+from tests.servers.line_server import LineServer, mute
+from tests.watching import until
 
 
 def client_with(*lines: tuple[str, str]) -> Client:
@@ -116,3 +118,18 @@ def test_the_stored_html_is_harmless_and_short() -> None:
 def test_nothing_of_the_log_is_stored_where_the_user_wants_none() -> None:
     """saved_lines=0 stores the state only."""
     assert "a line" not in static_html(client_with(("<", "a line")), 0)
+
+
+def test_what_is_stored_gives_a_reason_only_where_it_is_one() -> None:
+    """Why it was lost is said while it is; not once it is back, nor where the user stopped it."""
+    with LineServer(mute) as server, Client(server.address, retry=0.05) as client:
+        server.peer(0).reset()
+        server.peer(1)
+        until(client, lambda: client.state == "connected")
+        assert f"{server.address}, connected</b>" in static_html(client, 0)
+        client.stop()
+        assert f"{server.address}, stopped</b>" in static_html(client, 0)
+    with LineServer(mute) as server, Client(server.address, retry=60) as client:
+        server.peer(0).reset()
+        until(client, lambda: client.state == "waiting")
+        assert f"{server.address}, waiting (reset by {server.address})</b>" in static_html(client, 0)
