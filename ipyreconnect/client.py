@@ -477,22 +477,14 @@ class Client(traitlets.HasTraits):
                 raise outcome
             finally:
                 del outcome
-        awaited = self.shown_pattern(expectation.pattern)
         end = self.transcript.end
-        last = [
-            line
-            for line in self.transcript.lines(max(expectation.origin, end - 10 * LAST_LINES), end)
-            if line.direction == "<"
-        ][-LAST_LINES:]
-        shown = "".join(f"\n  < {line.text[:200]!r}" for line in last)
-        raise ExpectTimeout(
-            f"no line from {self.address.display} matched {awaited!r} within {timeout:g} s; "
-            + (
-                f"the last {'line' if len(last) == 1 else 'lines'}:{shown}"
-                if last
-                else "nothing was received since the last send"
-            )
-        )
+        lines = self.transcript.lines(max(expectation.origin, end - 10 * LAST_LINES), end)
+        last = [line for line in lines if line.direction == "<"][-LAST_LINES:]
+        told = "nothing was received since the last send"
+        if last:
+            shown = "".join(f"\n  < {line.text[:200]!r}" for line in last)
+            told = f"the last {'line' if len(last) == 1 else 'lines'}:{shown}"
+        raise ExpectTimeout(f"{self.in_vain(expectation.pattern, timeout)}; {told}")
 
     async def _until(self, done: Callable[[], bool], timeout: float | None) -> bool:
         """Wait in a coroutine; see INTERRUPT_EVERY."""
@@ -534,10 +526,14 @@ class Client(traitlets.HasTraits):
         for form in forms:
             self.transcript.hide(form)
 
-    def shown_pattern(self, pattern: re.Pattern[Any]) -> str:
-        """Return the pattern's text for an error, without the secrets that were filled in."""
+    def in_vain(self, pattern: re.Pattern[Any], timeout: float) -> str:
+        """Return how an error says that no line matched, without the secrets that were filled in."""
         source = pattern.pattern
-        return self.transcript.redacted_text(source if isinstance(source, str) else _text(source))
+        awaited = source if isinstance(source, str) else source.decode("utf-8", "replace")
+        return (
+            f"no line from {self.address.display} matched {self.transcript.redacted_text(awaited)!r} "
+            f"within {timeout:g} s"
+        )
 
     def encode(self, data: Payload, secrets: Iterable[Secret] = ()) -> tuple[bytes, bytes]:
         """Return what goes out, and the line that the log shows."""
@@ -1139,10 +1135,6 @@ def _forms(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:
                 with contextlib.suppress(UnicodeEncodeError):
                     forms.add(form.encode(encoding or "utf-8"))
     return forms
-
-
-def _text(pattern: bytes) -> str:
-    return pattern.decode("utf-8", "replace")
 
 
 def _seconds(timeout: float) -> float:

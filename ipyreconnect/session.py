@@ -15,7 +15,7 @@ from .errors import ExpectTimeout, Overrun
 from .network.driver import Driver
 from .protocol.connection import SCRIPT_PATIENCE
 from .protocol.delivery import Delivery
-from .protocol.expect import Match, Pattern, compile_pattern
+from .protocol.expect import QUOTED, Match, Pattern, compile_pattern, last_lines
 from .protocol.transcript import decode
 from .settings import Secret
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from .client import Client
 
 __all__ = ["Session"]
-
-LAST_LINES = 3
-"""How many lines a time-out quotes."""
 
 
 class Session:
@@ -90,17 +87,13 @@ class Session:
                 if match := compiled.search(data if is_bytes else text):
                     found.append(Match(transcript[number], match, transcript, self._since_send))
                     return True
-                last[:] = [*last[1 - LAST_LINES :], transcript.redacted_text(text)]
+                last[:] = [*last[1 - QUOTED :], transcript.redacted_text(text)]
             return False
 
         self._wait(look, timeout)
         if found:
             return found[0]
-        awaited = self._client.shown_pattern(compiled)
-        raise ExpectTimeout(
-            f"no line from {self._client.address.display} matched {awaited!r} within {timeout:g} s; "
-            + ("the last lines were " + ", ".join(map(repr, last)) if last else "no line came at all")
-        )
+        raise ExpectTimeout(f"{self._client.in_vain(compiled, timeout)}; {last_lines(last)}")
 
     def readexactly(self, size: int, timeout: float = SCRIPT_PATIENCE) -> bytes:
         """Return the next `size` bytes, line ends and all, waiting at most `timeout` seconds for them.

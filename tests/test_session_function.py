@@ -125,6 +125,19 @@ class Untold(Exception):
         raise ValueError
 
 
+def test_a_time_out_quotes_the_beginning_of_a_long_line() -> None:
+    """The reason stays one line that can be read, however long the server's lines are."""
+
+    def wait_in_vain(session: Session) -> None:
+        until(client, lambda: client.transcript.end > 0)
+        session.expect("never", timeout=0.01)
+
+    with LineServer(say(b"x" * 60_000 + b"\r\n")) as server:
+        client = Client(server.address, on_connect=wait_in_vain, retry=60)
+        client.connect().stop()
+        assert client.reason.endswith(f"the last lines were '{'x' * 80}'")
+
+
 RAISED: dict[str, tuple[Callable[[Session], object], str]] = {
     "an error of its own": (lambda session: dict[str, int]()["x"], r"on-connect function: KeyError: 'x'"),
     "an exit": (lambda session: exit(3), r"on-connect function: SystemExit: 3"),

@@ -7,7 +7,7 @@ there, then as they come.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import Overrun
@@ -15,10 +15,20 @@ from .line import Line, decode
 from .search import LineSearch, Pattern, compile_pattern
 from .transcript import Transcript
 
-__all__ = ["Expectation", "Match", "Pattern", "compile_pattern"]
+__all__ = ["QUOTED", "Expectation", "Match", "Pattern", "compile_pattern", "last_lines"]
 
+QUOTED = 3
+QUOTED_CHARACTERS = 80
+"""Lines that a reason quotes, and characters of each: an answer and what led to it, in one line."""
 MANY = 64
 """So many lines at once are a flood: worth a look whether any of them can match at all."""
+
+
+def last_lines(texts: Sequence[str]) -> str:
+    """Say in one line which were the last lines that came, as they may be shown."""
+    if not texts:
+        return "no line came at all"
+    return "the last lines were " + ", ".join(repr(text[:QUOTED_CHARACTERS]) for text in texts[-QUOTED:])
 
 
 class Match:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from ..errors import ScriptFailed, SettingsError
 from ..settings import MASK, PLAIN_MASK
+from .expect import QUOTED, last_lines
 from .line import encode_line
 
 __all__ = ["Expect", "ScriptRun", "Send", "Step", "parse_script"]
 
-LAST_LINES: Final = 3
-"""Lines that a failure shows: an answer and what led to it, in a message that is still one line."""
-
-# Characters of each of them.
+# Characters of an expression that a refusal quotes.
 _SHOWN: Final = 80
 
 # Only these: U+2028 and the like are text to a protocol.
@@ -150,7 +147,7 @@ class ScriptRun:
         self._steps = steps
         self._timeout = timeout
         self._at = 0
-        self._last: deque[str] = deque(maxlen=LAST_LINES)
+        self._last: list[str] = []
 
     @property
     def done(self) -> bool:
@@ -172,7 +169,7 @@ class ScriptRun:
         step = self.awaiting
         if step is None:
             return []
-        self._last.append((text if shown is None else shown)[:_SHOWN])
+        self._last = [*self._last[1 - QUOTED :], text if shown is None else shown]
         if not step.pattern.search(text):
             return []
         self._at += 1
@@ -193,11 +190,8 @@ class ScriptRun:
         """End it, as the awaited line cannot come any more; return the error, which is also in `error`."""
         step = self.awaiting
         where = "" if step is None else f", line {step.number}, waiting for {step.shown!r}"
-        lines = (
-            "the last lines were " + ", ".join(map(repr, self._last)) if self._last else "no line came at all"
-        )
         self.deadline = None
-        self.error = ScriptFailed(f"on-connect script{where}: {why}; {lines}")
+        self.error = ScriptFailed(f"on-connect script{where}: {why}; {last_lines(self._last)}")
         return self.error
 
     def _go_on(self, now: float) -> list[Send]:
