@@ -15,7 +15,7 @@ import nbformat
 import pytest
 
 from notebooks.imap_server import PASSWORD, USER
-from tests.notebooks.test_tour import ROOT, texts
+from tests.notebooks.test_tour import ROOT, move, texts
 
 NOTEBOOK = ROOT / "notebooks" / "scripts-and-secrets.ipynb"
 
@@ -68,6 +68,7 @@ def stored(directory: Path) -> Iterator[tuple[str, str]]:
 def test_nothing_that_a_session_leaves_behind_has_the_password(tmp_path: Path) -> None:
     """Not the saved notebook with its widgets' state, no message of the kernel, not the history on disk."""
     notebook = read()
+    move(notebook, "1994")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "IPYTHONDIR": str(tmp_path)}
     resources = {"metadata": {"path": str(NOTEBOOK.parent)}}
     client = Watched(

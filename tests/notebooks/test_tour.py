@@ -24,6 +24,13 @@ def read() -> Any:
     return untyped.read(TOUR, as_version=4)
 
 
+def move(notebook: Any, port: str) -> None:
+    """Change a notebook's port to a free one: its own may be taken by somebody who reads it right now."""
+    free = str(free_port())
+    for cell in notebook.cells:
+        cell.source = cell.source.replace(port, free)
+
+
 def texts(cell: Any) -> str:
     """Give all that a cell shows as text."""
     found = []
@@ -37,9 +44,7 @@ def texts(cell: Any) -> str:
 def test_the_tour_runs_and_shows_what_it_promises() -> None:
     """Each cell works, the pulled cable is noticed after 14 s (then 4 s), and the connection comes back."""
     notebook = read()
-    port = str(free_port())  # the notebook's own may be taken, by a reader of it on this computer
-    for cell in notebook.cells:
-        cell.source = cell.source.replace("1993", port)
+    move(notebook, "1993")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     resources = {"metadata": {"path": str(TOUR.parent)}}
     client = nbclient.NotebookClient(notebook, timeout=60, resources=resources)
