@@ -107,7 +107,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the table that the README quotes."""
+    """Print the table of which the README has the worst cases."""
     if (table := config.stash.get(_table, None)) is not None:
         terminalreporter.section("how soon a dead network is noticed")
         terminalreporter.write_line(table)

@@ -1,4 +1,4 @@
-"""Write what the faults came to as a table, for a terminal and for the README alike; measures nothing."""
+"""Write what the faults came to as a table, in Markdown; measures nothing."""
 
 from __future__ import annotations
 
