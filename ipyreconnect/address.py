@@ -151,11 +151,8 @@ class Address:
     @property
     def display(self) -> str:
         """Return what messages call the server: ``host:port``, ``[v6]:port`` or the socket's path."""
-        return (
-            self.path or f"[{self.host}]:{self.port}"
-            if ":" in self.host
-            else self.path or f"{self.host}:{self.port}"
-        )
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.path or f"{host}:{self.port}"
 
     def with_tls(self, mode: TLSMode) -> Address:
         """Return this address with another answer to when the connection becomes encrypted.

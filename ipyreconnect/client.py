@@ -609,11 +609,11 @@ class Client(traitlets.HasTraits):
     def add_reply(self, pattern: str | bytes, line: str | bytes) -> None:
         """Answer each received line in which `pattern` is found with `line`; it may refer to groups."""
         rule = _reply(pattern, line, self.encoding)
-        self._driver.call(lambda: setattr(self._connection, "replies", (*self._connection.replies, rule)))
+        self._driver.call(lambda: self._connection.add_reply(*rule))
 
     def _set_retry(self, retry: Retry | float) -> None:
         before, wanted = self.retry, _retry(retry)
-        self._driver.call(lambda: setattr(self._connection, "retry", wanted))
+        self._driver.call(lambda: self._connection.set_retry(wanted))
         self._notify([("retry", before, wanted)])
 
     # -- for the skins ---------------------------------------------------------------------------------------
@@ -622,13 +622,19 @@ class Client(traitlets.HasTraits):
         """Call `poke()` after anything changed. With the turn, on whatever thread: it may only set a flag or
         wake a thread.
         """
-        self._driver.call(lambda: setattr(self, "_watchers", (*self._watchers, poke)))
+
+        def add() -> None:
+            self._watchers = (*self._watchers, poke)
+
+        self._driver.call(add)
 
     def remove_watcher(self, poke: Callable[[], None]) -> None:
         """Call `poke` no more; harmless when it is unknown."""
-        self._driver.call(
-            lambda: setattr(self, "_watchers", tuple(each for each in self._watchers if each != poke))
-        )
+
+        def remove() -> None:
+            self._watchers = tuple(each for each in self._watchers if each != poke)
+
+        self._driver.call(remove)
 
     # -- called by the driver, with the turn -----------------------------------------------------------------
 

@@ -449,6 +449,14 @@ class Connection:
         if in_force is not None:
             self._set(keepalive=in_force)
 
+    def add_reply(self, pattern: re.Pattern[bytes], template: bytes) -> None:
+        """Answer each line in which `pattern` is found from now on, after the rules that are there."""
+        self.replies = (*self.replies, (pattern, template))
+
+    def set_retry(self, retry: Retry) -> None:
+        """Wait by `retry` from the next failure on."""
+        self.retry = retry
+
     def forked(self) -> None:
         """Let go, as a copy in a child process: the connection is the parent's."""
         self._state = State.STOPPED
