@@ -460,18 +460,14 @@ class Connection:
     def forked(self) -> None:
         """Let go, as a copy in a child process: the connection is the parent's."""
         self._state = State.STOPPED
-        self._pipe = self._framer = self._starttls = self._script = None
-        self._out.clear()
-        self._script_left = []
-        self._phase_ends = self._retry_at = self._farewell_at = self._look_at = self._beat_at = None
-        self._watch_at = self._watchdog = None
+        self._let_go()
+        self._retry_at = None
         for entry in self._queue:
             entry.delivery.status = UNCONFIRMED  # its parent sends it
         self._queue.clear()
         self._queue_size = 0
         self.transcript.end_writing()
         self.unconfirmed = ()
-        self.session_wanted = False
         self._fail_expectations(reason := "the process was forked: the connection stays with its parent")
         self.status = Status(reason=reason, connection=self.status.connection)
 
@@ -696,26 +692,13 @@ class Connection:
         lost = self._ledger.close()
         if self.status.connected_since is not None:
             self.unconfirmed = lost
-        said = self._said
-        if lost:
-            size = sum(len(delivery.data) for delivery in lost)
-            lines = "1 line" if len(lost) == 1 else f"{len(lost)} lines"
-            said += f"; {lines} ({size} bytes) never acknowledged"
         if self._pipe is not None:
             # After a failed handshake a whole one is to be made: the session may be what failed.
             in_handshake = self.status.tls is None
             self._session = None if in_handshake else self._pipe.session or self._session
-        self._pipe = None
-        self._framer = None
-        self._starttls = None
-        self._script = None
-        self._script_left = []
-        self.session_wanted = False
-        self._out.clear()
-        self._phase_ends = self._look_at = self._farewell_at = self._beat_at = self._watch_at = None
-        self._watchdog = self._applied = self.socket_options = None
-        self.health = Health(verdict=Verdict.DEAD)
-        number = self.transcript.append_note(said + self._comes_next(now), wall)
+        self._let_go()
+        text = f"{self._said}{_never_acknowledged(lost)}{self._comes_next(now)}"
+        number = self.transcript.append_note(text, wall)
         told = any(expectation.origin >= self.last_send for expectation in self._expectations)
         if self._asked and not told and self._state is not State.STOPPED:
             # Whoever asks for the answer later is told then, once.
@@ -725,6 +708,16 @@ class Connection:
         self._asked = False
         self._fail_expectations(self._said)
         self._set(connected_since=None, tls=None, keepalive=None, verdict=None)
+
+    def _let_go(self) -> None:
+        """Forget all that belongs to a connection alone: who reads, what is to be sent, and its deadlines."""
+        self._pipe = self._framer = self._starttls = self._script = None
+        self._script_left = []
+        self.session_wanted = False
+        self._out.clear()
+        self._phase_ends = self._look_at = self._farewell_at = self._beat_at = self._watch_at = None
+        self._watchdog = self._applied = self.socket_options = None
+        self.health = Health(verdict=Verdict.DEAD)
 
     def stopped(self, now: float) -> None:
         """All is closed: tell what will never be sent."""
@@ -1180,3 +1173,11 @@ class Connection:
 def _on_grid(at: float | None, now: float) -> float | None:
     """Return when to look if it may be a little later than `at`."""
     return at if at is None or at - now < 2 * WATCH_GRID else math.ceil(at / WATCH_GRID) * WATCH_GRID
+
+
+def _never_acknowledged(lost: tuple[Delivery, ...]) -> str:
+    if not lost:
+        return ""
+    size = sum(len(delivery.data) for delivery in lost)
+    lines = "1 line" if len(lost) == 1 else f"{len(lost)} lines"
+    return f"; {lines} ({size} bytes) never acknowledged"
