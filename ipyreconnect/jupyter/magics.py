@@ -318,6 +318,7 @@ class ReconnectMagics(Magics):
             if self._front is Front.TERMINAL:
                 ticks = self.defaults.ticks or parsed.flag("--ticks")
                 self._log.attach(client, client.name, quiet_before=told, ticks=ticks)
+                self._log.show_now()  # what has come already, before IPython shows what the cell gives
             elif self._front is Front.CONSOLE:
                 self._feeds[client] = Feed(client.transcript, quiet_before=told)
                 self._asked[client] = told
