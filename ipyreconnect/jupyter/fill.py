@@ -6,6 +6,7 @@ cell, in In and in the history is the template; the values go to the connection 
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import re
 import sys
@@ -139,8 +140,8 @@ def secrets_of(pieces: Sequence[Piece], encoding: str) -> list[Secret]:
 
 def encoded(piece: Piece, encoding: str) -> bytes:
     """Give a piece's bytes; UsageError, without showing a secret, when the encoding lacks a character."""
-    try:
+    # Refused afterwards: an exception keeps the one during which it was raised, and that one holds the text.
+    with contextlib.suppress(UnicodeEncodeError):
         return piece.text.encode(encoding)
-    except UnicodeEncodeError:
-        what = "a secret" if piece.secret else repr(piece.text)
-        raise UsageError(f"{what} cannot be encoded as {encoding}: choose another --encoding") from None
+    what = "a secret" if piece.secret else repr(piece.text)
+    raise UsageError(f"{what} cannot be encoded as {encoding}: choose another --encoding")

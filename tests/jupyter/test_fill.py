@@ -105,6 +105,7 @@ def test_what_cannot_be_encoded_is_not_shown() -> None:
         secrets_of(Filler({"pw": Secret("kyrillisch: ж")}, nobody).fill("{{pw}}"), "iso-8859-1")
     assert "a secret cannot be encoded" in str(caught.value)
     assert "ж" not in str(caught.value)
+    assert caught.value.__context__ is None
 
 
 @pytest.mark.parametrize("error", [StdinNotImplementedError(), EOFError(), OSError()])
