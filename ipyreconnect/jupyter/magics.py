@@ -497,8 +497,12 @@ class ReconnectMagics(Magics):
         under this cell already, so that not even who asks for it there wants it twice.
         """
         hook = sys.displayhook
-        if hook is getattr(self.shell, "displayhook", None) and (shown or ends_with_magic(self._cell)):
-            sys.displayhook = _HideOnce(hook, result)
+        if not (shown or ends_with_magic(self._cell)):
+            return
+        if isinstance(hook, _Hiding):
+            hook.results.append(result)
+        elif hook is getattr(self.shell, "displayhook", None):
+            sys.displayhook = _Hiding(hook, result)
 
     def _known(self) -> Known:
         if self._past is None:
@@ -581,7 +585,7 @@ class ReconnectMagics(Magics):
         _remove(shell.events.callbacks["post_run_cell"], self._end_cell)
         if getattr(shell, "Completer", None) is not None:
             _remove(shell.Completer.custom_matchers, self._matcher)
-        if isinstance(sys.displayhook, _HideOnce):
+        if isinstance(sys.displayhook, _Hiding):
             sys.displayhook = sys.displayhook.hook
 
     def close(self) -> None:
@@ -602,16 +606,15 @@ class ReconnectMagics(Magics):
         self._answers.lines = change.new
 
 
-class _HideOnce:
-    """A display hook that lets one result pass in silence and then steps aside."""
+class _Hiding:
+    """A display hook that lets some results pass in silence; at the end of the cell IPython takes it away."""
 
     def __init__(self, hook: Any, result: object) -> None:
         self.hook = hook
-        self.result = result
+        self.results = [result]
 
     def __call__(self, value: object = None) -> None:
-        sys.displayhook = self.hook
-        if value is not self.result:
+        if not any(value is result for result in self.results):
             self.hook(value)
             return
         self.hook.check_for_underscore()

@@ -516,6 +516,9 @@ def test_what_was_said_is_not_shown_again(
     assert re.search(r"Out\[\d+\]: <Delivery '2 noop' \w+>", said(capsys))
     run(shell, "%send --expect ^3 3 noop")
     assert re.search(r"Out\[\d+\]: <Match '3 OK noop done'>", said(capsys))
+    run(shell, f"%connect {server.address} --name other\n%send 4 noop\n%send 5 noop")
+    assert shell.user_ns["_"].data == b"5 noop"
+    assert "Out[" not in said(capsys)
     run(shell, "1 + 1")
     assert re.search(r"Out\[\d+\]: 2", said(capsys))
 
