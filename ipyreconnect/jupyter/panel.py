@@ -35,8 +35,9 @@ STATIC_CLASS = "ipyreconnect-static"
 """Where the panel is alive, its style sheet hides what has this class."""
 STORE_STATE = 5.0
 """Least seconds between two updates of what a saved notebook shows, where the state has changed …"""
-STORE_LINES = 60.0
-"""… and where only lines have come: each one makes the notebook one that has unsaved changes."""
+STORE_LINES = (2.0, 60.0)
+"""… and where only lines have come, at first and, doubled each time, at last: each update gives the notebook
+unsaved changes."""
 SAVED_CHARS = 300
 """Characters of each of them."""
 
@@ -68,7 +69,8 @@ class Panel(ipywidgets.VBox):
         if saved_lines is not None:
             self.saved_lines = saved_lines
         self._stored: list[DisplayHandle] = []
-        self._stored_at = 0.0
+        self._stored_at = float("-inf")
+        self._pause = STORE_LINES[0]
         self._seen = ("", 0)
         self._commands = Commands()
         self.header = Header(client, self._commands)
@@ -127,13 +129,16 @@ class Panel(ipywidgets.VBox):
         On the publisher's thread, the only one that writes traits.
         """
         self._offer(state)
-        if not self._stored:
+        if not self._stored or state == "connecting":  # what comes of it is told soon
             return
         now, seen = time.monotonic(), (state, self.client.transcript.end)
-        pause = STORE_STATE if state != self._seen[0] else STORE_LINES
-        if seen != self._seen and now - self._stored_at > pause:
-            self._stored_at, self._seen = now, seen
-            self._store()
+        changed = state != self._seen[0]
+        if seen == self._seen or now - self._stored_at < (STORE_STATE if changed else self._pause):
+            return
+        if not changed:
+            self._pause = min(2 * self._pause, STORE_LINES[1])
+        self._stored_at, self._seen = now, seen
+        self._store()
 
     def _offer(self, state: str) -> None:
         stopped = state in ("stopped", "stopping")
@@ -157,7 +162,8 @@ class Panel(ipywidgets.VBox):
         handle = display(self._static_bundle(), raw=True, display_id=True)
         if handle is not None:
             self._stored.append(handle)
-            self._stored_at = time.monotonic()
+            self._seen = (self.client.status.state.value, self.client.transcript.end)
+            self._pause = STORE_LINES[0]
 
     def _static_bundle(self) -> dict[str, str]:
         return {"text/html": self.static_html(), "text/plain": repr(self)}

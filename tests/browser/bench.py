@@ -222,13 +222,13 @@ def flood(notebook: Notebook, case: Flood, *, seconds: float) -> str:
     cpu = notebook.value("(time.process_time() - before - cost) / (time.monotonic() - start)")
     return (
         f"{case.lines / EVERY:>9,.0f}/s{median:>11.1f}{most:>7.1f} ms{count / took:>11.0f}/s"
-        f"{size / took / 1024:>11,.0f} KiB/s{100 * cpu:>7.0f} %" + wish(case.title, (most, FRAMES_GOAL))
+        f"{size / took / 1024:>11,.0f} KiB/s{100 * cpu:>7.0f} %"
     )
 
 
 def heading(*columns: tuple[str, int]) -> str:
     """Return the line above a table: what stands in each column, and how wide it is."""
-    return " " * 26 + "".join(f"{name:>{width}}" for name, width in columns) + "   goal"
+    return " " * 26 + "".join(f"{name:>{width}}" for name, width in columns)
 
 
 def print_figures(*, quick: bool = False) -> None:
@@ -264,7 +264,7 @@ def print_figures(*, quick: bool = False) -> None:
             ("jump p50", 10),
             ("busy", 10),
         )
-        print(heading(*columns))
+        print(heading(*columns), "  goal")
         rows([(many.title, partial(scrolling, many=many, jumps=jumps)) for many in MANY])
         print("\nthe panel's log in JupyterLab: following a flood")
         columns = (

@@ -81,6 +81,16 @@ def test_a_saved_notebook_shows_the_last_lines_without_a_kernel_and_no_password(
         assert "wonderland" not in static + rest
 
 
+def test_a_notebook_saved_right_after_it_connected_says_so(notebook: Notebook) -> None:
+    """The panel is shown before the connection is there; what is stored does not stay behind."""
+    with serving(NOOP) as server:
+        notebook.run(f"%load_ext ipyreconnect\n%connect {server.address}")
+        static = notebook.page.locator(".ipyreconnect-static")
+        expect(static).to_contain_text("connected · ")
+        expect(static).to_contain_text("* OK hello")
+        assert "* OK hello" in str(notebook.save())
+
+
 def test_what_a_notebook_stores_is_brought_up_to_date_unseen(notebook: Notebook) -> None:
     """A later state and its lines are in the file too; the page shows the live panel until it is closed."""
     with serving(NOOP) as server:
