@@ -349,7 +349,9 @@ class Driver:
             try:
                 self._inbox.remove(run)
             except ValueError:
-                finished.acquire()  # it has begun
+                # It has begun. The interrupt may have come when its end was just seen: that is told once.
+                if not results and not errors:
+                    finished.acquire()
             raise
         if errors:
             raise errors.pop()  # popped, for its traceback will know this frame

@@ -116,6 +116,38 @@ def test_what_a_piece_of_work_raises_reaches_its_caller(driver: Driver) -> None:
     assert isinstance(errors.get(timeout=PATIENCE), KeyError)
 
 
+def test_an_interrupt_at_the_end_of_what_another_thread_did_comes_through(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the very moment in which the end of one's work is seen hangs nobody."""
+    begun, over = threading.Event(), threading.Event()
+    results: queue.Queue[str] = queue.Queue()
+
+    def hold() -> None:
+        begun.set()
+        over.wait(PATIENCE)
+
+    def see_and_be_interrupted(lock: Any, ends: float | None, shield: object) -> None:
+        over.set()  # only now, so that the work waits in the inbox before
+        lock.acquire()
+        raise KeyboardInterrupt
+
+    def ask() -> None:
+        try:
+            driver.call(lambda: results.put("done"))
+        except KeyboardInterrupt:
+            results.put("interrupted")
+
+    holder = threading.Thread(target=lambda: driver.call(hold))
+    holder.start()
+    assert begun.wait(PATIENCE)
+    with monkeypatch.context() as patched:
+        patched.setattr("ipyreconnect.network.driver._acquire", see_and_be_interrupted)
+        threading.Thread(target=ask, daemon=True).start()
+        assert [results.get(timeout=PATIENCE) for _ in range(2)] == ["done", "interrupted"]
+    holder.join(PATIENCE)
+
+
 def test_posted_work_waits_for_nobody_and_is_done(driver: Driver) -> None:
     """Work that is posted while another thread has the turn is done by that one, and the poster goes on."""
     done = threading.Event()
