@@ -7,9 +7,10 @@ takes the turn if it is free and does it at once; otherwise the work goes to the
 turn does it before letting go. So nobody waits for a busy connection, a line leaves without a second hop
 between threads, and a flood cannot starve a send.
 
-**The leader.** A thread that waits for an answer reads the socket itself meanwhile, with the turn, and the
-I/O thread looks away from that socket: an answer needs no hand-over between threads then (1.1 times a
-blocking socket instead of 1.9, measured). Everybody else who waits is woken by a lock.
+**The leader.** A thread that waits for an answer, or for the next line, reads the socket itself meanwhile,
+and the I/O thread looks away from that socket: what is received needs no hand-over between threads then. For
+the first millisecond it keeps the turn with which it has sent its question, which is half the price; after
+that it is the *leader*, and takes the turn for each read. Everybody else who waits is woken by a lock.
 
 **Interrupts.** Ctrl-C comes to the main thread between any two bytecodes. While that thread has a turn, the
 interrupt is noted, and raised afterwards: no step of a connection is ever torn in two.
