@@ -13,15 +13,16 @@ from __future__ import annotations
 import codecs
 import importlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from itertools import islice
+from typing import Any, overload
 
 from ..errors import SettingsError
 from .framing import split_lines
-from .line import decode
+from .line import Line, decode
 
-__all__ = ["LineSearch", "Pattern", "compile_pattern", "needles_of"]
+__all__ = ["Found", "LineSearch", "Pattern", "compile_pattern", "needles_of"]
 
 Pattern = str | bytes | re.Pattern[str] | re.Pattern[bytes]
 
@@ -30,6 +31,9 @@ DENSE = 8
 each such line (measured)."""
 MOST_NEEDLES = 8
 """Each needle of an alternation is looked for by itself."""
+
+FOUND_SHOWN = 20
+"""Lines that the repr of what was found shows: about what a terminal has room for."""
 
 # In these, "\n" and every other ASCII character is that one byte and no part of another character: a chunk
 # can be decoded as a whole, and ASCII characters be found in its bytes.
@@ -59,6 +63,53 @@ def _compiled(pattern: str | bytes) -> re.Pattern[Any]:
         raise SettingsError(f"not a regular expression: {pattern!r} ({error})") from None
     except (RecursionError, OverflowError):
         raise SettingsError(f"too much of a regular expression: {pattern[:60]!r}; make it simpler") from None
+
+
+class Found:
+    """The lines that a search finds: looked for anew whenever they are gone through, each as soon as it is
+    found, and kept only once they were counted. Any thread.
+    """
+
+    __slots__ = ("_all", "_find", "_running")
+
+    def __init__(self, find: Callable[[], Iterator[Line]]) -> None:
+        self._find = find
+        self._all: list[Line] | None = None
+        self._running: Iterator[Line] | None = None
+
+    def __iter__(self) -> Iterator[Line]:
+        # A generator, as it decides when it is asked for the first line: `list` asks for the length before
+        # that, which must not cost a second search.
+        yield from self._find() if self._all is None else self._all
+
+    def __next__(self) -> Line:
+        if self._running is None:
+            self._running = iter(self)
+        return next(self._running)
+
+    def __bool__(self) -> bool:
+        return any(True for _ in self)
+
+    def __len__(self) -> int:
+        if self._all is None:
+            self._all = [*self._find()]
+        return len(self._all)
+
+    @overload
+    def __getitem__(self, index: int) -> Line: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Line]: ...
+    def __getitem__(self, index: int | slice) -> Line | list[Line]:
+        if isinstance(index, int) and index >= 0:
+            for line in islice(self, index, None):
+                return line
+            raise IndexError(f"fewer than {index + 1} lines were found")
+        return list(self)[index]
+
+    def __repr__(self) -> str:
+        lines = list(islice(self._find() if self._all is None else self._all, FOUND_SHOWN + 1))
+        more = "\n…" if len(lines) > FOUND_SHOWN else ""
+        return "\n".join(map(repr, lines[:FOUND_SHOWN])) + more if lines else "no line was found"
 
 
 class LineSearch:

@@ -36,7 +36,7 @@ from ..settings import MASK, mask_in
 from .delivery import Delivery
 from .framing import Fragment, count_lines, split_lines
 from .line import Line, decode, from_json, to_json
-from .search import LineSearch, Pattern, compile_pattern
+from .search import Found, LineSearch, Pattern, compile_pattern
 
 __all__ = ["Line", "Transcript", "decode", "from_json", "to_json"]
 
@@ -393,16 +393,21 @@ class Transcript(Reversible[Line], Collection[Line]):
 
     def search(
         self, pattern: Pattern, *, start: int | None = None, stop: int | None = None, reverse: bool = False
-    ) -> Iterator[Line]:
-        """Return an iterator over the kept lines in which the regular expression `pattern` is found, each as
-        soon as it is found. Any thread.
+    ) -> Found:
+        """Return the kept lines in which the regular expression `pattern` is found: to go through, each as
+        soon as it is found, to count or to index. Any thread.
 
         pattern: a str pattern looks at a line's text, a bytes pattern at its bytes. start, stop: line numbers
         to look from and up to. reverse: the newest first. What is forgotten or comes meanwhile is not looked
         at. Raises SettingsError for a pattern that is no regular expression.
         """
-        found = self._found(compile_pattern(pattern), start, stop, reverse)
-        return itertools.chain.from_iterable(itertools.starmap(self._made, found))
+        compiled = compile_pattern(pattern)
+
+        def find() -> Iterator[Line]:
+            found = self._found(compiled, start, stop, reverse)
+            return itertools.chain.from_iterable(itertools.starmap(self._made, found))
+
+        return Found(find)
 
     def hits(
         self, pattern: Pattern, *, start: int | None = None, stop: int | None = None, reverse: bool = False

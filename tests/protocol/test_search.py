@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from ipyreconnect.errors import SettingsError
 from ipyreconnect.protocol.framing import split_lines
 from ipyreconnect.protocol.line import Line, decode
-from ipyreconnect.protocol.search import LineSearch, compile_pattern, needles_of
+from ipyreconnect.protocol.search import Found, LineSearch, compile_pattern, needles_of
 from ipyreconnect.protocol.transcript import Transcript
 
 # Words and letters that patterns and lines share, with those that case folding and encodings make awkward:
@@ -286,3 +287,36 @@ def test_only_patterns_are_compiled() -> None:
     pattern = re.compile("a", re.IGNORECASE)
     assert compile_pattern(pattern) is pattern
     assert compile_pattern(b"a").pattern == b"a"
+
+
+def test_what_was_found_can_be_seen_counted_and_indexed() -> None:
+    """At a prompt a search shows its lines; it has a length, places and a truth like a list."""
+    transcript = Transcript()
+    for number in range(30):
+        transcript.append_note(f"{number} noted", 0.0)
+    found = transcript.search("9 noted")
+    assert repr(found) == "<Line 9 * '9 noted'>\n<Line 19 * '19 noted'>\n<Line 29 * '29 noted'>"
+    assert (len(found), found[0].number, found[-1].number, bool(found)) == (3, 9, 29, True)
+    assert [line.number for line in found[1:]] == [line.number for line in list(found)[1:]] == [19, 29]
+    assert next(found).number == 9
+    assert next(found).number == 19
+    with pytest.raises(IndexError, match="fewer than 4 lines were found"):
+        found[3]
+    assert repr(transcript.search("noted")).endswith("<Line 19 * '19 noted'>\n…")
+    nothing = transcript.search("absent")
+    assert (repr(nothing), len(nothing), bool(nothing), list(nothing)) == ("no line was found", 0, False, [])
+
+
+def test_going_through_what_is_found_keeps_nothing_and_counting_searches_once() -> None:
+    """Millions of lines can be gone through without being held; to make a list of them costs one search."""
+    searches = []
+
+    def find() -> Iterator[Line]:
+        searches.append(1)
+        return iter([Line(b"one")])
+
+    found = Found(find)
+    assert [line.data for line in found] == [line.data for line in found] == [b"one"]
+    assert len(searches) == 2
+    assert list(found) == list(found)
+    assert len(searches) == 3
