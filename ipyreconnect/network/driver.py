@@ -832,12 +832,13 @@ class Driver:
         shield = _shield()
         try:
             try:
-                if self._call(begin, shield):
-                    try:
+                try:
+                    if self._call(begin, shield):
                         self._lead(ends, shield)
-                    finally:
-                        if self._leader == me:
-                            self._call(self._leave_lead)
+                finally:
+                    # Also where another thread has begun, and an interrupt came then.
+                    if self._leader == me:
+                        self._call(self._leave_lead)
                 if done():
                     return
                 if _monotonic() < ends:

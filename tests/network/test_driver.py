@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from ipyreconnect import CallerError, Client, ConnectionLost, ExpectTimeout, KeepAlive, Retry
+from ipyreconnect.network import driver as driver_module
 from ipyreconnect.network import loop as loops
 from ipyreconnect.network import sockets
 from ipyreconnect.network.driver import Driver, Follower
@@ -298,6 +299,37 @@ def test_the_lead_belongs_to_who_asked_for_it() -> None:
         assert results.get(timeout=PATIENCE) == "answer"
         thread.join(PATIENCE)
         until(client, lambda: not leading(client))
+        server.peer(0).send(b"more\r\n")
+        until(client, lambda: client.transcript[-1].text == "more")
+
+
+def test_an_interrupt_that_comes_when_another_thread_has_given_the_lead_takes_it_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who is interrupted before it could begin to read does not keep others from reading."""
+    acquire = driver_module._acquire
+
+    def interrupted(lock: Any, ends: float | None, shield: Any) -> None:
+        acquire(lock, ends, shield)
+        if threading.current_thread() is thread:
+            raise KeyboardInterrupt
+
+    def ask() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            client.expect("answer")
+
+    thread = threading.Thread(target=ask)
+    with LineServer(mute) as server, Client(server.address) as client:
+        monkeypatch.setattr(driver_module, "_acquire", interrupted)
+
+        def begin() -> None:
+            thread.start()
+            while not client._driver._inbox:
+                time.sleep(0)
+
+        holding_the_turn(client._driver, begin)
+        thread.join(PATIENCE)
+        assert not leading(client)
         server.peer(0).send(b"more\r\n")
         until(client, lambda: client.transcript[-1].text == "more")
 
