@@ -818,8 +818,10 @@ class Driver:
         `done` may be called without the turn too: once true, it stays true.
         """
         me = _get_ident()
+        leads = False
 
         def begin() -> bool:  # on another thread, if that has the turn
+            nonlocal leads
             work()
             if done() or not self._can_lead():
                 return False
@@ -827,7 +829,8 @@ class Driver:
                 self._read_quickly()
                 if done() or not self._can_lead():
                     return False
-            return self._take_lead(me, done)
+            leads = self._take_lead(me, done)
+            return leads
 
         shield = _shield()
         try:
@@ -837,7 +840,7 @@ class Driver:
                         self._lead(ends, shield)
                 finally:
                     # Also where another thread has begun, and an interrupt came then.
-                    if self._leader == me:
+                    if leads and self._leader == me:
                         self._call(self._leave_lead)
                 if done():
                     return
@@ -855,9 +858,9 @@ class Driver:
         lock = _thread.allocate_lock()
         lock.acquire()
         waiter = Waiter(done, lock.release)
-        if self._call(lambda: self._done_or_watched(waiter), shield):
-            return True
         try:
+            if self._call(lambda: self._done_or_watched(waiter), shield):
+                return True
             _acquire(lock, ends, shield)
         except BaseException:
             self.post(lambda: self.unwatch(waiter))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
@@ -117,12 +118,9 @@ def test_what_a_piece_of_work_raises_reaches_its_caller(driver: Driver) -> None:
     assert isinstance(errors.get(timeout=PATIENCE), KeyError)
 
 
-def test_an_interrupt_at_the_end_of_what_another_thread_did_comes_through(
-    driver: Driver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C in the very moment in which the end of one's work is seen hangs nobody."""
+def interrupted(driver: Driver, call: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have another thread do what `call` asks for, and interrupt the caller just when it sees the end."""
     begun, over = threading.Event(), threading.Event()
-    results: queue.Queue[str] = queue.Queue()
 
     def hold() -> None:
         begun.set()
@@ -133,11 +131,13 @@ def test_an_interrupt_at_the_end_of_what_another_thread_did_comes_through(
         lock.acquire()
         raise KeyboardInterrupt
 
+    ended = threading.Event()
+
     def ask() -> None:
-        try:
-            driver.call(lambda: results.put("done"))
-        except KeyboardInterrupt:
-            results.put("interrupted")
+        with contextlib.suppress(KeyboardInterrupt):
+            call()
+            raise AssertionError("it was not interrupted")
+        ended.set()
 
     holder = threading.Thread(target=lambda: driver.call(hold))
     holder.start()
@@ -145,8 +145,25 @@ def test_an_interrupt_at_the_end_of_what_another_thread_did_comes_through(
     with monkeypatch.context() as patched:
         patched.setattr("ipyreconnect.network.driver._acquire", see_and_be_interrupted)
         threading.Thread(target=ask, daemon=True).start()
-        assert [results.get(timeout=PATIENCE) for _ in range(2)] == ["done", "interrupted"]
+        assert ended.wait(PATIENCE)
     holder.join(PATIENCE)
+
+
+def test_an_interrupt_at_the_end_of_what_another_thread_did_comes_through(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the very moment in which the end of one's work is seen hangs nobody."""
+    done: list[int] = []
+    interrupted(driver, lambda: driver.call(lambda: done.append(1)), monkeypatch)
+    assert done == [1]
+
+
+def test_an_interrupt_with_the_wait_just_begun_leaves_no_waiter(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is interrupted when another thread has begun to watch for it is forgotten."""
+    interrupted(driver, lambda: driver.wait(lambda: False, PATIENCE), monkeypatch)
+    assert driver.call(lambda: driver._waiters) == []
 
 
 def test_posted_work_waits_for_nobody_and_is_done(driver: Driver) -> None:
