@@ -494,7 +494,7 @@ def test_mistakes_with_a_live_connection(
         ("%panel", "needs a notebook"),
     ):
         assert words in refused(shell, cell, capsys)
-    run(shell, "%send --expect . the end")
+    run(shell, "%send --expect ^the the end")
     assert server.peer(0).lines == [b"the end"]
 
 
