@@ -1065,10 +1065,10 @@ class Driver:
         in_force = None
         if sock is not None and sock.family != _AF_UNIX:
             try:
-                self._keep_alive(sock, keepalive, user_timeout(keepalive, info))
+                self._keep_alive(sock, keepalive, self.connection.user_timeout(keepalive, info))
                 in_force = sockets.read_keepalive(sock)
             except OSError:
-                self._keep_alive(sock, self.keepalive, user_timeout(self.keepalive, info))
+                self._keep_alive(sock, self.keepalive, self.connection.user_timeout(self.keepalive, info))
                 raise
         self.keepalive = keepalive
         self.connection.keepalive_changed(keepalive, in_force, info, _monotonic())

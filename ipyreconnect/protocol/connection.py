@@ -434,6 +434,11 @@ class Connection:
             if entry.expectation is expectation:
                 entry.expectation = None  # the line itself is still sent
 
+    def user_timeout(self, keepalive: KeepAlive, info: TcpInfo | None) -> int:
+        """Return TCP_USER_TIMEOUT in ms for the live socket, of which `info` is the kernel's account."""
+        was_stalled = self._watchdog is not None and self._watchdog.was_stalled
+        return user_timeout(keepalive, info, was_stalled=was_stalled)
+
     def keepalive_changed(
         self, keepalive: KeepAlive, in_force: KeepAlive | None, info: TcpInfo | None, now: float
     ) -> None:
@@ -445,7 +450,7 @@ class Connection:
             self._watchdog.keepalive = keepalive
             self._watchdog.longest_pause = self._longest_pause
             self._watch_at = now
-            self._applied = (keepalive, user_timeout(keepalive, info))
+            self._applied = (keepalive, self.user_timeout(keepalive, info))
         if in_force is not None:
             self._set(keepalive=in_force)
 

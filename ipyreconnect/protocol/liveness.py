@@ -278,14 +278,21 @@ class Look:
         return self.health.verdict is Verdict.DEAD
 
 
-def user_timeout(keepalive: KeepAlive, info: TcpInfo | None = None) -> int:
+def user_timeout(keepalive: KeepAlive, info: TcpInfo | None = None, *, was_stalled: bool = False) -> int:
     """Return TCP_USER_TIMEOUT in ms for a connection; 0, the system's own rule, with keepalive off.
 
     A little below T: above it, the kernel would wait for one more probe (measured). It is 0 as well where the
-    kernel's rule would kill the living: while the window is closed, though its probes are answered, and after
-    a silence that was longer than T when the keepalive was set, for then one unanswered probe is enough.
+    kernel's rule would kill the living, and the watchdog judges alone:
+
+    - While the window is closed, though its probes are answered.
+    - On a connection that once was stalled: a window that opens by less than the next segment does not take
+      back the moment from which the kernel counts (icsk_probes_tstamp in tcp_ack_probe), so a peer that had
+      not read for T, and then reads slowly, would be cut at once (seen on Linux 6.18).
+    - After a silence that was longer than T when the keepalive was set: one unanswered probe is enough then.
     """
-    if not keepalive.enabled or (info is not None and (info.blocked or info.silence >= keepalive.bound)):
+    if not keepalive.enabled or was_stalled:
+        return 0
+    if info is not None and (info.blocked or info.silence >= keepalive.bound):
         return 0
     return keepalive.bound * 1000 - _USER_TIMEOUT_MARGIN
 
@@ -362,6 +369,8 @@ class Watchdog:
         self._blocked: tuple[float, int | None] | None = None  # since when, and what was acknowledged then
         self._in_flight: tuple[float, int | None] | None = None  # the same of data in flight
         self._recovering_since: float | None = None
+        self.was_stalled = False
+        """Whether the peer's window was closed for more than a moment at any look."""
         self._received_at = now
         self._beat_at: float | None = None  # the first heartbeat since something was received
 
@@ -463,7 +472,9 @@ class Watchdog:
             health=health,
             next_look=None if verdict is Verdict.DEAD else self._next_look(info, now, dead_in),
             keepalive=self._hurry(info, asked_for),
-            user_timeout=0 if self._recovers(info, now) else user_timeout(keepalive, info),
+            user_timeout=0
+            if self._recovers(info, now)
+            else user_timeout(keepalive, info, was_stalled=self.was_stalled),
             reason=reason,
         )
 
@@ -531,7 +542,9 @@ class Watchdog:
             return False
         if self._blocked is None or self._blocked[1] != info.bytes_acked:
             self._blocked = (now, info.bytes_acked)
-        return info.snd_wnd == 0 or now - self._blocked[0] >= LOOK_EVERY
+        stalled = info.snd_wnd == 0 or now - self._blocked[0] >= LOOK_EVERY
+        self.was_stalled = self.was_stalled or stalled
+        return stalled
 
     def _dead_in(
         self, info: TcpInfo, now: float, asked_for: float, ignored_for: float

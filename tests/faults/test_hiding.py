@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from contextlib import ExitStack
@@ -147,3 +148,48 @@ def test_behind_a_script_and_a_function_that_wait() -> None:
             wait_until(client, lambda client=client: client.state == "waiting")  # type: ignore[misc]
             assert time.monotonic() - began < KEEPALIVE.bound + 1
             assert f"{server.address} has not answered for 3." in client.reason
+
+
+# -- who lives, and is not to be cut
+
+SLOWLY = ((2000, 8192), (4096, 16384), (8192, 32768))
+"""Bytes that a peer reads at a time, and of its receive buffer."""
+
+
+def test_a_peer_that_reads_slowly_after_a_long_pause_is_kept() -> None:
+    """Who has not read for longer than T, and then reads little by little, is alive all the time; the
+    kernel's own time-out would cut it when its window opens by less than the next segment.
+    """
+    slow = KeepAlive(idle=1, interval=1, count=1)
+    over = threading.Event()
+
+    def serve(listening: socket.socket, size: int) -> None:
+        peer, _ = listening.accept()
+        with peer:
+            over.wait(2 * slow.bound)
+            ends = time.monotonic() + 4 * slow.bound
+            while time.monotonic() < ends and peer.recv(size):
+                over.wait(0.05)
+            over.wait(PATIENCE)
+
+    with ExitStack() as stack:
+        stack.callback(over.set)
+        clients = []
+        for size, buffer in SLOWLY:
+            listening = stack.enter_context(socket.socket())
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+            listening.bind(("127.0.0.1", 0))
+            listening.listen()
+            thread = threading.Thread(target=serve, args=(listening, size))
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(over.set)
+            address = f"127.0.0.1:{listening.getsockname()[1]}"
+            clients.append(stack.enter_context(Client(address, keepalive=slow, retry=LONG)))
+        lost = threading.Event()
+        for client in clients:
+            client.observe(lambda change: lost.set(), "state")
+            for _ in range(32):
+                client.send(b"x" * 65_535 + b"\n")
+        lost.wait(7 * slow.bound)
+        assert [(client.state, client.reason) for client in clients] == [("connected", "")] * len(SLOWLY)

@@ -436,7 +436,7 @@ def test_a_live_peer_that_does_not_read_is_kept(rto_max: float) -> None:
     assert {look.user_timeout for look in stalled} == {0}
     play.play(260.0, (250.5, kernel.open_window))
     assert kernel.acked == (1 << 20) + 1
-    assert play.last.user_timeout == 13_900
+    assert play.last.user_timeout == 0
     assert play.look().health.verdict is Verdict.ALIVE
 
 
@@ -463,16 +463,20 @@ def test_an_older_kernel_that_asks_seldom_is_not_judged_by_one_lost_probe() -> N
 
 
 def test_a_window_too_small_for_the_next_segment_is_closed_as_well() -> None:
-    """Data that waits while nothing is in flight waits for the peer; for a moment that means nothing."""
+    """Data that waits while nothing is in flight waits for the peer; for a moment that means nothing, after
+    more than that the kernel is not to count its time-out any more.
+    """
     watchdog = Watchdog(USUAL, 0.0)
     waiting = TcpInfo(notsent=9000, snd_wnd=400, bytes_acked=5)
+    sending = TcpInfo(notsent=9000, unacked=3, snd_wnd=40000)
     look = watchdog.look(waiting, 1.0)
     assert (look.user_timeout, look.health.verdict) == (0, Verdict.ALIVE)
+    assert watchdog.look(sending, 1.1).user_timeout == 13_900
+    watchdog.look(waiting, 1.2)
     assert watchdog.look(waiting, 2.0).health.verdict is Verdict.STALLED
     moved = TcpInfo(notsent=9000, snd_wnd=400, bytes_acked=6)
     assert watchdog.look(moved, 3.0).health.verdict is Verdict.ALIVE
-    sending = TcpInfo(notsent=9000, unacked=3, snd_wnd=40000)
-    assert watchdog.look(sending, 4.0).user_timeout == 13_900
+    assert watchdog.look(sending, 4.0).user_timeout == 0
 
 
 @pytest.mark.parametrize(
