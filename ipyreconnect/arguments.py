@@ -1,0 +1,221 @@
+"""Turns what a user gives a client into settings, and refuses what no try could mend; connects nothing.
+
+All of it raises SettingsError, in one line that says what to do. Any thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import re
+import ssl
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+
+from .address import Address, Profile, TLSMode
+from .errors import SettingsError
+from .protocol.line import decode, encode_line, has_break
+from .protocol.script import Step, parse_script
+from .protocol.transcript import Transcript
+from .settings import TLS, Heartbeat, KeepAlive, Retry, Secret
+
+EOLS = {"crlf": b"\r\n", "lf": b"\n", "cr": b"\r", "none": b""}
+Replies = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
+
+_contexts: weakref.WeakValueDictionary[object, ssl.SSLContext] = weakref.WeakValueDictionary()
+
+
+def with_tls(address: Address, tls: TLS | bool | None) -> tuple[Address, TLS]:
+    """Return the address with the TLS mode that the user wants, and the details."""
+    if tls is None:
+        return address, TLS()
+    if isinstance(tls, TLS):
+        if tls.starttls:
+            return address.with_tls(TLSMode.STARTTLS), tls
+        return (address.with_tls(TLSMode.IMPLICIT) if address.tls is TLSMode.NONE else address), tls
+    if not isinstance(tls, bool):
+        raise SettingsError(f"tls must be True, False or a TLS with the details, not {tls!r}")
+    if tls and address.tls is not TLSMode.NONE:
+        return address, TLS()
+    return address.with_tls(TLSMode.IMPLICIT if tls else TLSMode.NONE), TLS()
+
+
+def context_for(options: TLS) -> ssl.SSLContext:
+    """Return the context for these options; clients with equal ones share it, as it takes 18 KiB and more."""
+    files = [os.fspath(path) for path in (options.cafile, options.cert, options.key) if path is not None]
+    try:
+        key = (options, tuple((path, os.stat(path).st_mtime_ns) for path in files))
+    except OSError:
+        return options.context()  # which says what is wrong with it
+    context = _contexts.get(key)
+    if context is None:
+        context = _contexts[key] = options.context()
+    return context
+
+
+def keepalive_from(keepalive: KeepAlive | str | None) -> KeepAlive:
+    """Return the keepalive that is meant: a value, its text ("5/3/3", "off"), or None: the usual one."""
+    if keepalive is None:
+        return KeepAlive()
+    return keepalive if isinstance(keepalive, KeepAlive) else KeepAlive.parse(keepalive)
+
+
+def retry_from(retry: Retry | float | None) -> Retry:
+    """Return the retry that is meant: a value, its delay in seconds, or None: the usual one."""
+    if retry is None:
+        return Retry()
+    return retry if isinstance(retry, Retry) else Retry(delay=retry)
+
+
+def eol_from(eol: str | bytes | None, profile: Profile) -> bytes:
+    """Return the bytes that end a line: by their name, as they are, or None: the protocol's."""
+    if eol is None:
+        return profile.eol
+    if isinstance(eol, bytes):
+        return eol
+    known = EOLS.get(eol.lower()) if isinstance(eol, str) else None
+    if known is None and isinstance(eol, str) and eol and not eol.strip("\r\n"):
+        known = eol.encode()
+    if known is None:
+        raise SettingsError(f"unknown line end {eol!r}: use crlf, lf, cr, none, or bytes")
+    return known
+
+
+def queue_limit_from(limit: int) -> int:
+    """Return how many bytes may wait to be sent, at least 1."""
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise SettingsError(f"queue_limit must be a whole number of bytes from 1 up, not {limit!r}")
+    return limit
+
+
+def is_function(on_connect: str | Callable[..., object] | None) -> bool:
+    """Say whether a plain function of one argument is to run after each connection."""
+    if on_connect is None or isinstance(on_connect, str):
+        return False
+    if not callable(on_connect):
+        raise SettingsError(
+            f"on_connect must be a script (text) or a function that takes a session, "
+            f"not {type(on_connect).__name__}"
+        )
+    if inspect.iscoroutinefunction(on_connect) or inspect.isgeneratorfunction(on_connect):
+        raise SettingsError(
+            "on_connect must be a plain function, neither async nor a generator: it has a thread of its own"
+        )
+    try:
+        inspect.signature(on_connect).bind(None)
+    except TypeError as error:
+        raise SettingsError(f"on_connect is called with one argument, the session, but: {error}") from None
+    except ValueError:
+        pass  # some functions in C do not tell
+    return True
+
+
+def heartbeat_from(heartbeat: Heartbeat | str | None, encoding: str | None) -> Heartbeat | None:
+    """Return the heartbeat that is meant; a line alone has the usual period."""
+    if heartbeat is not None and not isinstance(heartbeat, Heartbeat):
+        heartbeat = Heartbeat(heartbeat)
+    if heartbeat is not None and isinstance(heartbeat.line, str):
+        encode_line(heartbeat.line, encoding)
+    return heartbeat
+
+
+def transcript_from(transcript: Transcript | int | None) -> Transcript:
+    """Return the transcript that is given, or one of so many lines, or one of the usual size."""
+    if transcript is None:
+        return Transcript()
+    if isinstance(transcript, int):
+        return Transcript(transcript)
+    if not isinstance(transcript, Transcript):
+        raise SettingsError(f"transcript must be a Transcript or how many lines to keep, not {transcript!r}")
+    return transcript
+
+
+def server_name_for(address: Address, tls: TLS) -> str | None:
+    """Return the name that a certificate must be for; an IPv6 address's zone is no part of it."""
+    return tls.server_name or address.host.partition("%")[0] or None
+
+
+def script_from(
+    on_connect: str | Callable[..., object] | None,
+    forms: Iterable[bytes],
+    transcript: Transcript,
+    encoding: str | None,
+) -> tuple[Step, ...]:
+    """Return the steps of a script, which errors and the log show without its secrets."""
+    if not isinstance(on_connect, str):
+        return ()
+    hiding = Transcript()  # one for this alone: the user's own changes only with a client that is made
+    for form in forms:
+        hiding.hide(form)
+
+    def fill(line: str) -> tuple[str, str]:
+        return line, transcript.redacted_text(hiding.redacted_text(line))
+
+    return parse_script(on_connect, encoding=encoding, fill=fill)
+
+
+def forms_of(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:
+    """Return in which forms secrets may show: as they are sent, as text, in a regular expression, in a
+    repr.
+    """
+    forms: set[bytes] = set()
+    for secret in secrets:
+        if not isinstance(secret, Secret):
+            raise SettingsError(f"secrets are made with Secret(…), not {type(secret).__name__}")
+        data = secret.reveal()
+        forms.add(data)
+        for text in {decode(data, encoding), decode(data, None)}:
+            for form in text, re.escape(text), repr(text)[1:-1]:
+                forms.add(form.encode("utf-8", "surrogatepass"))
+                with contextlib.suppress(UnicodeEncodeError):
+                    forms.add(form.encode(encoding or "utf-8"))
+    return forms
+
+
+def seconds_from(timeout: float) -> float:
+    """Return a time-out in seconds, from 0 up to what a lock can wait."""
+    if (
+        not isinstance(timeout, (int, float))
+        or isinstance(timeout, bool)
+        or not 0 <= timeout <= threading.TIMEOUT_MAX
+    ):
+        raise SettingsError(f"a timeout is a number of seconds from 0 up, not {timeout!r}")
+    return float(timeout)
+
+
+def replies_from(
+    replies: Replies | None, profile: Profile, encoding: str | None
+) -> tuple[tuple[re.Pattern[bytes], bytes], ...]:
+    """Return the user's rules before the protocol's own; an empty mapping means none at all."""
+    own = tuple((re.compile(pattern), line) for pattern, line in profile.replies)
+    if replies is None:
+        return own
+    pairs: list[tuple[str | bytes, str | bytes]] = list(
+        replies.items() if isinstance(replies, Mapping) else replies
+    )
+    return (*(reply_from(pattern, line, encoding) for pattern, line in pairs), *(own if pairs else ()))
+
+
+def reply_from(
+    pattern: str | bytes, line: str | bytes, encoding: str | None
+) -> tuple[re.Pattern[bytes], bytes]:
+    """Return the rule that answers a line with `pattern` in it with `line`, which may refer to groups."""
+    code = encoding or "utf-8"
+    try:
+        raw = pattern.encode(code) if isinstance(pattern, str) else pattern
+        template = line.encode(code) if isinstance(line, str) else line
+        compiled = re.compile(raw)
+    except (re.error, UnicodeEncodeError, AttributeError) as error:
+        raise SettingsError(
+            f"a reply is a regular expression and the line that answers it, "
+            f"not {pattern!r} and {line!r} ({error})"
+        ) from None
+    if has_break(template):
+        raise SettingsError(f"a reply is one line, without a line break: {line!r}")
+    try:
+        re.compile(raw + b"|").sub(template, b"", count=1)
+    except (re.error, IndexError) as error:
+        raise SettingsError(f"the reply {line!r} does not fit {pattern!r} ({error})") from None
+    return compiled, template

@@ -1,0 +1,286 @@
+"""Those who read what is received as it comes: `Client.follow` and `Client.on_line`. They send nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+from . import notifier
+from .errors import Overrun
+from .network.driver import Follower
+from .protocol.line import Line
+from .protocol.state import State
+
+if TYPE_CHECKING:
+    from .client import Client
+
+__all__ = ["Follow", "Listener"]
+
+FOLLOW_STEP = 4096
+"""Lines that a follower turns into objects at a time."""
+FEW = 256
+"""Lines as bytes that are worth being handed out together; fewer wait for the next run's."""
+LARGEST_PART = 4096
+SLOW_PART = 0.1
+"""Lines that a follower is handed at a time: fewer where they took it longer than so many seconds."""
+LISTENER_STEP = 1000
+"""Lines that one on_line listener is told before the others have their turn."""
+LISTENER_PATIENCE = 0.1
+"""Seconds that listeners are still told, after a stop, of what had been received before."""
+
+log = logging.getLogger("ipyreconnect")
+T = TypeVar("T")
+
+
+class Follow(Generic[T]):
+    """The received lines, as they come; made by `Client.follow`, iterated with `for`, `next`, or `async for`.
+
+    There is one row of lines, however it is iterated: what one loop has left, the next one goes on with.
+    """
+
+    def __init__(self, client: Client, as_bytes: bool, start: int | None) -> None:
+        self._reader: Reader[T] = Reader(client, as_bytes, start)
+        self._lines: Iterator[T] | None = None
+        self._awaited: Iterator[T] = iter(())
+        self._awaits = False
+
+    def __iter__(self) -> Iterator[T]:
+        if self._lines is None:
+            # A chain hands out the lines of a part without a step of Python for each, which is half the cost.
+            # Nothing in it refers to this object, so that whoever leaves a loop leaves nothing behind.
+            self._lines = chain.from_iterable(self._reader.parts())
+        return self._lines
+
+    def __next__(self) -> T:
+        return next(iter(self))
+
+    def __aiter__(self) -> Follow[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        reader = self._reader
+        if not self._awaits:
+            self._awaits = True
+            reader.begin()
+        while True:
+            for line in self._awaited:
+                return line
+            if (part := reader.take()) is None:
+                reader.end()
+                raise StopAsyncIteration
+            self._awaited = iter(part)
+            if not part:
+                await reader.client._until(reader.news, None)
+
+    def close(self) -> None:
+        """End the iteration, also one that another thread waits in; a loop that is left needs no close."""
+        self._reader.close()
+
+    def __del__(self) -> None:
+        if self._awaits:
+            self._reader.end()
+
+
+class Reader(Generic[T]):
+    """Where one reader of the received lines is, and what it reads next."""
+
+    def __init__(self, client: Client, as_bytes: bool, start: int | None) -> None:
+        self.client = client
+        self._driver = client._driver
+        self._transcript = client.transcript
+        self._as_bytes = as_bytes
+        self._next = client._connection.mark if start is None else start
+        self._from_oldest = start is None  # until something was read: then nobody asked for what is forgotten
+        self._place = Follower(self._next)
+        self._runs: Iterator[list[T]] = iter(())
+        self._lines: list[T] = []
+        self._at = 0  # how many of them are given out
+        self._part: list[T] = []
+        self._size = 1
+        self._began = 0.0
+        self._closed = False
+
+    def begin(self) -> None:
+        """Have the receiving wait for this reader, when it is far behind."""
+        self._place.read_at = time.monotonic()
+        self._driver.begin_following(self._place)
+
+    def end(self) -> None:
+        """Have nobody wait for this reader any more."""
+        self._driver.end_following(self._place)
+
+    def close(self) -> None:
+        """Have nothing more to read. Any thread."""
+        self._closed = True
+        self._part.clear()
+        self.end()  # which also wakes who waits for news
+
+    def parts(self) -> Generator[list[T], None, None]:
+        """Yield the lines as they come, a few at a time, until the client is stopped."""
+        try:
+            self.begin()
+            while (part := self.take()) is not None:
+                if part:
+                    yield part
+                else:
+                    self._driver.read_until(self.news)
+        finally:
+            self.end()
+
+    def news(self) -> bool:
+        """Say whether there is something to do."""
+        return self._transcript.end > self._next or self._closed or self._stopped
+
+    @property
+    def _stopped(self) -> bool:
+        return self.client._connection.state is State.STOPPED
+
+    def take(self) -> list[T] | None:
+        """Return the next lines, none when there are none yet, None at the end.
+
+        As many as the reader takes a moment for: who is slow must be seen to read, line by line.
+        """
+        now = time.monotonic()
+        if self._part:
+            if now - self._began > SLOW_PART:
+                self._size = max(1, self._size // 4)
+            elif self._size < LARGEST_PART:
+                self._size *= 2
+        stopped = self._stopped  # asked first: what came before it is still read
+        if self._at == len(self._lines):
+            self._lines = self._read()
+            self._at = 0
+        whole = not self._at and len(self._lines) <= self._size
+        self._part = self._lines if whole else self._lines[self._at : self._at + self._size]
+        self._driver.followed(self._place, self._next - (len(self._lines) - self._at))
+        self._at += len(self._part)
+        self._began = now
+        return None if self._closed or (stopped and not self._part) else self._part
+
+    def _read(self) -> list[T]:
+        """Return the next lines that are there, some thousand at most."""
+        while not self._closed and (lines := self._try_to_read()) is not None:
+            if lines:
+                self._from_oldest = False
+                return lines
+        return []
+
+    def _try_to_read(self) -> list[T] | None:
+        """Return the lines of the next run, which may hold none; None when there is no other yet."""
+        try:
+            for lines in self._runs:
+                return lines
+        except Overrun:
+            if not self._from_oldest:
+                raise
+        if self._next >= self._transcript.end:
+            return None
+        if self._from_oldest:
+            self._next = max(self._next, self._transcript.first)
+        self._runs = self._bytes_of_lines() if self._as_bytes else self._line_objects()
+        return []
+
+    def _bytes_of_lines(self) -> Iterator[list[T]]:
+        transcript, end = self._transcript, self._transcript.end
+        together: list[bytes] = []
+        try:
+            for number, lines in transcript.received(self._next, end):
+                self._next = number + len(lines)
+                together = together + lines if together else lines
+                if len(together) >= FEW:
+                    yield self._shown(together)
+                    together = []
+        except Overrun:
+            yield self._shown(together)  # first what was read before
+            raise
+        self._next = max(self._next, end)
+        yield self._shown(together)
+
+    def _shown(self, lines: list[bytes]) -> list[T]:
+        if self._transcript.hides:
+            lines = [self._transcript.redacted(line) for line in lines]
+        return cast("list[T]", lines)
+
+    def _line_objects(self) -> Iterator[list[T]]:
+        transcript, end = self._transcript, self._transcript.end
+        while self._next < end:
+            start, stop = self._next, min(end, self._next + FOLLOW_STEP)
+            lines = list(transcript.lines(start, stop))
+            if len(lines) < stop - start:
+                # Says what is lost, as an exception.
+                next(transcript.received(start, stop), None)
+            self._next = stop
+            yield cast("list[T]", [line for line in lines if line.direction == "<"])
+
+
+class Listener:
+    """One on_line listener: how far it has been told, and whether it is to be called."""
+
+    def __init__(self, client: Client, listener: Callable[[Line], object]) -> None:
+        self._client = client
+        self._listener = listener
+        self._next = client.transcript.end
+        self._posted = False
+        self._ends: float | None = None
+        self.gone = False
+
+    def poke(self) -> None:
+        """Have the listener told what is new. With the turn, on whatever thread."""
+        if not self._posted and self._client.transcript.end > self._next:
+            self._posted = True
+            notifier.post(self._run)
+
+    def _run(self) -> None:
+        """Tell a number of lines, then let the other callbacks of the process have their turn."""
+        client, transcript = self._client, self._client.transcript
+        if (missed := transcript.first - self._next) > 0:
+            self._next = transcript.first
+            self._say(f"{missed} lines were forgotten before {self._name} was told of them: it is too slow")
+        stop = min(transcript.end, self._next + LISTENER_STEP)
+        try:
+            for line in transcript.lines(self._next, stop, strict=True):
+                if self.gone or self._is_over():
+                    break
+                self._next = line.number + 1
+                if line.direction == "<":
+                    self._tell(line)
+        except Overrun:
+            stop = self._next  # the next run says what was missed
+        self._next = stop
+        if self._ends is not None and self._is_over():
+            left, self._next = transcript.end - stop, transcript.end
+            if left > 0 and not self.gone:
+                log.warning(
+                    "%s was not told of the last %d lines: %s was stopped", self._name, left, client.name
+                )
+        if transcript.end > self._next and not self.gone:
+            notifier.post(self._run)
+        else:
+            self._posted = False
+            self.poke()
+
+    def _tell(self, line: Line) -> None:
+        try:
+            self._listener(line)
+        except Exception:
+            log.exception("%s failed at line %d; it is told the next ones", self._name, line.number)
+
+    def _is_over(self) -> bool:
+        """Say whether the client was stopped, and what it had received was told for long enough."""
+        if self._client._connection.state is not State.STOPPED:
+            self._ends = None
+            return False
+        if self._ends is None:
+            self._ends = time.monotonic() + LISTENER_PATIENCE
+        return time.monotonic() > self._ends
+
+    def _say(self, text: str) -> None:
+        client = self._client
+        client._driver.post(lambda: client._connection.note(text, time.monotonic()))
+
+    @property
+    def _name(self) -> str:
+        return getattr(self._listener, "__qualname__", None) or repr(self._listener)
