@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Options for pytest, such as: make quick ARGS="-k keepalive -x"
 ARGS ?=
+# The quick tests, a process a core; ARGS=-n0 runs them in one, for a debugger.
+QUICK := -m quick -n auto --dist loadfile
 # The ipykernels of `make kernels`, besides the newest, which all the other tests use.
 KERNELS ?= 7.3 6.31
 # Jupyter refuses to run as root unless told that this is meant.
@@ -26,12 +28,12 @@ demo: $(VENV)/demo.stamp ## open the guided tour in JupyterLab
 # The browser tests run by themselves: playwright keeps an event loop running in the main thread, and IPython, which
 # other tests run in this process, wants to start its own.
 test: lint system $(VENV)/dev.stamp ## lint, and all the tests: real servers, networks, browsers and notebooks
-	$(BIN)/python -m pytest -m quick $(ARGS)
+	$(BIN)/python -m pytest $(QUICK) $(ARGS)
 	$(BIN)/python -m pytest --nbmake $(wildcard notebooks) tests -m "not quick and not browser and not bench" $(ARGS)
 	$(BIN)/python -m pytest -m browser $(ARGS)
 
 quick: $(VENV)/dev.stamp ## the tests that need only Python and loopback, in less than a minute
-	$(BIN)/python -m pytest -m quick $(ARGS)
+	$(BIN)/python -m pytest $(QUICK) $(ARGS)
 
 faults: system $(VENV)/dev.stamp ## break real networks, and print how soon each is noticed
 	$(BIN)/python -m pytest -m faults $(ARGS)
