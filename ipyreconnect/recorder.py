@@ -151,9 +151,8 @@ class Recorder:
 
     def _end_run(self) -> None:
         with _lock:
-            if (
-                self._thread is threading.current_thread()
-            ):  # or another has begun, and only the closing failed
+            # Or another run has begun already, and only the closing of this one's file has failed.
+            if self._thread is threading.current_thread():
                 self._runs = False
                 atexit.unregister(self._at_exit)
         self._driver.post(_nothing)  # for who waits for it

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from ipyreconnect.errors import Overrun, SettingsError
 from ipyreconnect.jupyter.matcher import PATIENCE, Matcher, TooSlow
-from ipyreconnect.protocol.search import needles_of
-from ipyreconnect.protocol.transcript import Line, Transcript, decode
+from ipyreconnect.protocol.search import decode_lines, needles_of
+from ipyreconnect.protocol.transcript import Line, Transcript
 
 __all__ = ["Finder", "Query"]
 
@@ -28,9 +28,6 @@ SPARSE = 20
 """Where fewer than one line in so many is likely to match, only those are handed over, one by one."""
 KEPT_HITS = 1_000_000
 """Hits that can be shown and stepped to: 8 MiB. Older ones are counted; a narrower search finds them."""
-
-# Encodings in which a line feed is a byte of its own, and no byte changes the meaning of later ones.
-_BYTEWISE = (None, "utf-8", "ascii", "iso-8859-1", "iso8859-1", "latin-1", "cp1252")
 
 
 @dataclass(frozen=True)
@@ -181,18 +178,9 @@ class Finder:
 
     def _texts(self, lines: list[bytes]) -> list[str]:
         transcript = self._transcript
-        encoding = transcript.encoding
-        joined = b"\n".join(lines)
-        if encoding in _BYTEWISE and joined.count(b"\n") == len(lines) - 1:
-            try:
-                # Decoding all at once is several times faster than line by line.
-                texts = transcript.redacted(joined).decode(encoding or "utf-8").split("\n")
-            except UnicodeDecodeError:
-                pass  # some line is not UTF-8, and shows as ISO-8859-1
-            else:
-                if len(texts) == len(lines):
-                    return texts
-        return [decode(transcript.redacted(line), encoding) for line in lines]
+        if transcript.hides:
+            lines = [transcript.redacted(line) for line in lines]
+        return decode_lines(lines, transcript.encoding)
 
     def window(self, a: int, b: int) -> tuple[int, list[Line]]:
         """Return the kept lines of the hits with ordinals a ≤ ordinal < b, and the ordinal of the first of

@@ -22,7 +22,7 @@ from ..errors import SettingsError
 from .framing import split_lines
 from .line import Line, decode
 
-__all__ = ["Found", "LineSearch", "Pattern", "compile_pattern", "needles_of"]
+__all__ = ["Found", "LineSearch", "Pattern", "compile_pattern", "decode_lines", "needles_of"]
 
 Pattern = str | bytes | re.Pattern[str] | re.Pattern[bytes]
 
@@ -191,6 +191,21 @@ class LineSearch:
                 del lines[-1]
                 return lines
         return [decode(line, self._encoding) for line in split_lines(data)]
+
+
+def decode_lines(lines: list[bytes], encoding: str | None) -> list[str]:
+    """Return the text of each line, as `decode` gives it: all at once where that is the same, which is
+    several times quicker. Any thread.
+    """
+    if _is_plain(encoding):
+        try:
+            texts = b"\n".join(lines).decode(encoding or "utf-8").split("\n")
+        except UnicodeDecodeError:
+            pass  # some line does not fit the encoding, and shows as ISO-8859-1
+        else:
+            if len(texts) == len(lines):  # or some line has a line feed in it
+                return texts
+    return [decode(line, encoding) for line in lines]
 
 
 @lru_cache(maxsize=64)

@@ -88,6 +88,15 @@ _NOT_RECEIVED = re.compile(b"[^%c]" % RECEIVED)
 Data = bytes  # where a parameter has the name
 _lock = threading.Lock()
 
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may have it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
 _Region = tuple["_Block", int, int, int, bytes]
 
 
