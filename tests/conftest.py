@@ -21,6 +21,10 @@ from typing import Any, Final
 import hypothesis
 import pytest
 
+from ipyreconnect import Client, Retry
+from tests.namespaces import NamespacePair, unavailable
+from tests.servers.line_server import LineServer, echo
+
 GRACE: Final = 2.0
 """Seconds that what is already ending may take; a test that leaves nothing behind waits for none."""
 
@@ -203,3 +207,29 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _fail_if_skipped(report)
     return report
+
+
+# -- what many tests stand on
+
+
+@pytest.fixture
+def server() -> Iterator[LineServer]:
+    """A server that echoes."""
+    with LineServer(echo) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: LineServer) -> Iterator[Client]:
+    """A client of it, which comes back quickly."""
+    with Client(server.address, retry=Retry(delay=0.02, jitter=0)) as client:
+        yield client
+
+
+@pytest.fixture
+def pair() -> Iterator[NamespacePair]:
+    """Two computers and a cable."""
+    if (reason := unavailable()) is not None:
+        pytest.skip(reason)
+    with NamespacePair() as pair:
+        yield pair

@@ -61,20 +61,6 @@ from tests.watching import PATIENCE, States, until, waiting
 QUICK = Retry(delay=0.02, jitter=0)
 
 
-@pytest.fixture
-def server() -> Iterator[LineServer]:
-    """A server that echoes."""
-    with LineServer(echo) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: LineServer) -> Iterator[Client]:
-    """A client of it, which comes back quickly."""
-    with Client(server.address, retry=QUICK) as client:
-        yield client
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("certificates"))

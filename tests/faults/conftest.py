@@ -14,7 +14,7 @@ import pytest
 from tests import weather
 from tests.faults.matrix import FAULTS, Outcome
 from tests.faults.table import render
-from tests.namespaces import NamespacePair, unavailable
+from tests.namespaces import unavailable
 from tests.weather import WirelessPair
 
 REPOSITORY = Path(__file__).parents[2]
@@ -77,15 +77,6 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         stage.start()
     yield stage
     stage.end()
-
-
-@pytest.fixture
-def pair() -> Iterator[NamespacePair]:
-    """Two computers and a cable."""
-    if (reason := unavailable()) is not None:
-        pytest.skip(reason)
-    with NamespacePair() as pair:
-        yield pair
 
 
 @pytest.fixture

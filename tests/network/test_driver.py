@@ -13,7 +13,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -26,20 +26,6 @@ from ipyreconnect.network import sockets
 from ipyreconnect.network.driver import Driver, Follower
 from tests.servers.line_server import LineServer, Peer, echo, flood, mute, never_read
 from tests.watching import PATIENCE, until
-
-
-@pytest.fixture
-def server() -> Iterator[LineServer]:
-    """A server that echoes."""
-    with LineServer(echo) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: LineServer) -> Iterator[Client]:
-    """A client of it, which comes back quickly."""
-    with Client(server.address, retry=Retry(delay=0.02)) as client:
-        yield client
 
 
 @pytest.fixture

@@ -35,14 +35,6 @@ def loop() -> Iterator[Loop]:
         loop.thread.join(PATIENCE)
 
 
-@pytest.fixture
-def pair() -> Iterator[NamespacePair]:
-    if (reason := unavailable()) is not None:
-        pytest.skip(reason)
-    with NamespacePair() as pair:
-        yield pair
-
-
 def on_io(loop: Loop, call: Callable[[], T]) -> T:
     """Run `call` on the I/O thread, after all that is queued there, and return its result."""
     results: queue.SimpleQueue[T] = queue.SimpleQueue()
