@@ -21,6 +21,7 @@ from ipyreconnect.jupyter.commands import Commands
 from ipyreconnect.jupyter.controls import Header, SendBox, SettingsFields
 from ipyreconnect.jupyter.log_view import LogView
 from ipyreconnect.jupyter.part import Part, free_from_busy_cells
+from ipyreconnect.protocol.line import visible
 from ipyreconnect.protocol.transcript import Line
 from ipyreconnect.settings import MASK
 
@@ -239,7 +240,7 @@ def static_html(client: Client, lines: int) -> str:
     rows = []
     for line, text in redacted(transcript[max(transcript.first, transcript.end - lines) : transcript.end]):
         shown = text[:SAVED_CHARS] + ("…" if len(text) > SAVED_CHARS else "")
-        shown = "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in shown)
+        shown = "\t".join(map(visible, shown.split("\t")))
         rows.append(f"{time.strftime('%H:%M:%S', time.localtime(line.time))} {line.direction} {shown}")
     status = client.status
     said = f"{client.name}: {client.address}, {status.state.value}"

@@ -104,7 +104,7 @@ def test_a_stored_log_in_is_masked() -> None:
 
 
 def test_the_stored_html_is_harmless_and_short() -> None:
-    """Markup is escaped, controls are replaced, long lines are cut, and only the last lines are there."""
+    """Markup is escaped, controls are written out, long lines are cut, and only the last lines are there."""
     stored = static_html(
         client_with(*[("<", f"<script>{n}\x1b</script>" + "x" * 5000) for n in range(100)]), 5
     )
@@ -118,6 +118,12 @@ def test_the_stored_html_is_harmless_and_short() -> None:
 def test_nothing_of_the_log_is_stored_where_the_user_wants_none() -> None:
     """saved_lines=0 stores the state only."""
     assert "a line" not in static_html(client_with(("<", "a line")), 0)
+
+
+def test_a_saved_notebook_shows_control_characters_written_out() -> None:
+    """What a server sends besides text can be read there, too; each line stays one row, a tab a tab."""
+    stored = static_html(client_with(("<", "{4}\r\nab\tc\x1b[31m")), 1)
+    assert "&lt; {4}\\r\\nab\tc\\x1b[31m</pre>" in stored
 
 
 def test_what_is_stored_gives_a_reason_only_where_it_is_one() -> None:
