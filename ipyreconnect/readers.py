@@ -13,6 +13,7 @@ from .errors import Overrun
 from .network.driver import Follower
 from .protocol.line import Line
 from .protocol.state import State
+from .protocol.transcript import Runs
 
 if TYPE_CHECKING:
     from .client import Client
@@ -96,6 +97,7 @@ class Reader(Generic[T]):
         self._from_oldest = start is None  # until something was read: then nobody asked for what is forgotten
         self._place = Follower(self._next)
         self._runs: Iterator[list[T]] = iter(())
+        self._along: Runs = []
         self._lines: list[T] = []
         self._at = 0  # how many of them are given out
         self._part: list[T] = []
@@ -126,7 +128,7 @@ class Reader(Generic[T]):
                 if part:
                     yield part
                 else:
-                    self._driver.read_until(self.news)
+                    self._driver.read_until(self.news, self._along if self._as_bytes else None)
         finally:
             self.end()
 
@@ -184,10 +186,10 @@ class Reader(Generic[T]):
         return []
 
     def _bytes_of_lines(self) -> Iterator[list[T]]:
-        transcript, end = self._transcript, self._transcript.end
+        end = self._transcript.end
         together: list[bytes] = []
         try:
-            for number, lines in transcript.received(self._next, end):
+            for number, lines in self._received(end):
                 self._next = number + len(lines)
                 together = together + lines if together else lines
                 if len(together) >= FEW:
@@ -198,6 +200,14 @@ class Reader(Generic[T]):
             raise
         self._next = max(self._next, end)
         yield self._shown(together)
+
+    def _received(self, end: int) -> Iterator[tuple[int, list[bytes]]]:
+        """Yield the received lines up to `end`; those that were read along are cut already."""
+        along, self._along = self._along, []
+        for number, lines in along:
+            if number == self._next:  # else there is something before them that was not read along
+                yield number, lines
+        yield from self._transcript.received(self._next, end)
 
     def _shown(self, lines: list[bytes]) -> list[T]:
         if self._transcript.hides:

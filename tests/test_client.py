@@ -15,7 +15,7 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -700,6 +700,33 @@ def test_following_as_bytes(client: Client) -> None:
     client.send("one")
     client.send("two")
     assert list(islice(lines, 2)) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_following_as_bytes_gives_what_the_transcript_keeps(hidden: bool) -> None:
+    """The lines that a follower reads from the socket itself are those that the transcript has: lone CRs,
+    over-long lines and what was sent between them change nothing, and what is hidden is hidden.
+    """
+    count = 200
+
+    async def talk(peer: Peer) -> None:
+        for _ in range(count):
+            asked = await peer.readline()
+            size = int(asked)
+            peer.send(b"%d secret\r\nlone\rCR\n" % size + b"x" * size + b"\r\n" * 2 + b"end\r\n")
+        await peer.until_closed()
+
+    with LineServer(talk) as server, Client(server.address) as client:
+        if hidden:
+            client.hide(Secret("secret"))
+        lines = client.follow(as_bytes=True)
+        got: list[bytes] = []
+        for number in range(count):
+            client.send(f"{number * 997}")  # up to three times the longest line
+            got += takewhile(b"end".__ne__, lines)
+        kept = [line.data for line in client.transcript if line.direction == "<" and line.data != b"end"]
+        assert got == kept
+        assert (b"0 secret" in got) != hidden
 
 
 def test_following_begins_like_expect(client: Client) -> None:

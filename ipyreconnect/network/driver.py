@@ -41,7 +41,7 @@ from ..protocol.connection import Connection, Settings
 from ..protocol.events import Status
 from ..protocol.liveness import Health, TcpInfo, longest_retransmission, unanswered, user_timeout
 from ..protocol.state import Effect, Phase
-from ..protocol.transcript import Transcript
+from ..protocol.transcript import Runs, Transcript
 from ..settings import KeepAlive, Retry
 from . import changes, sockets
 from .dial import Dial
@@ -591,9 +591,20 @@ class Driver:
             # While nothing was asked for, only the end of the connection is told; then there is nothing to
             # hold back any more.
             self._paused = False
+            self._read_some(sock)
+
+    def _read_some(self, sock: socket.socket, along: Runs | None = None) -> None:
+        """Read once, the lines into `along` as well, and let readers catch up that are far behind."""
+        if along is None:
             self._read(sock)
-            if self._followers:
-                self._reconsider_pause()
+        else:
+            self.connection.along = along
+            try:
+                self._read(sock)
+            finally:
+                self.connection.along = None
+        if self._followers:
+            self._reconsider_pause()
 
     def _read(self, sock: socket.socket, failure: OSError | None = None) -> bool:
         """Read once; return whether that brought bytes. `failure` is why writing failed, if it did."""
@@ -798,11 +809,11 @@ class Driver:
             if shield is not None:
                 shield.lift()
 
-    def read_until(self, done: Callable[[], bool]) -> None:
+    def read_until(self, done: Callable[[], bool], along: Runs | None = None) -> None:
         """Wait until `done()`, reading the socket meanwhile: what is received then needs no hand-over between
-        threads. Any thread but the I/O thread; see `call_and_wait`.
+        threads, and `along` is given its lines. Any thread but the I/O thread; see `call_and_wait`.
         """
-        self.call_and_wait(_nothing, done, math.inf, _nothing)
+        self.call_and_wait(_nothing, done, math.inf, _nothing, along)
 
     def call_and_wait(
         self,
@@ -810,10 +821,11 @@ class Driver:
         done: Callable[[], bool],
         ends: float,
         give_up: Callable[[], None],
+        along: Runs | None = None,
     ) -> None:
         """Do `work` with the turn, then wait until `done()` or `ends` (monotonic, s) as `wait` does, reading
         the socket meanwhile for a quick answer; `give_up` is called with the turn when that was in vain, or
-        interrupted.
+        interrupted. along: is given the lines that were read so.
 
         `done` may be called without the turn too: once true, it stays true.
         """
@@ -826,7 +838,7 @@ class Driver:
             if done() or not self._can_lead():
                 return False
             if _get_ident() == me:
-                self._read_quickly()
+                self._read_quickly(along)
                 if done() or not self._can_lead():
                     return False
             leads = self._take_lead(me, done)
@@ -837,7 +849,7 @@ class Driver:
             try:
                 try:
                     if self._call(begin, shield):
-                        self._lead(ends, shield)
+                        self._lead(ends, shield, along)
                 finally:
                     # Also where another thread has begun, and an interrupt came then.
                     if leads and self._leader == me:
@@ -961,7 +973,7 @@ class Driver:
         self._leader_done = done
         return True
 
-    def _read_quickly(self) -> None:
+    def _read_quickly(self, along: Runs | None) -> None:
         """Send what waits, and read the answer if it comes within a moment, without giving the turn back
         meanwhile: that is half of what a leader costs.
         """
@@ -971,12 +983,10 @@ class Driver:
         if sock is None or poller is None:
             return
         if poller.poll(MOMENT):
-            self._read(sock)
-            if self._followers:
-                self._reconsider_pause()
+            self._read_some(sock, along)
         self._lease()
 
-    def _lead(self, ends: float, shield: _Shield | None) -> None:
+    def _lead(self, ends: float, shield: _Shield | None, along: Runs | None) -> None:
         """Read until that has brought what is waited for, until time is over, or until the socket is gone."""
         poller = self._poller
         while poller is not None and self._poller is poller:
@@ -992,16 +1002,14 @@ class Driver:
                 finally:
                     shield.close()
             if ready:
-                self._call(self._lead_step)
+                self._call(lambda: self._lead_step(along))
                 if self._leader != _get_ident():
                     return
 
-    def _lead_step(self) -> None:
+    def _lead_step(self, along: Runs | None) -> None:
         """With the turn: read, and give up the lead when that brought what is waited for."""
         if self._sock is not None:
-            self._read(self._sock)
-            if self._followers:
-                self._reconsider_pause()
+            self._read_some(self._sock, along)
         self._forget_wake()
         if self._paused:
             self._leave_lead()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,7 +40,7 @@ from .script import ScriptRun, Send, Step
 from .starttls import StartTLS
 from .state import Effect, Input, Phase, State, transition
 from .tls import TLSPipe
-from .transcript import Transcript
+from .transcript import Runs, Transcript
 
 __all__ = ["Connection", "Settings"]
 
@@ -158,6 +158,7 @@ class Connection:
         "_watch_at",
         "_watchdog",
         "_written",
+        "along",
         "changes",
         "effects",
         "health",
@@ -238,6 +239,7 @@ class Connection:
         self.socket_options: tuple[KeepAlive, int] | None = None
         self.pauses_limited = False  # whether the kernel took `longest_retransmission`
         self.reading = True
+        self.along: Runs | None = None
         self._said = ""
         self._asked = False  # a line was sent that no match has answered yet
         self._unanswered_loss: str | None = None
@@ -524,8 +526,9 @@ class Connection:
         """Take over `size` bytes that were received into `room`."""
         self.received_bytes += size
         self.last_received = now
-        if lines := self.transcript.commit(size, now + self.wall_offset):
-            self._look_at_new(self.transcript.end - lines, now)
+        runs: Runs | None = [] if self._looks else None
+        if self.transcript.commit(size, now + self.wall_offset, runs):
+            self._look_at_new(runs, now)
 
     def received(self, data: memoryview, now: float) -> None:
         """Take over bytes from the socket that are not the transcript's own: ciphertext, or to be framed."""
@@ -894,19 +897,20 @@ class Connection:
         line, offset = unread
         transcript, wall = self.transcript, now + self.wall_offset
         *whole, (_, unfinished) = transcript.raw(line)
-        before = transcript.end
+        runs: Runs = []
         transcript.take_unfinished()
         rest = b"" if isinstance(framer, Raw) else b"".join(data for _, data in whole)
         if not whole and offset:
-            transcript.append_received([unfinished[:offset]], wall, bytes)  # that much the function has read
+            # That much the function has read.
+            transcript.append_received([unfinished[:offset]], wall, bytes, runs)
             unfinished = unfinished[offset:]
         framed = framer.feed(rest[offset:] + unfinished if rest else unfinished)
         if isinstance(framer, Announced):
             # The others are there already.
             framed = [data for data in framed if b"\n" in data or isinstance(data, Fragment)]
-        transcript.append_received(framed, wall, Fragment)
-        if transcript.end > before:
-            self._look_at_new(before, now)
+        transcript.append_received(framed, wall, Fragment, runs)
+        if runs:
+            self._look_at_new(runs, now)
 
     def _out_of_time(self, now: float) -> None:
         where = self.settings.where
@@ -1010,35 +1014,37 @@ class Connection:
             return
         self.received_bytes += len(data) - size
         self.last_received = now
-        before = self.transcript.end
-        framed = framer.feed(data[size:])
-        self.transcript.append_received(framed, now + self.wall_offset, Fragment)
-        if framed:
-            # As they came from the framer: a small transcript may have forgotten the first of them already.
-            kept_whole = self.transcript.end == before + len(framed)
-            self._look_at_new(before, now, ((before, framed),) if kept_whole else None)
+        if framed := framer.feed(data[size:]):
+            runs: Runs | None = [] if self._looks else None
+            self.transcript.append_received(framed, now + self.wall_offset, Fragment, runs)
+            self._look_at_new(runs, now)
 
-    def _look_at_new(
-        self, before: int, now: float, runs: Iterable[tuple[int, list[bytes]]] | None = None
-    ) -> None:
-        """Show the lines from number `before` on, which are those of `runs` if given, to whoever waits for
-        lines.
-        """
+    @property
+    def _looks(self) -> bool:
+        """Whether anybody waits for lines."""
+        return (
+            bool(self._expectations or self.replies)
+            or self.along is not None
+            or self._state is State.CONNECTING
+        )
+
+    def _look_at_new(self, runs: Runs | None, now: float) -> None:
+        """Show the lines that have just come, if anybody waits for lines, to whom that is."""
         if self._look_at is not None and self._look_at > now + FIRST_LOOK and self._ledger.awaiting:
             # What was received most likely acknowledges something.
             self._look_at = now + FIRST_LOOK
-        connecting = self._state is State.CONNECTING
-        if not (self._expectations or self.replies or connecting):
+        if runs is None:
             return
-        if connecting and self._starttls is not None:
+        if self.along is not None:
+            self.along += runs
+        if self._starttls is not None:
             # Together, however the transcript cut them: nothing may stand behind the server's consent.
-            together = [line for _, lines in self.transcript.latest(before) for line in lines]
             try:
-                self._drive_starttls(together, now)
+                self._drive_starttls([line for _, lines in runs for line in lines], now)
             except AttemptFailed as error:
                 self.fail(error, now)
             return
-        for number, lines in self.transcript.latest(before) if runs is None else runs:
+        for number, lines in runs:
             for expectation in tuple(self._expectations):
                 found = expectation.look(number, lines, self.settings.encoding)
                 if found:

@@ -38,7 +38,7 @@ from .framing import Fragment, count_lines, split_lines
 from .line import Line, decode, from_json, to_json
 from .search import Found, LineSearch, Pattern, compile_pattern
 
-__all__ = ["Line", "Transcript", "decode", "from_json", "to_json"]
+__all__ = ["Line", "Runs", "Transcript", "decode", "from_json", "to_json"]
 
 DEFAULT_LINES = 10_000_000
 DEFAULT_BYTES = 64 * 1024 * 1024
@@ -86,6 +86,8 @@ _TRUNCATED = (False, True, False, True, False, True, False)
 _NOT_RECEIVED = re.compile(b"[^%c]" % RECEIVED)
 
 Data = bytes  # where a parameter has the name
+Runs = list[tuple[int, list[bytes]]]
+"""Received lines that follow each other: the number of the first, and their bytes."""
 _lock = threading.Lock()
 
 
@@ -201,8 +203,6 @@ class Transcript(Reversible[Line], Collection[Line]):
         # How much may stand behind the last mark before it is looked at closely: the longest line; nothing
         # while the carry goes on a line of which fragments are kept already.
         self._reach = self._longest
-        # Of the last mark: the number of its first line, and where it begins in the block.
-        self._latest = 0, 0
         self._indexes: dict[int, array[int]] = {}
         self._index_limit = bytes // INDEX_SHARE
         self._writer: object = None
@@ -549,23 +549,16 @@ class Transcript(Reversible[Line], Collection[Line]):
     # -- reading, inside
 
     def _regions(
-        self,
-        start: int,
-        stop: int,
-        *,
-        reverse: bool = False,
-        strict: bool = False,
-        first: int | None = None,
+        self, start: int, stop: int, *, reverse: bool = False, strict: bool = False
     ) -> Iterator[_Region]:
         """Yield the lines from `start` up to `stop` as (block, mark, number of the first, how many, a copy of
         their bytes): runs of received lines, of which the first stands under that mark, and everything else
         line by line.
 
-        strict: raise Overrun where lines are forgotten already; else they are passed over. first: the number
-        of the first line that is not forgotten.
+        strict: raise Overrun where lines are forgotten already; else they are passed over.
         """
         stop = min(stop, self._end)
-        first = self.first if first is None else first
+        first = self.first
         if strict and start < min(first, stop):
             raise _overrun(start, first)
         start = max(start, first)
@@ -650,27 +643,42 @@ class Transcript(Reversible[Line], Collection[Line]):
             block = self._new_block(LEAST_ROOM)
         return block.view[block.used :]
 
-    def commit(self, size: int, now: float) -> int:
+    def commit(self, size: int, now: float, runs: Runs | None = None) -> int:
         """Take over `size` bytes that were received into `room` at `now` (Unix epoch, s); return how many
         lines they completed. The writer only.
+
+        runs: is given those lines, as `received` does, for somebody who waits for them; they are counted by
+        being cut, so that this costs little more than counting alone.
         """
         block = self._last
         start = block.used
         end = block.used = start + size
         if end - block.settled > self._reach:
-            return self._commit_much(block, start, end, now)
+            return self._commit_much(block, start, end, now, runs)
         data = block.data
         last = data.find(b"\n", start, end) + 1
         if not last:
             return 0
-        lines = 1
-        if last < end:  # more than the one line that answers
+        if last == end:  # the one line that answers
+            lines = 1
+            if runs is not None:
+                line = block.view[block.settled : end - 1].tobytes()
+                runs.append((self._end, [line.removesuffix(b"\r")]))
+        else:
             last = data.rfind(b"\n", start, end) + 1
-            lines = count_lines(block.view[start:last].tobytes())
+            lines = self._count(block, start, last, runs)
         self._mark(block, last, lines, RECEIVED, now)
         return lines
 
-    def _commit_much(self, block: _Block, start: int, end: int, now: float) -> int:
+    def _count(self, block: _Block, start: int, end: int, runs: Runs | None) -> int:
+        """Count the line ends from `start` to `end`, which stand in the lines that the next mark is for."""
+        if runs is None:
+            return count_lines(block.view[start:end].tobytes())
+        lines = split_lines(block.view[block.settled : end].tobytes())
+        runs.append((self._end, lines))
+        return len(lines)
+
+    def _commit_much(self, block: _Block, start: int, end: int, now: float, runs: Runs | None) -> int:
         """Mark runs of at most the longest line's length, and what is too long to be one line as fragments.
 
         One look for a line end per `longest line` of data: nothing beside counting them all. The outcome
@@ -682,36 +690,22 @@ class Transcript(Reversible[Line], Collection[Line]):
             begin = block.settled
             start = max(start, begin)  # no line end stands before it
             limit = min(end, begin + longest + 1)
-            if self._reach < 0:
-                last = data.find(b"\n", start, limit) + 1
-                kind = TAIL
-            else:
-                last = data.rfind(b"\n", start, limit) + 1
-                kind = RECEIVED
-            if last:
+            if self._reach < 0 and (last := data.find(b"\n", start, limit) + 1):
                 self._reach = longest
-                self._mark(block, last, count_lines(block.view[start:last].tobytes()), kind, now)
+                self._mark_fragment(block, last, TAIL, now, runs)
+            elif self._reach >= 0 and (last := data.rfind(b"\n", start, limit) + 1):
+                self._mark(block, last, self._count(block, start, last, runs), RECEIVED, now)
             elif end - begin > longest:
                 self._reach = -1
-                self._mark(block, begin + longest, 1, FRAGMENT, now)
+                self._mark_fragment(block, begin + longest, FRAGMENT, now, runs)
             else:
                 return self._end - before
 
-    def latest(self, start: int) -> Iterable[tuple[int, list[bytes]]]:
-        """Return what `received` gives from `start` to the end, quickly where `start` begins the last mark;
-        also of lines that were too many to be kept. The writer only.
-        """
-        number, begin = self._latest
-        block = self._last
-        if number == start and block.kinds and block.kinds[-1] == RECEIVED:
-            data = block.view[begin : block.settled].tobytes()
-            lines = data.splitlines()
-            if len(lines) != self._end - start:  # a lone CR is no line end
-                lines = split_lines(data, self._end - start)
-            return ((start, lines),)
-        # At once: the answers to the first lines may push out the last.
-        start = max(start, self._oldest)
-        return list(_bare(self._regions(start, self._end, strict=True, first=self._oldest)))
+    def _mark_fragment(self, block: _Block, end: int, kind: int, now: float, runs: Runs | None) -> None:
+        if runs is not None:
+            data = block.view[block.settled : end].tobytes()
+            runs.append((self._end, [Fragment(split_lines(data)[0] if kind == TAIL else data)]))
+        self._mark(block, end, 1, kind, now)
 
     def take_unfinished(self) -> Data:
         """Give up the line that is not complete yet, to a framer that goes on with it. The writer only."""
@@ -720,16 +714,24 @@ class Transcript(Reversible[Line], Collection[Line]):
         self._reach = self._longest
         return unfinished
 
-    def append_received(self, lines: Iterable[bytes], now: float, truncated: type[bytes] = Fragment) -> None:
-        """Append lines that a framer made; those of type `truncated` are marked so. The writer only."""
-        made = lines if isinstance(lines, list) else list(lines)
-        if len(made) > self._line_limit:
-            # Into one block, as far as that goes: `latest` is to find them all for who waits for a line.
-            self._new_block(min(sum(map(len, made)) + len(made), self._whole))
-        if made:
-            self._append_framed(made, now, truncated)
+    def append_received(
+        self,
+        lines: Iterable[bytes],
+        now: float,
+        truncated: type[bytes] = Fragment,
+        runs: Runs | None = None,
+    ) -> None:
+        """Append lines that a framer made; those of type `truncated` are marked so. The writer only.
 
-    def _append_framed(self, lines: list[bytes], now: float, truncated: type[bytes]) -> None:
+        runs: as for `commit`.
+        """
+        made = lines if isinstance(lines, list) else list(lines)
+        if made:
+            self._append_framed(made, now, truncated, runs)
+
+    def _append_framed(
+        self, lines: list[bytes], now: float, truncated: type[bytes], runs: Runs | None
+    ) -> None:
         """Append lines as if they were received with line ends, where they can be told apart by those again:
         a mark each would cost much more.
         """
@@ -742,24 +744,32 @@ class Transcript(Reversible[Line], Collection[Line]):
                 and b"\r\n" not in data
                 and truncated not in set(map(type, lines))
             ):
-                self._append(data, RECEIVED, now, count)
+                number = self._append(data, RECEIVED, now, count)
+                if runs is not None:
+                    runs.append((number, lines))
             else:
-                self._append_framed(lines[: count // 2], now, truncated)
-                self._append_framed(lines[count // 2 :], now, truncated)
+                self._append_framed(lines[: count // 2], now, truncated, runs)
+                self._append_framed(lines[count // 2 :], now, truncated, runs)
             return
         line = lines[0]
+        kept = line
         if type(line) is truncated:
             kind = FRAGMENT
         elif len(line) < self._longest and b"\n" not in line and not line.endswith(b"\r"):
             kind = RECEIVED
-            line += b"\n"
+            kept = line + b"\n"
         else:
             kind = FRAMED
-        if len(line) <= self._whole:
-            self._append(line, kind, now)
-        else:
-            for at in range(0, len(line), self._whole):
-                self._append(line[at : at + self._whole], FRAGMENT, now)
+        if len(kept) <= self._whole:
+            number = self._append(kept, kind, now)
+            if runs is not None:
+                runs.append((number, [Fragment(line) if kind == FRAGMENT else line]))
+            return
+        for at in range(0, len(line), self._whole):
+            piece = Fragment(line[at : at + self._whole])
+            number = self._append(piece, FRAGMENT, now)
+            if runs is not None:
+                runs.append((number, [piece]))
 
     def append_sent(self, line: bytes, now: float, delivery: Delivery | None = None) -> int:
         """Append a line that was sent at `now` (Unix epoch, s); return its number. The writer only.
@@ -818,7 +828,6 @@ class Transcript(Reversible[Line], Collection[Line]):
 
     def _mark(self, block: _Block, end: int, lines: int, kind: int, now: float) -> None:
         number = self._end
-        self._latest = number, block.settled
         block.settled = end
         block.weight += MARK_COST
         block.kinds.append(kind)
