@@ -62,6 +62,18 @@ class Recorder:
         except OSError as error:
             raise SettingsError(f"cannot write the record {self._path}: {error.strerror}") from None
 
+    @property
+    def _is_torn(self) -> bool:
+        """Whether the last line has no end, as its writer was killed: what follows would be lost with it."""
+        if not os.path.isfile(self._path):  # a terminal or a pipe, say
+            return False
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(-1, os.SEEK_END)
+                return file.read(1) != b"\n"
+        except OSError:  # it is empty, or may be written only
+            return False
+
     def start(self, connect: Callable[[], None]) -> None:
         """Do `connect`, and record until the connection is stopped. Any thread; harmless when it runs.
 
@@ -111,8 +123,11 @@ class Recorder:
             thread.join(EXIT_PATIENCE)
 
     def _at_exit(self) -> None:
-        self._driver.call(lambda: self._driver.connection.stop(time.monotonic()))
-        self.join()
+        # Unlike `join`: here nobody connects anew, and the stop itself is still to come.
+        self._driver.at_exit()
+        thread = self._thread
+        if thread is not None:
+            thread.join(EXIT_PATIENCE)
 
     def _run(self, file: IO[str]) -> None:
         place = Follower(self._next)
@@ -120,6 +135,8 @@ class Recorder:
         transcript, connection = self._transcript, self._driver.connection
         try:
             with file:
+                if self._is_torn:
+                    file.write("\n")
                 while not self._is_over():
                     end = transcript.end
                     while self._next < end:

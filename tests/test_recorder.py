@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import IO, Any
@@ -11,8 +14,10 @@ import pytest
 
 from ipyreconnect import Client, ReconnectError, Transcript
 from ipyreconnect.recorder import Recorder
-from tests.servers.line_server import LineServer, echo
+from tests.servers.line_server import LineServer, echo, say
 from tests.watching import PATIENCE
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -119,3 +124,25 @@ def test_without_a_thread_for_the_record_nothing_is_begun(
         client.connect().stop()
     assert client.transcript.end
     assert_whole(record, client)
+
+
+def test_what_the_interpreters_end_finds_unwritten_is_recorded(record: Path) -> None:
+    """A program that just ends has every line that it received in the record, and that it stopped."""
+    lines = [f"line {number}" for number in range(100_000)]
+    with LineServer(say("\r\n".join([*lines, "end\r\n"]).encode())) as server:
+        program = (
+            "from ipyreconnect import Client\n"
+            f"client = Client({server.address!r}, record={str(record)!r}).connect()\n"
+            f"client.expect('end', timeout={PATIENCE})\n"
+        )
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=PATIENCE)
+    assert [line.text for line in Transcript.load(record)][1:] == [*lines, "end", "stopped"]
+
+
+def test_a_record_that_was_torn_off_is_gone_on_with(record: Path) -> None:
+    """What is appended after a writer that was killed begins a line of its own."""
+    record.write_text('{"number": 0, "time": 1.0, "dir')
+    with LineServer(echo) as server, Client(server.address, record=record) as client:
+        client.send("again", expect="^again")
+    assert [line.text for line in Transcript.load(record)][1:] == ["again", "again", "stopped"]

@@ -17,6 +17,7 @@ __all__ = [
     "from_json",
     "has_break",
     "in_one_line",
+    "is_torn",
     "to_json",
     "visible",
 ]
@@ -186,3 +187,14 @@ def from_json(text: str, encoding: str | None = None) -> Line:
         delivery.status = status
         delivery.number = number
     return Line(data, time, direction, number, bool(row.get("truncated")), encoding, delivery)
+
+
+def is_torn(text: str) -> bool:
+    """Say whether `text` is no more than the beginning of what `to_json` writes. Any thread."""
+    if not text.startswith('{"number": '):
+        return False
+    try:
+        json.loads(text)
+    except ValueError:
+        return True
+    return False

@@ -35,7 +35,7 @@ from ..errors import Overrun, SettingsError
 from ..settings import MASK, mask_in
 from .delivery import Delivery
 from .framing import Fragment, count_lines, split_lines
-from .line import Line, decode, from_json, to_json
+from .line import Line, decode, from_json, is_torn, to_json
 from .search import Found, LineSearch, Pattern, compile_pattern
 
 __all__ = ["Line", "Runs", "Transcript", "decode", "from_json", "to_json"]
@@ -506,8 +506,8 @@ class Transcript(Reversible[Line], Collection[Line]):
         """Return the transcript that `save` wrote, or a record's, from the JSON-lines file `path`, with
         numbers and times.
 
-        Of a record whose writer was killed, a last line that was only begun is left out; where the numbers of
-        a record begin anew, they are counted on. Raises OSError when it can't be read, SettingsError when a
+        Of a record whose writer was killed, a line that was only begun is left out; where the numbers of a
+        record begin anew, they are counted on. Raises OSError when it can't be read, SettingsError when a
         line of it is none of a record. Any thread.
         """
         position = itertools.count()
@@ -926,7 +926,7 @@ def _rows(file: Iterable[str], name: str, encoding: str | None) -> Iterator[Line
         try:
             line = from_json(text, encoding)
         except ValueError:
-            if row > 1 and not text.endswith("\n"):
-                return  # torn off, by the end of its writer
+            if (row > 1 and not text.endswith("\n")) or is_torn(text):
+                continue  # by the end of its writer
             raise SettingsError(f"{name}, line {row}: not a line of a record") from None
         yield line
