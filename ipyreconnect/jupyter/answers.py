@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from ipyreconnect.client import Client
@@ -84,14 +84,16 @@ class Answer:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Give rows of (direction, text, mark); of too many the two ends, with "… n more" between them."""
+        from ipyreconnect.jupyter.panel import redacted
+
         transcript = self.client.transcript
         stop = self._stop
         if stop - self.begin <= self._lines:
-            return rows_of(list(transcript.lines(self.begin, stop)))
+            return rows_of(redacted(transcript, self.begin, stop))
         tail = max(1, self._lines // TAIL_SHARE)
         head = self._lines - tail
-        first = list(transcript.lines(self.begin, self.begin + head))
-        last = list(transcript.lines(stop - tail, stop))
+        first = list(redacted(transcript, self.begin, self.begin + head))
+        last = list(redacted(transcript, stop - tail, stop))
         missed = stop - self.begin - len(first) - len(last)
         return [*rows_of(first), ("", f"… {missed} more", ""), *rows_of(last)]
 
@@ -108,12 +110,10 @@ class Answer:
         return self.shown_at + (LONG_PAUSE if self.overflows else PAUSE) - now
 
 
-def rows_of(lines: Sequence[Line]) -> list[tuple[str, str, str]]:
-    """Give lines as rows of (direction, text, mark); what looks like a password typed in clear is masked."""
-    from ipyreconnect.jupyter.panel import redacted
-
+def rows_of(lines: Iterable[tuple[Line, str]]) -> list[tuple[str, str, str]]:
+    """Give lines, each with the text to show, as rows of (direction, text, mark)."""
     rows = []
-    for line, text in redacted(lines):
+    for line, text in lines:
         mark = MARKS.get(line.delivery.status, "") if line.delivery is not None else ""
         for number, row in enumerate(rendered(line, text)):
             rows.append((line.direction, shortened(row, LONGEST_ROW), "" if number else mark))

@@ -11,7 +11,7 @@ import html
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -22,7 +22,7 @@ from ipyreconnect.jupyter.controls import Header, SendBox, SettingsFields
 from ipyreconnect.jupyter.log_view import LogView
 from ipyreconnect.jupyter.part import Part, free_from_busy_cells
 from ipyreconnect.protocol.line import visible
-from ipyreconnect.protocol.transcript import Line
+from ipyreconnect.protocol.transcript import Line, Transcript
 from ipyreconnect.settings import MASK
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ STORE_LINES = (2.0, 60.0)
 unsaved changes."""
 SAVED_CHARS = 300
 """Characters of each of them."""
+ASKED_WITHIN = 16
+"""Lines within which a server asked for the password that comes next: nothing but notes stands between."""
 
 # What users type to log in, by protocol; the rest of such a line has no place in a file that is passed on.
 _LOGIN = re.compile(
@@ -221,24 +223,28 @@ def void(_: object) -> None:
     """Drop a result."""
 
 
-def redacted(lines: Sequence[Line]) -> Iterator[tuple[Line, str]]:
-    """Yield each line with its text, without what looks like a password that was typed in clear."""
+def redacted(transcript: Transcript, start: int, stop: int) -> Iterator[tuple[Line, str]]:
+    """Yield each kept line start ≤ number < stop with its text, without what looks like a password that was
+    typed in clear.
+    """
     challenged = False
-    for line in lines:
+    # What was asked for just before is not shown, but tells what the first line is.
+    for line in transcript.lines(max(0, start - ASKED_WITHIN), stop):
         text = line.text
         if line.direction == ">":
             text = MASK if challenged else _LOGIN.sub(rf"\1 {MASK}", text)
             challenged = False
         elif line.direction == "<":
             challenged = _CHALLENGE.match(text) is not None
-        yield line, text
+        if line.number >= start:
+            yield line, text
 
 
 def static_html(client: Client, lines: int) -> str:
     """Return a client's state and its last lines as HTML that needs no script, style sheet or network."""
     transcript = client.transcript
     rows = []
-    for line, text in redacted(transcript[max(transcript.first, transcript.end - lines) : transcript.end]):
+    for line, text in redacted(transcript, max(0, transcript.end - lines), transcript.end):
         shown = text[:SAVED_CHARS] + ("…" if len(text) > SAVED_CHARS else "")
         shown = "\t".join(map(visible, shown.split("\t")))
         rows.append(f"{time.strftime('%H:%M:%S', time.localtime(line.time))} {line.direction} {shown}")

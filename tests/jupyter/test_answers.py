@@ -13,6 +13,8 @@ SERVER = answering(
     {
         rb"FLOOD": b"\r\n".join(b"* %d FETCH" % number for number in range(5000)),
         rb"markup": b"<script>alert(1)</script>\x1b[2J & done",
+        rb"AUTH": b"334 UGFzc3dvcmQ6",
+        rb"aHVudGVyMg": b"235 welcome",
         rb"^(\S+) (\S+)": rb"\1 OK \2 done",
     },
     b"* OK ready\r\n",
@@ -76,6 +78,15 @@ def test_a_password_typed_in_clear_is_not_saved() -> None:
         answer = Answer(client, None)
         client.send("1 login me hunter2", expect="^1 OK")
         assert "hunter2" not in str(answer.bundle())
+
+
+def test_a_password_is_not_saved_where_another_cell_was_asked_for_it() -> None:
+    """The server's question stands under the cell before; what was typed for it is masked all the same."""
+    with LineServer(SERVER) as server, Client(server.address) as client:
+        client.send("AUTH LOGIN", expect="^334")
+        answer = Answer(client, None)
+        client.send("aHVudGVyMg", expect="^235")
+        assert answer.bundle()["text/plain"].startswith("> ••••")
 
 
 def test_rows_are_text_and_html() -> None:

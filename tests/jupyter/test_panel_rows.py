@@ -103,6 +103,15 @@ def test_a_stored_log_in_is_masked() -> None:
     assert "a2 SELECT INBOX" in stored
 
 
+def test_a_stored_password_is_masked_where_its_question_is_not_stored() -> None:
+    """That a server asked for it is known, also where it did so in a line before those that are kept."""
+    client = client_with(("<", "334 UGFzc3dvcmQ6"), (">", "wonderland"), ("<", "235 welcome"))
+    stored = static_html(client, 2)
+    assert "wonderland" not in stored
+    assert "334" not in stored
+    assert "&gt; ••••" in stored
+
+
 def test_the_stored_html_is_harmless_and_short() -> None:
     """Markup is escaped, controls are written out, long lines are cut, and only the last lines are there."""
     stored = static_html(
