@@ -207,16 +207,16 @@ class LogView(Part):
     def close(self) -> None:
         """Close the log; the transcript stays with the client."""
         self._client.remove_watcher(self.channel.poke)
-        for search in list(self._searches.values()):
-            search.close()
-        self._searches.clear()
         super().close()
+        # Now that nothing is heard any more, no other one begins.
+        for view in list(self._searches):
+            self.left(view)
 
     def compose(self, views: Mapping[str, View]) -> Tick:
         """Return what there is and, while a view follows, the newest lines."""
         transcript = self._client.transcript
         end, first = transcript.end, transcript.first
-        found = {view: search.news() for view, search in self._pursued(views)}
+        found = {view: search.news() for view, search in self._pursued()}
         content: dict[str, Any] = {"first": first, "end": end, "tail": None, "found": found}
         rows = max(
             (int(view.wants.get("rows", 0)) for view in views.values() if view.wants.get("follow")), default=0
@@ -285,8 +285,8 @@ class LogView(Part):
 
     def _find(self, request: Mapping[str, Any]) -> None:
         view, text = str(request["view"]), str(request.get("text", ""))[:LONGEST_QUERY]
-        self._give_up(view)
-        if text:
+        self.left(view)
+        if text and view in self.channel.views:  # one that was forgotten asks again when it is back
             search = Search(int(request["id"]), None)
             try:
                 query = Query(text, bool(request.get("regex")), bool(request.get("case")))
@@ -296,18 +296,15 @@ class LogView(Part):
             self._searches[view] = search
         self.channel.poke()
 
-    def _give_up(self, view: str) -> None:
+    def left(self, view: str) -> None:
+        """End the search of a view that is not there any more, or looks for something else."""
         search = self._searches.pop(view, None)
         if search is not None:
             search.close()
 
-    def _pursued(self, views: Mapping[str, View]) -> Iterable[tuple[str, Search]]:
-        """Yield the searches of the views that are still there, having had each go on if there is more."""
-        for view in list(self._searches):
-            search = self._searches[view]
-            if view not in views:
-                self._give_up(view)
-                continue
+    def _pursued(self) -> Iterable[tuple[str, Search]]:
+        """Yield the views' searches, having had each go on if there is more."""
+        for view, search in self._searches.items():
             if not search.running and not search.error and search.finder is not None and search.finder.behind:
                 search.running = True
                 self._searching.submit(partial(self._go_on, view, search), void)

@@ -53,7 +53,7 @@ class Part(anywidget.AnyWidget):
         free_from_busy_cells(self)
         free_from_busy_cells(self.layout)
         self.publisher = get_publisher()
-        self.channel = Channel(self, self.compose, self.publisher.wake, self.beat)
+        self.channel = Channel(self, self.compose, self.publisher.wake, self.beat, self.left)
         self.on_msg(self._listen)
         self.publisher.add(self.channel)
 
@@ -67,6 +67,9 @@ class Part(anywidget.AnyWidget):
 
     def answer(self, kind: str, content: Mapping[str, Any]) -> None:
         """Act on what the user did in the browser."""
+
+    def left(self, view: str) -> None:
+        """End what was done for a view that is not there any more."""
 
     def expect_view(self) -> None:
         """Reckon with a view that is being shown now. Any thread."""

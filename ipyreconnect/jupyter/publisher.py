@@ -93,10 +93,9 @@ class View:
 class Channel:
     """The ticks of one widget. Only the publisher's thread calls it, except for `poke`.
 
-    `beat()` is what a heartbeat says besides: a few numbers, as nobody acknowledges it.
-
-    `compose(views)` makes the next tick from the present state. It has no clock of its own: `now` is
-    monotonic seconds.
+    `compose(views)` makes the next tick from the present state. `beat()` is what a heartbeat says besides: a
+    few numbers, as nobody acknowledges it. `left(view)` hears of each view that said goodbye or was
+    forgotten. It has no clock of its own: `now` is monotonic seconds.
     """
 
     def __init__(
@@ -105,11 +104,13 @@ class Channel:
         compose: Callable[[Mapping[str, View]], Tick],
         wake: Callable[[], None],
         beat: Callable[[], Mapping[str, Any]] = dict,
+        left: Callable[[str], object] = str,
     ) -> None:
         self._widget = widget
         self._compose = compose
         self._wake = wake
         self._beat = beat
+        self._left = left
         self.views: dict[str, View] = {}
         self.number = 0
         self._sent_at = float("-inf")
@@ -158,8 +159,9 @@ class Channel:
         self._changed = True
 
     def leave(self, view: str) -> None:
-        """Forget a view that says goodbye."""
-        self.views.pop(view, None)
+        """Forget a view that says goodbye, or is not heard any more."""
+        if self.views.pop(view, None) is not None:
+            self._left(view)
 
     def step(self, now: float, busy: bool) -> float | None:
         """Send a tick if one is due; return when to look again (monotonic seconds), or None when there is
@@ -169,7 +171,7 @@ class Channel:
         """
         if not busy:
             for name in [name for name, view in self.views.items() if view.heard + LEASE <= now]:
-                del self.views[name]
+                self.leave(name)
         if not self.views:
             return None
         earliest, late = self._earliest(now, busy)

@@ -1,0 +1,80 @@
+"""What the log answers its views, and what it leaves behind when they go; tests/browser has how it looks."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import psutil
+import pytest
+
+from ipyreconnect.client import Client
+from ipyreconnect.jupyter.log_view import LogView
+
+PATIENCE = 10.0
+"""Seconds that an answer is waited for; it comes within a tenth of one."""
+
+
+class Log(LogView):
+    """A log whose words to the browser are kept."""
+
+    def __init__(self, client: Client) -> None:
+        self.said: queue.Queue[tuple[dict[str, Any], Sequence[bytes]]] = queue.Queue()
+        super().__init__(client)
+
+    def send(self, content: Any, buffers: Sequence[bytes] | None = None) -> None:
+        self.said.put((content, buffers or []))
+        if content["m"] == "tick":  # as a browser does once it has painted it
+            self.tell(m="ack", view="v", seq=content["seq"])
+
+    def tell(self, **content: Any) -> None:
+        """Take a message as the browser's comes."""
+        self._handle_custom_msg(content, [])
+
+    def wait(self, kind: str, fits: Callable[[dict[str, Any]], object] = bool) -> dict[str, Any]:
+        """Give the next message of a kind that fits."""
+        while True:
+            content, _ = self.said.get(timeout=PATIENCE)
+            if content["m"] == kind and fits(content):
+                return content
+
+
+@pytest.fixture
+def client() -> Client:
+    """Give a client that was never connected, with three lines."""
+    client = Client("127.0.0.1:9")
+    client.transcript.append_received([b"one", b"two", b"three"], 0.0)
+    return client
+
+
+@pytest.fixture
+def log(client: Client) -> Iterator[Log]:
+    """Give its log, with one view."""
+    log = Log(client)
+    log.tell(m="hello", view="v", want={})
+    yield log
+    log.close()
+
+
+def searching() -> list[psutil.Process]:
+    """Give the processes that look for regular expressions."""
+    return [child for child in psutil.Process().children() if "-I" in child.cmdline()]
+
+
+def test_a_view_that_goes_ends_its_search(log: Log) -> None:
+    """No process is left that looked for its regular expression."""
+    log.tell(m="find", view="v", id=1, text="^t", regex=True)
+    log.wait("tick", lambda tick: tick["found"].get("v", {}).get("end") == 2)
+    (process,) = searching()
+    log.tell(m="bye", view="v")
+    process.wait(PATIENCE)
+
+
+def test_a_view_that_has_gone_begins_no_search(log: Log) -> None:
+    """What it asked for last, as it went, is not looked for behind the next one's back."""
+    log.tell(m="bye", view="v")
+    log.tell(m="find", view="v", id=1, text="^t", regex=True)
+    log.tell(m="hello", view="w", want={})
+    assert log.wait("tick", lambda tick: tick["seq"] > 1)["found"] == {}
+    assert not searching()
