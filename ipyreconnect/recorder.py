@@ -47,7 +47,8 @@ class Recorder:
     """
 
     def __init__(self, path: str | os.PathLike[str], driver: Driver, transcript: Transcript) -> None:
-        self._path = os.fspath(path)
+        # As it is now: the user may change folders before the next run.
+        self._path = os.path.abspath(os.path.expanduser(path))
         self._driver = driver
         self._transcript = transcript
         self._next = transcript.end

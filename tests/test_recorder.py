@@ -146,3 +146,17 @@ def test_a_record_that_was_torn_off_is_gone_on_with(record: Path) -> None:
     with LineServer(echo) as server, Client(server.address, record=record) as client:
         client.send("again", expect="^again")
     assert [line.text for line in Transcript.load(record)][1:] == ["again", "again", "stopped"]
+
+
+def test_a_record_may_be_named_as_in_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ~ is the user's home, and who changes folders later records to the same file."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with LineServer(echo) as server:
+        home = Client(server.address, record="~/home.jsonl")
+        here = Client(server.address, record="here.jsonl")
+        monkeypatch.chdir("/")
+        for client in (home, here):
+            client.connect().stop()
+    assert_whole(tmp_path / "home.jsonl", home)
+    assert_whole(tmp_path / "here.jsonl", here)
