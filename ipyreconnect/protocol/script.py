@@ -81,7 +81,8 @@ def parse_script(
         if kind in "<>":
             line = words[1:].removeprefix(" ")
         if kind == "<":
-            line = re.sub(r"(?<!\\)\s+\Z", "", line)  # a blank at the end that nobody sees would never match
+            # A blank at an end, which nobody sees there, would never match.
+            line = re.sub(r"(?<!\\)\s+\Z", "", line.lstrip())
         shown = line
         if fill is not None:
             line, shown = fill(line)

@@ -53,9 +53,15 @@ def test_the_indentation_of_the_whole_is_not_sent() -> None:
     """) == [(2, "OK"), (3, b"a"), (4, b"  b"), (5, "c")]
 
 
-def test_a_blank_at_the_end_of_a_pattern_is_no_trap() -> None:
+def test_a_blank_at_an_end_of_a_pattern_is_no_trap() -> None:
     """Blanks that nobody sees are dropped from a pattern, one that is written as such is kept."""
-    assert told("< OK  \n< \\+\\ \n") == [(1, "OK"), (2, r"\+\ ")]
+    assert told("< OK  \n< \\+\\ \n<\t^OK\n<   ^OK\n< \\ OK") == [
+        (1, "OK"),
+        (2, r"\+\ "),
+        (3, "^OK"),
+        (4, "^OK"),
+        (5, r"\ OK"),
+    ]
 
 
 @pytest.mark.parametrize("script", ["", "\n\n", "# nothing\n  # at all"])
