@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from .address import Address, Profile, TLSMode
 from .errors import SettingsError
-from .protocol.line import decode, encode_line, has_break
+from .protocol.line import decode, encode_line, has_break, visible
 from .protocol.script import Step, parse_script
 from .protocol.transcript import Transcript
 from .settings import TLS, Heartbeat, KeepAlive, Retry, Secret
@@ -83,11 +83,20 @@ def eol_from(eol: str | bytes | None, profile: Profile) -> bytes:
     return known
 
 
-def queue_limit_from(limit: int) -> int:
-    """Return how many bytes may wait to be sent, at least 1."""
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-        raise SettingsError(f"queue_limit must be a whole number of bytes from 1 up, not {limit!r}")
-    return limit
+def name_from(name: str | None, address: Address) -> str:
+    """Return what the connection is called: as the user says, or by its host or its socket's file."""
+    if name is None:
+        return visible(address.host or os.path.basename(address.path))
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise SettingsError(f"a name is text of one line, and not empty, not {name!r}")
+    return name
+
+
+def whole_number(number: int, what: str, least: int) -> int:
+    """Return `number`, if it is one from `least` up; `what` is the beginning of the refusal."""
+    if not isinstance(number, int) or isinstance(number, bool) or number < least:
+        raise SettingsError(f"{what} from {least} up, not {number!r}")
+    return number
 
 
 def is_function(on_connect: str | Callable[..., object] | None) -> bool:
@@ -99,17 +108,22 @@ def is_function(on_connect: str | Callable[..., object] | None) -> bool:
             f"on_connect must be a script (text) or a function that takes a session, "
             f"not {type(on_connect).__name__}"
         )
-    if inspect.iscoroutinefunction(on_connect) or inspect.isgeneratorfunction(on_connect):
-        raise SettingsError(
-            "on_connect must be a plain function, neither async nor a generator: it has a thread of its own"
-        )
+    check_function(on_connect, "on_connect", "the session", "it has a thread of its own")
+    return True
+
+
+def check_function(function: object, what: str, argument: str, why: str) -> None:
+    """Refuse what cannot be called with one argument on a thread without an event loop, and say `why`."""
+    if not callable(function):
+        raise SettingsError(f"{what} must be a function that takes {argument}, not {type(function).__name__}")
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise SettingsError(f"{what} must be a plain function, neither async nor a generator: {why}")
     try:
-        inspect.signature(on_connect).bind(None)
+        inspect.signature(function).bind(None)
     except TypeError as error:
-        raise SettingsError(f"on_connect is called with one argument, the session, but: {error}") from None
+        raise SettingsError(f"{what} is called with one argument, {argument}, but: {error}") from None
     except ValueError:
         pass  # some functions in C do not tell
-    return True
 
 
 def heartbeat_from(heartbeat: Heartbeat | str | None, encoding: str | None) -> Heartbeat | None:
@@ -192,9 +206,13 @@ def replies_from(
     own = tuple((re.compile(pattern), line) for pattern, line in profile.replies)
     if replies is None:
         return own
-    pairs: list[tuple[str | bytes, str | bytes]] = list(
-        replies.items() if isinstance(replies, Mapping) else replies
-    )
+    try:
+        pairs = [
+            (pattern, line)
+            for pattern, line in (replies.items() if isinstance(replies, Mapping) else replies)
+        ]
+    except (TypeError, ValueError):
+        raise SettingsError(f"replies are a mapping of regular expression to line, not {replies!r}") from None
     return (*(reply_from(pattern, line, encoding) for pattern, line in pairs), *(own if pairs else ()))
 
 

@@ -28,13 +28,14 @@ from . import notifier
 from .address import Address, TLSMode, parse_address
 from .arguments import (
     Replies,
+    check_function,
     context_for,
     eol_from,
     forms_of,
     heartbeat_from,
     is_function,
     keepalive_from,
-    queue_limit_from,
+    name_from,
     replies_from,
     reply_from,
     retry_from,
@@ -42,6 +43,7 @@ from .arguments import (
     seconds_from,
     server_name_for,
     transcript_from,
+    whole_number,
     with_tls,
 )
 from .errors import ExpectTimeout, ReconnectError, ScriptFailed, SettingsError
@@ -178,7 +180,7 @@ class Client(traitlets.HasTraits):
         profile = self.address.profile
         self.encoding = None if encoding is None else check_encoding(encoding)
         self.eol = eol_from(eol, profile)
-        self.name = name if name is not None else (self.address.host or os.path.basename(self.address.path))
+        self.name = name_from(name, self.address)
         self.heartbeat = heartbeat_from(heartbeat, self.encoding)
         make_framer(framing, profile)  # refuses now what it would refuse at each connection
         self.framing = framing if framing is not None else profile.framing
@@ -197,7 +199,7 @@ class Client(traitlets.HasTraits):
             heartbeat=self.heartbeat,
             script=script_from(on_connect, forms, self.transcript, self.encoding),
             has_function=is_function(on_connect),
-            queue_bytes=queue_limit_from(queue_limit),
+            queue_bytes=whole_number(queue_limit, "queue_limit must be a whole number of bytes", 1),
         )
         rules = replies_from(replies, profile, self.encoding)
         self._driver = Driver(
@@ -271,7 +273,10 @@ class Client(traitlets.HasTraits):
 
         What the network does is no exception here: `state` and `reason` say it, and a failure is retried. A
         running client goes on, one that waits for its next try tries now. Returns self.
+
+        Raises SettingsError for a `wait` that is no number of seconds; then nothing was begun.
         """
+        patience = 0.0 if wait is None else seconds_from(wait)
         if self._connection.state is State.STOPPING:
             # A fifth of a second at most.
             self._driver.wait(lambda: self._connection.state is not State.STOPPING, None)
@@ -279,8 +284,8 @@ class Client(traitlets.HasTraits):
             self._start()
         else:
             self._recorder.start(self._start)
-        if wait:
-            self._driver.wait(lambda: self._connection.state is not State.CONNECTING, wait)
+        if patience:
+            self._driver.wait(lambda: self._connection.state is not State.CONNECTING, patience)
         return self
 
     def _start(self) -> None:
@@ -516,6 +521,7 @@ class Client(traitlets.HasTraits):
 
     def wait_for_delivery(self, delivery: Delivery, status: str, timeout: float) -> bool:
         """Wait until `delivery` has come as far as `status`; what `Delivery.wait` calls."""
+        timeout = seconds_from(timeout)
         self._driver.call(lambda: self._connection.hurry(time.monotonic()))
         self._driver.wait(lambda: delivery.reached(status) or delivery.status == UNCONFIRMED, timeout)
         return delivery.reached(status)
@@ -572,12 +578,17 @@ class Client(traitlets.HasTraits):
         A reader who is far behind holds up the receiving, by TCP's own flow control, but never for more than
         two seconds without reading; then the oldest lines are forgotten and it raises Overrun.
         """
+        if start is not None:
+            whole_number(start, "start must be the number of a line,", 0)
         return Follow(self, bool(as_bytes), start)
 
     def on_line(self, listener: Callable[[Line], object]) -> Callable[[Line], object]:
         """Call `listener(line)` for each line received from now on, on the observers' thread. Returns it, so
         it can decorate.
+
+        Raises SettingsError for what is no plain function of one argument.
         """
+        check_function(listener, "a listener", "the line", "it is called on the observers' thread")
         if listener not in self._listeners:
             made = Listener(self, listener)
             self._listeners[listener] = made

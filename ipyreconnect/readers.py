@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from itertools import chain
@@ -31,6 +32,8 @@ LISTENER_STEP = 1000
 """Lines that one on_line listener is told before the others have their turn."""
 LISTENER_PATIENCE = 0.1
 """Seconds that listeners are still told, after a stop, of what had been received before."""
+COMPLAIN_EVERY = 1.0
+"""Seconds between two complaints about a listener that fails: one about each line would flood a notebook."""
 
 log = logging.getLogger("ipyreconnect")
 T = TypeVar("T")
@@ -235,6 +238,8 @@ class Listener:
         self._next = client.transcript.end
         self._posted = False
         self._ends: float | None = None
+        self._failures = 0
+        self._complains_at = -math.inf
         self.gone = False
 
     def poke(self) -> None:
@@ -276,7 +281,17 @@ class Listener:
         try:
             self._listener(line)
         except Exception:
-            log.exception("%s failed at line %d; it is told the next ones", self._name, line.number)
+            self._failures += 1
+            now = time.monotonic()
+            if now < self._complains_at:
+                return
+            self._complains_at = now + COMPLAIN_EVERY
+            log.exception(
+                "%s failed at line %d (failure %d); it is told the next ones",
+                self._name,
+                line.number,
+                self._failures,
+            )
 
     def _is_over(self) -> bool:
         """Say whether the client was stopped, and what it had received was told for long enough."""

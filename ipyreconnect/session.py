@@ -7,10 +7,12 @@ is read, and `readexactly` goes on behind it.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
+from .arguments import seconds_from, whole_number
 from .errors import ExpectTimeout, Overrun
 from .network.driver import Driver
 from .protocol.connection import SCRIPT_PATIENCE
@@ -52,8 +54,38 @@ class Session:
         """Where reading has stopped: in which line, before which of its bytes."""
         return self._line, self._offset
 
-    def send(self, data: str | bytes | Secret, *, secrets: Iterable[Secret] = ()) -> Delivery:
-        """Send one line of text (the line end is added), or bytes as they are; see `Client.send`."""
+    @overload
+    def send(
+        self,
+        data: str | bytes | Secret,
+        *,
+        expect: None = None,
+        timeout: float = SCRIPT_PATIENCE,
+        secrets: Iterable[Secret] = (),
+    ) -> Delivery: ...
+    @overload
+    def send(
+        self,
+        data: str | bytes | Secret,
+        *,
+        expect: Pattern,
+        timeout: float = SCRIPT_PATIENCE,
+        secrets: Iterable[Secret] = (),
+    ) -> Match: ...
+    def send(
+        self,
+        data: str | bytes | Secret,
+        *,
+        expect: Pattern | None = None,
+        timeout: float = SCRIPT_PATIENCE,
+        secrets: Iterable[Secret] = (),
+    ) -> Delivery | Match:
+        """Send one line of text (the line end is added), or bytes as they are; see `Client.send`.
+
+        expect: read at most `timeout` seconds on, until a line matches that was received afterwards, and
+        return the `Match`; it raises what `Session.expect` raises.
+        """
+        pattern, seconds = None if expect is None else compile_pattern(expect), seconds_from(timeout)
         wire, line = self._client.encode(data, secrets)
         delivery = Delivery(line, self._client.itself)
         self._driver.call(
@@ -61,14 +93,17 @@ class Session:
         )
         self._since_send = self._line
         self._sent_up_to = (delivery.number or 0) + 1
-        return delivery
+        return delivery if pattern is None else self._read_until(pattern, seconds, self._sent_up_to)
 
     def expect(self, pattern: Pattern, timeout: float = SCRIPT_PATIENCE) -> Match:
         """Read lines until one matches, at most `timeout` seconds long; return the `Match`.
 
         Raises ExpectTimeout, ConnectionLost, and SettingsError for a pattern that is no regular expression.
         """
-        compiled = compile_pattern(pattern)
+        return self._read_until(compile_pattern(pattern), seconds_from(timeout))
+
+    def _read_until(self, compiled: re.Pattern[Any], timeout: float, first: int = 0) -> Match:
+        """Read lines until one matches whose number is `first` or more."""
         is_bytes = isinstance(compiled.pattern, bytes)
         found: list[Match] = []
         last: list[str] = []
@@ -84,7 +119,7 @@ class Session:
                 data = raw[self._offset :].removesuffix(b"\n").removesuffix(b"\r")
                 self._line, self._offset = number + 1, 0
                 text = decode(data, self._client.encoding)
-                if match := compiled.search(data if is_bytes else text):
+                if number >= first and (match := compiled.search(data if is_bytes else text)):
                     found.append(Match(transcript[number], match, transcript, self._since_send))
                     return True
                 last[:] = [*last[1 - QUOTED :], transcript.redacted_text(text)]
@@ -98,8 +133,11 @@ class Session:
     def readexactly(self, size: int, timeout: float = SCRIPT_PATIENCE) -> bytes:
         """Return the next `size` bytes, line ends and all, waiting at most `timeout` seconds for them.
 
-        Raises ExpectTimeout, then nothing is read; ConnectionLost.
+        Raises ExpectTimeout, then nothing is read; ConnectionLost; SettingsError for what is no number of
+        bytes.
         """
+        whole_number(size, "readexactly takes a number of bytes", 0)
+        timeout = seconds_from(timeout)
         taken: list[bytes] = []
 
         def look() -> bool:
@@ -122,7 +160,7 @@ class Session:
                 offset = 0
             return False
 
-        if size <= 0 or self._wait(look, timeout):
+        if not size or self._wait(look, timeout):
             return b"".join(taken)
         raise ExpectTimeout(
             f"{self._client.address.display} did not send {size} more bytes within {timeout:g} s"

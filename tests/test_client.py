@@ -446,6 +446,15 @@ def test_a_timeout_is_a_number_of_seconds(client: Client, timeout: Any) -> None:
     assert client.transcript[-1].direction == "*"
 
 
+@pytest.mark.parametrize("wait", [-1, "soon", float("nan"), True])
+def test_a_wait_is_a_number_of_seconds(wait: Any) -> None:
+    """What is no number of seconds to wait for a connection is refused before it is begun."""
+    client = Client("127.0.0.1:1")
+    with pytest.raises(SettingsError, match="a timeout is a number of seconds from 0 up"):
+        client.connect(wait=wait)
+    assert client.state == "stopped"
+
+
 def test_a_timeout_may_be_longer_than_a_life(client: Client) -> None:
     """A very long time-out is no error."""
     client.send("x", expect="x", timeout=9e9)
@@ -993,6 +1002,50 @@ def test_a_listener_that_fails_is_told_the_next_lines(
     client.off_line(listen)
 
 
+def test_a_listener_that_always_fails_fills_no_log(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """A listener's mistake is told at most once a second, with how often it was made."""
+    failed = threading.Semaphore(0)
+
+    def listen(line: Line) -> None:
+        failed.release()
+        raise ValueError(line.text)
+
+    began = time.monotonic()
+    client.on_line(listen)
+    for number in range(200):
+        client.send(f"{number}")
+    for _ in range(200):
+        assert failed.acquire(timeout=PATIENCE)
+    client.off_line(listen)
+    assert 1 <= len(caplog.records) <= 1 + (time.monotonic() - began)
+    assert "(failure 1); it is told the next ones" in caplog.text
+
+
+async def listen_asynchronously(line: Line) -> None:
+    """Never run."""
+
+
+@pytest.mark.parametrize(
+    ("listener", "says"),
+    [
+        (3, "a listener must be a function that takes the line, not int"),
+        (listen_asynchronously, "a listener must be a plain function, neither async nor a generator"),
+        (lambda: None, "a listener is called with one argument, the line, but: too many positional"),
+    ],
+)
+def test_what_cannot_be_told_of_lines_is_refused(client: Client, listener: Any, says: str) -> None:
+    """A listener that would fail at every line is refused at once."""
+    with pytest.raises(SettingsError, match=says):
+        client.on_line(listener)
+
+
+@pytest.mark.parametrize("start", [-1, 1.5, "0"])
+def test_a_follower_begins_at_a_line_s_number(client: Client, start: Any) -> None:
+    """Lines are counted from 0 up; what is no such number is refused at once."""
+    with pytest.raises(SettingsError, match=f"start must be the number of a line, from 0 up, not {start!r}"):
+        client.follow(start=start)
+
+
 # -- settings
 
 
@@ -1037,6 +1090,10 @@ def test_retry_can_be_changed(client: Client) -> None:
         ({"replies": {"(": "x"}}, "a reply is a regular expression"),
         ({"replies": {"x": "a\nb"}}, "a reply is one line, without a line break"),
         ({"replies": {"x": r"\1"}}, "does not fit"),
+        ({"replies": "x=y"}, "replies are a mapping of regular expression to line"),
+        ({"name": "two\nlines"}, "a name is text of one line"),
+        ({"name": ""}, "a name is text of one line"),
+        ({"name": 3}, "a name is text of one line"),
         ({"on_connect": 42}, "on_connect must be a script .* or a function"),
         ({"on_connect": "< ("}, "on-connect script, line 1"),
         ({"transcript": "big"}, "transcript must be a Transcript or how many lines to keep"),

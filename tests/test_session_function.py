@@ -19,6 +19,7 @@ from ipyreconnect import (
     Client,
     ConnectionLost,
     ExpectTimeout,
+    Match,
     NotConnected,
     Overrun,
     Retry,
@@ -67,6 +68,20 @@ def test_a_function_runs_before_the_client_is_connected(server: LineServer) -> N
     with client:
         assert client.state == "connected"
         assert seen.get(timeout=PATIENCE) == ("connecting", "script", "ipyreconnect-script-127.0.0.1")
+
+
+def test_a_line_may_be_sent_with_what_it_expects(server: LineServer) -> None:
+    """As with Client.send, an earlier line is no answer; what was passed over is read."""
+    matches: queue.Queue[Match] = queue.Queue()
+
+    def ask(session: Session) -> None:
+        until(client, lambda: client.transcript.end > 0)  # the greeting
+        matches.put(session.send("1 noop", expect="hello|noop"))
+        matches.put(session.send("2 noop", expect=b"noop"))
+
+    client = Client(server.address, on_connect=ask)
+    with client:
+        assert [matches.get_nowait().text for _ in range(2)] == ["echo 1 noop", "echo 2 noop"]
 
 
 def test_a_function_runs_at_each_connection(server: LineServer) -> None:
@@ -152,6 +167,14 @@ RAISED: dict[str, tuple[Callable[[Session], object], str]] = {
         r"no line from \S+ matched 'never' within 0.02 s; the last lines were '\* hello'",
     ),
     "a bad pattern": (lambda session: session.expect("("), r"not a regular expression: '\('.*"),
+    "a time that is none": (
+        lambda session: session.expect("x", timeout=-1),
+        r"a timeout is a number of seconds from 0 up, not -1",
+    ),
+    "a size that is none": (
+        lambda session: session.readexactly(-1),
+        r"readexactly takes a number of bytes from 0 up, not -1",
+    ),
     "a line break": (lambda session: session.send("a\nb"), r"a line break in a line would send more .*"),
     "too few bytes": (
         lambda session: session.readexactly(1000, timeout=0.02),
