@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+import warnings
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
@@ -43,6 +44,9 @@ class Query:
 
     def compile(self) -> re.Pattern[str]:
         """Return it as a pattern. Raises SettingsError, saying what is wrong with it."""
+        # That an expression may mean something else in a later Python would be printed, here by a thread of
+        # ours: into whatever cell ran last. A filter, as what silences for a while, other threads undo.
+        warnings.filterwarnings("ignore", category=FutureWarning, module=re.escape(__name__) + "$")
         try:
             text = self.text if self.regex else re.escape(self.text)
             return re.compile(text, 0 if self.case else re.IGNORECASE)

@@ -213,6 +213,11 @@ def _is_plain(encoding: str | None) -> bool:
     return encoding is None or bool(_PLAIN_CODECS.fullmatch(codecs.lookup(encoding).name))
 
 
+_WARNED_OF = re.compile(r"\[\^?(?:\[|\]?(?:\\.|[^\\\]])*?(?:--|&&|~~|\|\|))", re.DOTALL)
+"""Sets of which the parser says, in a warning, that they may mean something else one day. It said so when the
+pattern was compiled: once is enough, and not from any thread."""
+
+
 @lru_cache(maxsize=64)
 def needles_of(pattern: re.Pattern[Any]) -> tuple[bytes, ...]:
     """Return bytes of which at least one is in whatever `pattern` matches, in lower case where it ignores
@@ -221,14 +226,15 @@ def needles_of(pattern: re.Pattern[Any]) -> tuple[bytes, ...]:
     Of text only ASCII counts, whose bytes are known whatever the encoding is.
     """
     limit = 0x100 if isinstance(pattern.pattern, bytes) else 0x80
-    if pattern.flags & re.LOCALE:
+    source = pattern.pattern.decode("iso-8859-1") if isinstance(pattern.pattern, bytes) else pattern.pattern
+    if pattern.flags & re.LOCALE or _WARNED_OF.search(source):
         return ()
     try:
         # The parser is no public part of `re`; if it is not there, or not as we know it, each line is looked
         # at.
         parser: Any = importlib.import_module("re._parser")
         found = _best(_certain(parser.parse(pattern.pattern, pattern.flags & ~re.DEBUG), limit))
-    except (ImportError, AttributeError, TypeError, ValueError, RecursionError, re.error, Warning):
+    except (ImportError, AttributeError, TypeError, ValueError, RecursionError, re.error):
         return ()
     return tuple(needle.lower() for needle in found) if pattern.flags & re.IGNORECASE else found
 

@@ -133,6 +133,13 @@ def test_a_bad_regular_expression_says_what_is_wrong() -> None:
     assert hits(Finder(Transcript(), Query("("))) == []
 
 
+def test_an_expression_that_python_warns_of_is_searched_in_silence() -> None:
+    """A warning would be printed into whatever cell ran last."""
+    transcript = Transcript()
+    receive(transcript, b"[b\r\nab\r\nb\r\n")
+    assert find(transcript, Query("[[a]b", regex=True)) == [0, 1]
+
+
 ENDLESS = Query("(a+)+$", regex=True)
 """Over one line of forty letters Python's engine would take some hours."""
 

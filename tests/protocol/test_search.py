@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -320,3 +321,14 @@ def test_going_through_what_is_found_keeps_nothing_and_counting_searches_once() 
     assert len(searches) == 2
     assert list(found) == list(found)
     assert len(searches) == 3
+
+
+@pytest.mark.parametrize("source", ["[[a]b", "[^[a]b", "[--a]b", "[a&&b]", "[a~~b]", "[a||b]", r"[]\]||b]"])
+def test_what_compiling_has_warned_of_is_not_warned_of_again(source: str) -> None:
+    """Nothing is printed later on, by a thread of ours, about an expression that somebody has compiled."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        patterns = [re.compile(source), re.compile(source.encode())]
+        caught.clear()
+        assert [needles_of(pattern) for pattern in patterns] == [(), ()]
+    assert not caught
