@@ -201,6 +201,12 @@ class Finder:
                 low += 1
         return dropped + low, lines
 
+    def lines(self) -> Iterator[Line]:
+        """Yield the lines of all hits that are still kept, one by one: they may be a million."""
+        _, hits = self._state
+        for number in hits[bisect_left(hits, self._transcript.first) :]:
+            yield from self._transcript[number : number + 1]
+
     def near(self, number: int, direction: int) -> tuple[int, int] | None:
         """Return ordinal and line number of the next hit after `number` (1), or of the last one before it
         (-1).

@@ -30,6 +30,8 @@ between U+0001 and U+0002 (see `visible`).
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 import time
 from array import array
@@ -46,7 +48,7 @@ from ipyreconnect.jupyter.commands import Commands, explain
 from ipyreconnect.jupyter.finder import Finder, Query
 from ipyreconnect.jupyter.part import Part, static_text
 from ipyreconnect.jupyter.publisher import Tick, View
-from ipyreconnect.protocol.transcript import Line, to_json
+from ipyreconnect.protocol.transcript import Line, save_lines
 
 if TYPE_CHECKING:
     from ipyreconnect.client import Client
@@ -328,22 +330,23 @@ class LogView(Part):
         search = self._searches.get(str(request["view"]))
         ending = "jsonl" if request.get("format") == "jsonl" else "txt"
         name = re.sub(r"[^\w.-]+", "-", self._client.name).strip("-.") or "connection"
-        path = Path(f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.{ending}").absolute()
-        transcript = self._client.transcript
+        moment = time.strftime("%Y%m%d-%H%M%S")
+        path = Path(f"{name}-{moment}.{ending}").absolute()
+        for number in itertools.count(2):
+            if not os.path.lexists(path):
+                break
+            path = path.with_name(f"{name}-{moment}-{number}.{ending}")
+        lines: Iterable[Line] = self._client.transcript
         if request.get("hits") and search is not None and search.finder is not None:
-            _, lines = search.finder.window(search.finder.first, search.finder.end)
-            with path.open("x", encoding="utf-8", newline="\n") as file:
-                file.writelines(
-                    (to_json(line) if ending == "jsonl" else f"{line.direction} {line.text}") + "\n"
-                    for line in lines
-                )
-            count = len(lines)
-        else:
-            count = len(transcript)
-            transcript.save(path)
-        self._reply(
-            request, "saved", text=f"{count:,} line{'s' if count != 1 else ''} saved to {path}", error=""
-        )
+            lines = search.finder.lines()
+        try:
+            count = save_lines(lines, path, "x")
+        except OSError as error:
+            raise SettingsError(
+                f"cannot write {path}: {error.strerror}; %cd FOLDER has it written elsewhere"
+            ) from None
+        said = f"{count:,} line{'s' if count != 1 else ''} saved to {path}"
+        self._reply(request, "saved", text=said, error="")
 
     def _send_line(self, request: Mapping[str, Any]) -> None:
         number = int(request["n"])

@@ -38,7 +38,7 @@ from .framing import Fragment, count_lines, split_lines
 from .line import Line, decode, from_json, is_torn, to_json
 from .search import Found, LineSearch, Pattern, compile_pattern
 
-__all__ = ["Line", "Runs", "Transcript", "decode", "from_json", "to_json"]
+__all__ = ["Line", "Runs", "Transcript", "decode", "from_json", "save_lines", "to_json"]
 
 DEFAULT_LINES = 10_000_000
 DEFAULT_BYTES = 64 * 1024 * 1024
@@ -494,12 +494,7 @@ class Transcript(Reversible[Line], Collection[Line]):
 
         Raises OSError when it can't be written.
         """
-        if os.fspath(path).endswith((".txt", ".log")):
-            with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-                file.writelines(f"{line.direction} {line.text}\n" for line in self)
-            return
-        with open(path, "w", encoding="ascii", newline="\n") as file:
-            file.writelines(to_json(line) + "\n" for line in self)
+        save_lines(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, encoding: str | None = None) -> Transcript:
@@ -918,6 +913,20 @@ def _overrun(wanted: int, first: int) -> Overrun:
         f"lines {wanted} to {first - 1} were forgotten before they were read: "
         "read faster, or let the transcript keep more"
     )
+
+
+def save_lines(lines: Iterable[Line], path: str | os.PathLike[str], mode: str = "w") -> int:
+    """Write lines to a file as `Transcript.save` does, and return how many there were. Any thread.
+
+    mode: as of `open`. Raises OSError when it can't be written.
+    """
+    as_text = os.fspath(path).endswith((".txt", ".log"))
+    count = 0
+    with open(path, mode, encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        for line in lines:
+            file.write((f"{line.direction} {line.text}" if as_text else to_json(line)) + "\n")
+            count += 1
+    return count
 
 
 def _rows(file: Iterable[str], name: str, encoding: str | None) -> Iterator[Line]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import queue
+import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -11,6 +14,7 @@ import pytest
 
 from ipyreconnect.client import Client
 from ipyreconnect.jupyter.log_view import LogView
+from ipyreconnect.protocol.transcript import Transcript
 
 PATIENCE = 10.0
 """Seconds that an answer is waited for; it comes within a tenth of one."""
@@ -78,3 +82,39 @@ def test_a_view_that_has_gone_begins_no_search(log: Log) -> None:
     log.tell(m="hello", view="w", want={})
     assert log.wait("tick", lambda tick: tick["seq"] > 1)["found"] == {}
     assert not searching()
+
+
+def saved(log: Log, **request: Any) -> tuple[str, str]:
+    """Have it save; give what it says, and what is wrong."""
+    log.tell(m="save", view="v", id=0, **request)
+    answer = log.wait("saved")
+    return answer.get("text", ""), answer["error"]
+
+
+def test_saving_twice_in_a_moment_makes_two_files(
+    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All lines, or only the hits, as text or as JSON lines; no file is lost to the next one."""
+    monkeypatch.chdir(tmp_path)
+    log.tell(m="find", view="v", id=1, text="t")
+    log.wait("tick", lambda tick: tick["found"].get("v", {}).get("end") == 2)
+    said = [saved(log, format="txt", hits=hits) for hits in (False, True, False)]
+    assert [error for _, error in said] == ["", "", ""]
+    paths = [Path(text.partition(" saved to ")[2]) for text, _ in said]
+    assert [text.partition(" saved")[0] for text, _ in said] == ["3 lines", "2 lines", "3 lines"]
+    everything, only_hits = "< one\n< two\n< three\n", "< two\n< three\n"
+    assert [path.read_text() for path in paths] == [everything, only_hits, everything]
+    assert set(paths) == set(tmp_path.iterdir())
+    text, _ = saved(log, format="jsonl", hits=True)
+    loaded = Transcript.load(text.partition(" saved to ")[2])
+    assert [(line.number, line.text) for line in loaded] == [(1, "two"), (2, "three")]
+
+
+def test_where_nothing_can_be_saved_it_says_why_and_what_to_do(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sentence, with the place: here the file's name would be too long."""
+    monkeypatch.chdir(tmp_path)
+    with closing(Log(Client(client.address, name="x" * 300))) as log:
+        _, error = saved(log, format="txt")
+    assert re.fullmatch(rf"cannot write {tmp_path}/x+-\S+\.txt: File name too long; %cd .*", error)
