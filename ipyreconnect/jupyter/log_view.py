@@ -268,9 +268,10 @@ class LogView(Part):
             rows, buffers = self._window(a, b, WINDOW_BYTES)
         elif search is not None and search.finder is not None:
             bounds = search.finder
-            ordinal, lines = bounds.window(a, b)
-            rows, buffers = encode_rows(lines, WINDOW_BYTES)
-            rows["a"], rows["numbers"] = ordinal, [line.number for line in lines]
+            ordinal, lines = bounds.window(max(0, a - 1), b)
+            before = lines.pop(0).time if lines and ordinal < a else None
+            rows, buffers = encode_rows(lines, WINDOW_BYTES, before)
+            rows["a"], rows["numbers"] = max(a, ordinal), [line.number for line in lines]
         else:
             return  # the search was given up meanwhile
         self._reply(
@@ -309,21 +310,22 @@ class LogView(Part):
         for view, search in self._searches.items():
             if not search.running and not search.error and search.finder is not None and search.finder.behind:
                 search.running = True
-                self._searching.submit(partial(self._go_on, view, search), void)
+                self._searching.submit(partial(self._go_on, view, search), partial(self._give_up, search))
             yield view, search
 
     def _go_on(self, view: str, search: Search) -> None:
         """Look through what there is, on the commands' thread; the next tick tells."""
         finder = search.finder
         assert finder is not None
-        try:
-            while self._searches.get(view) is search and finder.advance():
-                self.channel.poke()
-        except SettingsError as error:
-            search.error = explain(error)
-        finally:
-            search.running = False
+        while self._searches.get(view) is search and finder.advance():
             self.channel.poke()
+        search.running = False
+        self.channel.poke()
+
+    def _give_up(self, search: Search, error: BaseException) -> None:
+        """Say what is wrong, and look no further: it would be wrong again."""
+        search.error = explain(error)
+        self.channel.poke()
 
     def _save(self, request: Mapping[str, Any]) -> None:
         """Write a file where the kernel runs, which is where the notebook is."""
@@ -365,7 +367,3 @@ class LogView(Part):
         if lines and lines[0].number < a:
             before, lines = lines[0].time, lines[1:]
         return encode_rows(lines, budget, before)
-
-
-def void(_: object) -> None:
-    """Drop it: a search that fails shows nothing more, and the log goes on."""

@@ -84,6 +84,26 @@ def test_a_view_that_has_gone_begins_no_search(log: Log) -> None:
     assert not searching()
 
 
+def test_a_search_that_fails_is_over_and_says_why(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nobody foresaw it, such as a Python inside another program, which has no file of its own."""
+    monkeypatch.setattr("sys.executable", None)
+    log.tell(m="find", view="v", id=1, text="^t", regex=True)
+    log.wait("tick", lambda tick: "TypeError" in tick["found"].get("v", {}).get("error", ""))
+
+
+def test_each_hit_tells_the_time_of_the_one_before(client: Client, log: Log) -> None:
+    """The times since the hit before stand in every row, also in the first one of a window."""
+    client.transcript.append_received([b"ten"], 10.0)
+    log.tell(m="find", view="v", id=1, text="t")
+    log.wait("tick", lambda tick: tick["found"].get("v", {}).get("end") == 3)
+    log.tell(m="rows", view="v", id=1, a=2, b=5, hits=True)
+    rows = log.wait("rows")["rows"]
+    assert (rows["a"], rows["n"], rows["numbers"], rows["before"]) == (2, 1, [3], 0.0)
+    log.tell(m="rows", view="v", id=2, a=0, b=5, hits=True)
+    rows = log.wait("rows")["rows"]
+    assert (rows["a"], rows["n"], rows["numbers"], rows["before"]) == (0, 3, [1, 2, 3], None)
+
+
 def saved(log: Log, **request: Any) -> tuple[str, str]:
     """Have it save; give what it says, and what is wrong."""
     log.tell(m="save", view="v", id=0, **request)
