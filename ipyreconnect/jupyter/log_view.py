@@ -83,6 +83,10 @@ _INVISIBLE = (
     *range(0x2060, 0x2070),
     0xFEFF,
     *range(0xFFF9, 0xFFFC),
+    *range(0x13430, 0x13440),
+    *range(0x1BCA0, 0x1BCA4),
+    *range(0x1D173, 0x1D17B),
+    *range(0xE0000, 0xE0080),  # a whole text can be hidden in these: they are ASCII over again
 )
 # By their ASCII names: the signs that Unicode has for them (U+2400 …) are missing in most fonts.
 _NAMES = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 import unicodedata
 
 from hypothesis import given
@@ -36,6 +37,14 @@ def test_control_characters_are_written_out_and_a_tab_stays_a_tab_too() -> None:
 def test_scripts_and_emoji_keep_their_joiners() -> None:
     """Only what hides or turns text is written out."""
     assert visible("नमस्ते क्‍ष 👩‍🔧 é") == "नमस्ते क्‍ष 👩‍🔧 é"
+
+
+def test_every_format_character_is_written_out() -> None:
+    """What draws nothing hides nothing, such as a text in tags, which are ASCII over again, unseen."""
+    kept = {0x200C, 0x200D, *range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}
+    formats = {code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Cf"}
+    assert {code for code in formats if chr(code) in visible(chr(code))} <= kept
+    assert visible("pay \U000e0041") == "pay \x01U+E0041\x02"
 
 
 @given(st.text())
