@@ -51,6 +51,7 @@ from ipyreconnect.jupyter.options import (
 from ipyreconnect.jupyter.terminal import Feed, TerminalLog, rendered, shortened
 from ipyreconnect.network import changes
 from ipyreconnect.network.sockets import missing_options
+from ipyreconnect.protocol.connection import QUEUE_PATIENCE
 from ipyreconnect.protocol.delivery import Delivery
 from ipyreconnect.protocol.expect import Match
 from ipyreconnect.protocol.line import visible
@@ -197,6 +198,12 @@ class ReconnectMagics(Magics):
             finally:
                 self._show_now()
         deliveries.append(client.send(last, queue=queue, secrets=secrets))
+        if kept := sum(delivery.number is None for delivery in deliveries):
+            what = "the line is" if kept == 1 else f"{kept} lines are"
+            _say(
+                f"not connected to {client.address.display}: {what} kept for up to {QUEUE_PATIENCE:.0f} s "
+                "and sent once connected"
+            )
         result = deliveries[0] if cell is None else deliveries
         self._hide(result)
         return result
@@ -315,6 +322,8 @@ class ReconnectMagics(Magics):
             raise Interrupted(f"interrupted; {name} goes on in the background, %stop ends it") from None
         finally:
             told = client.transcript.end
+            if panel:
+                panel_for(client).store()  # else where nobody looks, as in nbconvert, it would never be
             if self._front is Front.TERMINAL:
                 ticks = self.defaults.ticks or parsed.flag("--ticks")
                 self._log.attach(client, client.name, quiet_before=told, ticks=ticks)

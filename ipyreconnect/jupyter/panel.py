@@ -141,7 +141,7 @@ class Panel(ipywidgets.VBox):
         if not changed:
             self._pause = min(2 * self._pause, STORE_LINES[1])
         self._stored_at, self._seen = now, seen
-        self._store()
+        self.store()
 
     def _offer(self, state: str) -> None:
         stopped = state in ("stopped", "stopping")
@@ -171,7 +171,8 @@ class Panel(ipywidgets.VBox):
     def _static_bundle(self) -> dict[str, str]:
         return {"text/html": self.static_html(), "text/plain": repr(self)}
 
-    def _store(self) -> None:
+    def store(self) -> None:
+        """Bring what a saved notebook shows up to date. Any thread."""
         for handle in self._stored:
             handle.update(self._static_bundle(), raw=True)
 
@@ -198,7 +199,7 @@ class Panel(ipywidgets.VBox):
         layout = self.layout
         super().close()
         layout.close()
-        self._store()
+        self.store()
         self._stored.clear()
 
     def static_html(self) -> str:

@@ -91,6 +91,10 @@ def test_a_refused_connection_is_reported_and_retried(shell: Any, capsys: pytest
     assert refused(shell, "%send x", capsys).startswith(f"not connected to 127.0.0.1:{port}: refused by")
     assert run(shell, "d = %send --queue x").success
     assert shell.user_ns["d"].status == "queued"
+    text = f"not connected to 127.0.0.1:{port}: %s kept for up to 60 s and sent once connected\n"
+    assert said(capsys) == text % "the line is"
+    assert run(shell, "%%send --queue\nx\ny").success
+    assert said(capsys) == text % "2 lines are"
 
 
 def test_connect_without_waiting_says_that_it_goes_on(shell: Any, server: LineServer) -> None:

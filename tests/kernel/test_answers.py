@@ -51,6 +51,13 @@ def test_a_panels_messages_move_no_answer(kernel: Kernel) -> None:
         assert not kernel.errors
 
 
+def test_a_panel_that_nobody_draws_says_what_came_of_connecting(kernel: Kernel) -> None:
+    """What nbconvert --execute, say, stores of %connect is how it ended, not how it began."""
+    with LineServer(SERVER) as server:
+        cell = kernel.run(f"%load_ext ipyreconnect\n%connect {server.address}")
+        assert f"tcp://{server.address}: connected since" in kernel.under(cell)
+
+
 def test_a_cells_questions_share_one_answer(kernel: Kernel) -> None:
     """A loop of %send, and `%%send`, give one output, not one a line."""
     with LineServer(SERVER) as server:
