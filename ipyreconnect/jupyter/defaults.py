@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from traitlets import Bool, Float, Int, TraitError, Unicode, validate
 from traitlets.config import Configurable
 
+from ipyreconnect.arguments import seconds_from
 from ipyreconnect.errors import SettingsError
 from ipyreconnect.jupyter.terminal import RATE
 from ipyreconnect.protocol.transcript import DEFAULT_LINES
@@ -24,6 +25,8 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "retry_factor": lambda value: Retry(factor=value),
     "retry_max": lambda value: Retry(delay=min(2.0, value), max=value),
     "attempts": lambda value: Retry(attempts=value or None),
+    "wait": seconds_from,
+    "timeout": seconds_from,
     "encoding": lambda value: check_encoding(value or "utf-8"),
 }
 
@@ -45,12 +48,8 @@ class Reconnect(Configurable):
     cafile = Unicode("", help="%connect --cafile: certificates to trust; empty: the system's").tag(
         config=True
     )
-    wait = Float(10.0, min=0.0, help="%connect --wait: seconds to wait for the first outcome").tag(
-        config=True
-    )
-    timeout = Float(10.0, min=0.0, help="--timeout of %expect and %send --expect, in seconds").tag(
-        config=True
-    )
+    wait = Float(10.0, help="%connect --wait: seconds to wait for the first outcome").tag(config=True)
+    timeout = Float(10.0, help="--timeout of %expect and %send --expect, in seconds").tag(config=True)
     ticks = Bool(False, help="%connect --ticks: print a dot a second (in terminals)").tag(config=True)
     panel = Bool(True, help="show a panel at %connect (in notebooks)").tag(config=True)
     lines = Int(DEFAULT_LINES, min=1, help="lines that a connection's transcript keeps").tag(config=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -247,12 +248,12 @@ class Parsed:
         return self.values.get(name, ())
 
     def seconds(self, name: str) -> float | None:
-        """Give the option's value as seconds, at least 0; UsageError when it is no such number."""
+        """Give the option's value as seconds, at least 0; UsageError when nothing can wait for so long."""
         text = self.get(name)
         if text is None:
             return None
         number = _number(text.removesuffix("s"))
-        if number is None or number < 0:
+        if number is None or not 0 <= number <= threading.TIMEOUT_MAX:
             raise UsageError(f"{name} {text!r}: give a number of seconds, such as 10 or 0.5")
         return number
 
@@ -430,6 +431,8 @@ def _take_from_the_end(magic: Magic, rest: str, values: dict[str, tuple[str, ...
 
 def unknown_option(magic: Magic, name: str) -> str:
     """Say that `magic` has no such option, which one may be meant, and how to send such a text."""
+    if name in ("--help", "-h"):
+        return f"%{magic.name}? shows its help"
     known = [option.name for option in magic.options]
     near = suggest(name, known)
     help_ = f"; did you mean {near}?" if near else f"; it has {', '.join(sorted(known))}."

@@ -294,6 +294,9 @@ def test_what_can_not_start_leaves_the_old_connection_alone(
     """A second %connect that is refused stops nothing."""
     client = run(shell, f"%connect {server.address}").result
     assert "keepalive" in refused(shell, f"%connect {server.address} --keepalive 0/0/0", capsys)
+    assert "--wait '1e300'" in refused(shell, f"%connect {server.address} --wait 1e300", capsys)
+    run(shell, "%config Reconnect.wait = float('inf')")
+    assert run(shell, "%config Reconnect.wait").result == 10.0
     assert client.state == "connected"
 
 

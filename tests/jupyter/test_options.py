@@ -205,6 +205,8 @@ def test_expect_takes_options_in_front_and_behind() -> None:
         (SEND, "--queue=yes x", ["--queue takes no value", "'=yes'"]),
         (SEND, "--queue --queue x", ["--queue is given twice"]),
         (CONNECT, "h:1 --keepaliv 5/3/3", ["%connect has no option --keepaliv", "--keepalive"]),
+        (CONNECT, "--help", ["%connect? shows its help"]),
+        (SEND, "--help", ["%send? shows its help"]),
         (CONNECT, "h:1 -v", ["%connect has no option -v"]),
         (CONNECT, "h:1 --keepalive --ticks", ["--keepalive needs a value", "I/I/C|off"]),
         (EXPECT, "OK --timout 5", ["no option --timout", "did you mean --timeout?", "%expect -- --timout"]),
