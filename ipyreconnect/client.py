@@ -54,7 +54,7 @@ from .protocol.events import Status
 from .protocol.expect import Expectation, Match, Pattern, compile_pattern
 from .protocol.framing import make_framer
 from .protocol.line import HAS_BREAK, Line, encode_line, has_break, in_one_line
-from .protocol.liveness import Health
+from .protocol.liveness import UNKNOWN, Health
 from .protocol.state import State
 from .protocol.transcript import Transcript
 from .readers import Follow, Listener
@@ -142,7 +142,10 @@ class Client(traitlets.HasTraits):
         lambda client: client.status.retry_at, about="when the next try is, Unix time in seconds"
     )
     connected_since = _Live(lambda client: client.status.connected_since, about="Unix time in seconds")
-    health = _Live(lambda client: client._health(), about="what is known of the peer; read anew each time")
+    health = _Live(
+        lambda client: client._health(),
+        about="what is known of the peer; read anew each time, and observed when its verdict changes",
+    )
     keepalive = _Live(
         lambda client: client._driver.keepalive,
         lambda client, value: _ignore(client.set_keepalive(value)),
@@ -731,7 +734,7 @@ def _differences(before: Status, after: Status) -> Iterator[tuple[str, Any, Any]
         ("retry_at", before.retry_at, after.retry_at),
         ("connected_since", before.connected_since, after.connected_since),
         ("phase", phases[0], phases[1]),
-        ("health", before.verdict, after.verdict),
+        ("health", before.health or UNKNOWN, after.health or UNKNOWN),
         # Last: who observes the state finds the rest as it belongs to it.
         ("state", before.state.value, after.state.value),
     )

@@ -41,6 +41,7 @@ from ipyreconnect import (
     Transcript,
 )
 from ipyreconnect.network.driver import LEASE
+from ipyreconnect.protocol.liveness import UNKNOWN, Health
 from tests.namespaces import deafen, hear
 from tests.servers.certificates import Certificates
 from tests.servers.line_server import (
@@ -886,7 +887,18 @@ def test_the_state_is_told_last(server: LineServer, end: Callable[[Client], None
             told.append(seen.get(timeout=PATIENCE))
     first = next(at for at, (name, new) in enumerate(told) if name == "state" and new != "stopping")
     before = told[:first]
-    assert {("connected_since", None), ("health", None)} <= set(before)
+    assert {("connected_since", None), ("health", UNKNOWN)} <= set(before)
+
+
+def test_who_observes_the_health_is_given_it(server: LineServer) -> None:
+    """Observers of the health are given what the attribute gives, of the moment that its verdict changed."""
+    seen: queue.Queue[Health] = queue.Queue()
+    client = Client(server.address)
+    client.observe(lambda change: seen.put(change.new), "health")
+    with client:
+        alive = seen.get(timeout=PATIENCE)
+        assert (alive.verdict, alive.probes_of, alive.unacknowledged) == ("alive", 3, 0)
+    assert seen.get(timeout=PATIENCE) == client.health == UNKNOWN
 
 
 def test_observers_run_on_a_thread_of_their_own(server: LineServer) -> None:

@@ -29,9 +29,8 @@ from .framing import Announced, Fragment, Framer, Raw, make_framer
 from .line import Line, decode, in_one_line
 from .liveness import (
     LONGEST_PAUSE,
-    Health,
+    UNKNOWN,
     TcpInfo,
-    Verdict,
     Watchdog,
     longest_retransmission,
     user_timeout,
@@ -235,7 +234,7 @@ class Connection:
         self._probe_begins = False
         self._changed_at = float("-inf")
         self._changed_meanwhile = False  # the network, since the attempt began
-        self.health = Health(verdict=Verdict.DEAD)
+        self.health = UNKNOWN
         self.socket_options: tuple[KeepAlive, int] | None = None
         self.pauses_limited = False  # whether the kernel took `longest_retransmission`
         self.reading = True
@@ -668,7 +667,7 @@ class Connection:
             self._applied = self.socket_options = wanted
             self._probe_begins = False
         if up and look.health.verdict is not self.status.verdict:
-            self._set(verdict=look.health.verdict)
+            self._set(health=look.health)
 
     def network_changed(self, now: float) -> None:
         """Act upon a change of network or a sleep: probe the peer, or try again without waiting."""
@@ -715,7 +714,7 @@ class Connection:
             self._lost_at = number
         self._asked = False
         self._fail_expectations(self._said)
-        self._set(connected_since=None, tls=None, keepalive=None, verdict=None)
+        self._set(connected_since=None, tls=None, keepalive=None, health=None)
 
     def _let_go(self) -> None:
         """Forget all that belongs to a connection alone: who reads, what is to be sent, and its deadlines."""
@@ -725,7 +724,7 @@ class Connection:
         self._out.clear()
         self._phase_ends = self._look_at = self._farewell_at = self._beat_at = self._watch_at = None
         self._watchdog = self._applied = self.socket_options = None
-        self.health = Health(verdict=Verdict.DEAD)
+        self.health = UNKNOWN
 
     def stopped(self, now: float) -> None:
         """All is closed: tell what will never be sent."""

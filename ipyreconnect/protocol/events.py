@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..settings import KeepAlive
-from .liveness import Verdict
+from .liveness import Health, Verdict
 from .state import Phase, State
 from .tls import TLSInfo
 
@@ -24,6 +24,7 @@ class Status:
     one is (Unix epoch, s).
     connected_since: Unix epoch, s. keepalive: in force, as the kernel gave it back. tls: what the handshake
     agreed upon, None for plain text. peer, local: "address:port". connection: how many there have been.
+    health: as it was when its verdict last changed, None while nothing is known of the peer.
     stopped_at: when the user stopped it (Unix epoch, s), None while it runs or where it gave up by itself.
     """
 
@@ -38,5 +39,10 @@ class Status:
     peer: str = ""
     local: str = ""
     connection: int = 0
-    verdict: Verdict | None = None
+    health: Health | None = None
     stopped_at: float | None = None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What was last thought of the peer; None while nothing is known of it."""
+        return None if self.health is None else self.health.verdict

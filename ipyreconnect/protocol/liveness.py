@@ -20,6 +20,7 @@ from typing import Final
 from ..settings import MAX_KEEPALIVE_COUNT, KeepAlive
 
 __all__ = [
+    "UNKNOWN",
     "Health",
     "Look",
     "TcpInfo",
@@ -253,6 +254,10 @@ class Health:
     probes_of: int = 0
     unacknowledged: int = 0
     retransmits: int = 0
+
+
+UNKNOWN = Health(verdict=Verdict.DEAD)
+"""The health where there is no connection."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def test_a_line_into_a_dead_network_is_sent_then_unconfirmed_and_never_twice() -
     """The line shows as sent and not acknowledged; the log then says what was lost; nobody sends it again."""
     with LineServer(echo) as server, connected(server) as client:
         cut(server, client)
-        told: list[str] = []
+        told: list[Health] = []
         client.observe(lambda change: told.append(change.new), "health")
         deliveries = [client.send("into the dark"), client.send("and one more")]
         assert all(delivery.wait("sent", PATIENCE) for delivery in deliveries)
@@ -70,7 +70,8 @@ def test_a_line_into_a_dead_network_is_sent_then_unconfirmed_and_never_twice() -
             r"2 lines \(25 bytes\) never acknowledged; try \d in 0\.2 s",
             note,
         )
-        assert told[-2:] == ["dying", None]
+        assert [health.verdict for health in told[-2:]] == ["dying", "dead"]
+        assert told[-2].dead_in is not None
 
         server.plug_cable()
         wait_until(client, lambda: client.state == "connected")
