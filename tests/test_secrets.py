@@ -78,7 +78,7 @@ def test_the_reason_of_a_failed_script_shows_no_secret() -> None:
     ):
         assert client.state == "waiting"
         assert f"waiting for '^a OK {MASK}'" in client.reason
-        assert f"the last lines were 'NO to a login me {MASK}'" in client.reason
+        assert f"the last line was 'NO to a login me {MASK}'" in client.reason
         assert_hidden(told(client))
 
 

@@ -150,7 +150,7 @@ def test_a_time_out_quotes_the_beginning_of_a_long_line() -> None:
     with LineServer(say(b"x" * 60_000 + b"\r\n")) as server:
         client = Client(server.address, on_connect=wait_in_vain, retry=60)
         client.connect().stop()
-        assert client.reason.endswith(f"the last lines were '{'x' * 80}'")
+        assert client.reason.endswith(f"the last line was '{'x' * 80}'")
 
 
 RAISED: dict[str, tuple[Callable[[Session], object], str]] = {
@@ -164,7 +164,7 @@ RAISED: dict[str, tuple[Callable[[Session], object], str]] = {
     "what cannot be told": (lambda session: throw(Untold()), r"on-connect function: Untold"),
     "a time-out": (
         lambda session: session.expect("never", timeout=0.02),
-        r"no line from \S+ matched 'never' within 0.02 s; the last lines were '\* hello'",
+        r"no line from \S+ matched 'never' within 0.02 s; the last line was '\* hello'",
     ),
     "a bad pattern": (lambda session: session.expect("("), r"not a regular expression: '\('.*"),
     "a time that is none": (
@@ -382,7 +382,7 @@ def test_a_script_that_fails_says_which_line_waited_for_what() -> None:
         assert client.state == "waiting"
         assert client.reason == (
             f"on-connect script, line 2, waiting for '^ok': closed by {server.address}; "
-            "the last lines were '* no'"
+            "the last line was '* no'"
         )
 
 

@@ -839,7 +839,8 @@ class Connection:
         if self.settings.script:
             self._framer = make_framer(self.settings.framing, self.settings.profile)
             self._set(phase=Phase.SCRIPT)
-            self._script = ScriptRun(self.settings.script, SCRIPT_PATIENCE)
+            greeted = self.settings.tls is TLSMode.STARTTLS
+            self._script = ScriptRun(self.settings.script, SCRIPT_PATIENCE, greeted=greeted)
             self._script_mark = self.transcript.end
             self._drive_script(self._script.start(now), now)
         elif self.settings.has_function:

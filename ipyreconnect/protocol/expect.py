@@ -28,7 +28,8 @@ def last_lines(texts: Sequence[str]) -> str:
     """Say in one line which were the last lines that came, as they may be shown."""
     if not texts:
         return "no line came at all"
-    return "the last lines were " + ", ".join(repr(text[:QUOTED_CHARACTERS]) for text in texts[-QUOTED:])
+    quoted = [repr(text[:QUOTED_CHARACTERS]) for text in texts[-QUOTED:]]
+    return f"the last {'line was' if len(quoted) == 1 else 'lines were'} {', '.join(quoted)}"
 
 
 class Match:

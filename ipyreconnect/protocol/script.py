@@ -138,15 +138,17 @@ class ScriptRun:
 
     :param steps: as `parse_script` gives them
     :param timeout: seconds that each awaited line has
+    :param greeted: whether the server has greeted before the script could see it, with STARTTLS
     """
 
-    def __init__(self, steps: tuple[Step, ...], timeout: float) -> None:
+    def __init__(self, steps: tuple[Step, ...], timeout: float, *, greeted: bool = False) -> None:
         self.error: ScriptFailed | None = None
         """Why it failed, for the user."""
         self.deadline: float | None = None
         """When the awaited line is late, on the clock of `now`, in seconds; None when nothing is awaited."""
         self._steps = steps
         self._timeout = timeout
+        self._greeted = greeted
         self._at = 0
         self._last: list[str] = []
 
@@ -192,7 +194,9 @@ class ScriptRun:
         step = self.awaiting
         where = "" if step is None else f", line {step.number}, waiting for {step.shown!r}"
         self.deadline = None
-        self.error = ScriptFailed(f"on-connect script{where}: {why}; {last_lines(self._last)}")
+        # The script that logs in over implicit TLS begins with waiting for the greeting.
+        hint = ": after STARTTLS no server greets again" if self._greeted and not self._last else ""
+        self.error = ScriptFailed(f"on-connect script{where}: {why}; {last_lines(self._last)}{hint}")
         return self.error
 
     def _go_on(self, now: float) -> list[Send]:

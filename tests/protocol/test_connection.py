@@ -26,7 +26,7 @@ from ipyreconnect.protocol.delivery import Delivery
 from ipyreconnect.protocol.events import Status
 from ipyreconnect.protocol.expect import Expectation, Match, Pattern, compile_pattern
 from ipyreconnect.protocol.liveness import TcpInfo, probing, user_timeout
-from ipyreconnect.protocol.script import parse_script
+from ipyreconnect.protocol.script import Step, parse_script
 from ipyreconnect.protocol.state import Effect, Phase, State
 from ipyreconnect.protocol.transcript import Line, Transcript
 from ipyreconnect.settings import TLS, Heartbeat, KeepAlive, Retry
@@ -1218,8 +1218,7 @@ def test_a_script_that_gets_no_answer_is_a_failed_attempt() -> None:
     play.until(30.0)
     assert play.state == "waiting"
     assert play.status.reason == (
-        "on-connect script, line 2, waiting for '^ok': no such line came within 30 s; "
-        "the last lines were 'no'"
+        "on-connect script, line 2, waiting for '^ok': no such line came within 30 s; the last line was 'no'"
     )
 
 
@@ -1529,9 +1528,9 @@ def test_a_stop_says_goodbye_in_tls(certificates: Certificates) -> None:
     assert play.state == "stopped"
 
 
-def starttls(certificates: Certificates) -> Play:
+def starttls(certificates: Certificates, script: tuple[Step, ...] = ()) -> Play:
     """Return a play whose server was just asked for TLS."""
-    play = Play(profile="imap", **tls_settings(certificates, TLSMode.STARTTLS))
+    play = Play(profile="imap", **tls_settings(certificates, TLSMode.STARTTLS), script=script)
     play.start()
     play.dialed()
     play.receive(b"* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n")
@@ -1552,6 +1551,17 @@ def test_starttls_leads_to_tls(certificates: Certificates) -> None:
     assert play.status.tls is not None
     server.say(play, b"* {3}\r\n\r\n\r x\r\n")
     assert play.lines[-1].data == b"* {3}\r\n\r\n\r x"
+
+
+def test_a_script_that_waits_for_a_second_greeting_is_told(certificates: Certificates) -> None:
+    """The script that logs in over implicit TLS waits in vain behind STARTTLS, and its user learns why."""
+    play = starttls(certificates, parse_script("< ^\\* OK"))
+    play.receive(b"s2 OK go\r\n")
+    server = TLSServer(certificates.good())
+    while server.turn(play):
+        pass
+    play.until(31.0)
+    assert play.status.reason.endswith("no line came at all: after STARTTLS no server greets again")
 
 
 @pytest.mark.parametrize("injected", [b"s3 OK injected\r\n", b"half", b"x" * 70_000 + b"\r\n", b"\r\n"])

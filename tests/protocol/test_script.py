@@ -188,7 +188,7 @@ def test_a_lost_connection_fails_the_script_with_its_reason() -> None:
     error = run.fail("closed by 127.0.0.1:143")
     assert error is run.error
     assert str(error).endswith(
-        r"line 1, waiting for '^\\* OK': closed by 127.0.0.1:143; the last lines were '* BYE'"
+        r"line 1, waiting for '^\\* OK': closed by 127.0.0.1:143; the last line was '* BYE'"
     )
 
 
