@@ -157,11 +157,10 @@ class Panel(ipywidgets.VBox):
         """
         bundle = super()._repr_mimebundle_() or {}
         live = {**bundle, "text/plain": repr(self), "text/html": ""}
-        if self.saved_lines <= 0:
-            display(live, raw=True)
-            return
         self._expect_views()
         display(live, raw=True)
+        if self.saved_lines <= 0:
+            return
         handle = display(self._static_bundle(), raw=True, display_id=True)
         if handle is not None:
             self._stored.append(handle)

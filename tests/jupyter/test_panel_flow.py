@@ -5,9 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
+import pytest
+
+from ipyreconnect.client import Client
+from ipyreconnect.jupyter.panel import Panel
 from ipyreconnect.jupyter.publisher import (
+    EXPECTED,
     HEARTBEAT,
     LAG,
     LATE,
@@ -194,6 +200,17 @@ def test_a_view_that_says_goodbye_is_not_served() -> None:
     stage.channel.leave("v")
     stage.change(1)
     assert stage.channel.step(101.0, False) is None
+
+
+@pytest.mark.parametrize("saved_lines", [0, 5])
+def test_a_panel_that_is_shown_reckons_with_its_view_at_once(saved_lines: int) -> None:
+    """On a deaf kernel it is alive during the cell that shows it, also where nothing of it is stored."""
+    with closing(Panel(Client("127.0.0.1:9"), saved_lines=saved_lines)) as panel:
+        panel.show()
+        passed = threading.Event()
+        panel.log.publisher.post(passed.set)
+        assert passed.wait(5)
+        assert EXPECTED in panel.log.channel.views
 
 
 def test_the_thread_starts_with_the_first_panel_and_ends_with_the_last() -> None:
