@@ -12,7 +12,7 @@ import re
 import ssl
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from .address import Address, Profile, TLSMode
 from .errors import SettingsError
@@ -151,23 +151,32 @@ def server_name_for(address: Address, tls: TLS) -> str | None:
     return tls.server_name or address.host.partition("%")[0] or None
 
 
+def redaction_of(forms: Iterable[bytes], transcript: Transcript) -> Callable[[str], str]:
+    """Return what hides these in a text, besides what `transcript` hides, which stays as it is: it changes
+    only with a client that is made.
+    """
+    hiding = Transcript()
+    for form in forms:
+        hiding.hide(form)
+    return lambda text: transcript.redacted_text(hiding.redacted_text(text))
+
+
+@contextlib.contextmanager
+def refusing(redact: Callable[[str], str]) -> Iterator[None]:
+    """Have a SettingsError show what `redact` makes of its text."""
+    try:
+        yield
+    except SettingsError as error:
+        raise SettingsError(redact(str(error))) from None
+
+
 def script_from(
-    on_connect: str | Callable[..., object] | None,
-    forms: Iterable[bytes],
-    transcript: Transcript,
-    encoding: str | None,
+    on_connect: str | Callable[..., object] | None, redact: Callable[[str], str], encoding: str | None
 ) -> tuple[Step, ...]:
     """Return the steps of a script, which errors and the log show without its secrets."""
     if not isinstance(on_connect, str):
         return ()
-    hiding = Transcript()  # one for this alone: the user's own changes only with a client that is made
-    for form in forms:
-        hiding.hide(form)
-
-    def fill(line: str) -> tuple[str, str]:
-        return line, transcript.redacted_text(hiding.redacted_text(line))
-
-    return parse_script(on_connect, encoding=encoding, fill=fill)
+    return parse_script(on_connect, encoding=encoding, fill=lambda line: (line, redact(line)))
 
 
 def forms_of(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:

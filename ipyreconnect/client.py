@@ -17,6 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, Self, overload
 
@@ -36,6 +37,8 @@ from .arguments import (
     is_function,
     keepalive_from,
     name_from,
+    redaction_of,
+    refusing,
     replies_from,
     reply_from,
     retry_from,
@@ -184,11 +187,14 @@ class Client(traitlets.HasTraits):
         self.encoding = None if encoding is None else check_encoding(encoding)
         self.eol = eol_from(eol, profile)
         self.name = name_from(name, self.address)
-        self.heartbeat = heartbeat_from(heartbeat, self.encoding)
         make_framer(framing, profile)  # refuses now what it would refuse at each connection
         self.framing = framing if framing is not None else profile.framing
         self.transcript = transcript_from(transcript)
         forms = forms_of(secrets, self.encoding)
+        redact = redaction_of(forms, self.transcript)
+        with refusing(redact):
+            beat = heartbeat_from(heartbeat, self.encoding)
+            rules = replies_from(replies, profile, self.encoding)
         encrypted = self.address.tls is not TLSMode.NONE
         settings = Settings(
             where=self.address.display,
@@ -199,12 +205,11 @@ class Client(traitlets.HasTraits):
             eol=self.eol,
             encoding=self.encoding,
             framing=framing,
-            heartbeat=self.heartbeat,
-            script=script_from(on_connect, forms, self.transcript, self.encoding),
+            heartbeat=beat,
+            script=script_from(on_connect, redact, self.encoding),
             has_function=is_function(on_connect),
             queue_bytes=whole_number(queue_limit, "queue_limit must be a whole number of bytes", 1),
         )
-        rules = replies_from(replies, profile, self.encoding)
         self._driver = Driver(
             self.address, settings, keepalive_from(keepalive), retry_from(retry), self.transcript, self
         )
@@ -222,6 +227,7 @@ class Client(traitlets.HasTraits):
         self.on_connect = (
             self.transcript.redacted_text(on_connect) if isinstance(on_connect, str) else on_connect
         )
+        self.heartbeat = None if beat is None else replace(beat, line=self._redacted(beat.line))
 
     # -- what is known ---------------------------------------------------------------------------------------
 
@@ -380,7 +386,7 @@ class Client(traitlets.HasTraits):
                 lambda: self._connection.send(wire, line, delivery, time.monotonic(), queue=queue)
             )
             return delivery
-        expectation = Expectation(compile_pattern(expect))
+        expectation = Expectation(self.compiled(expect))
 
         def work() -> None:
             self._connection.send(
@@ -396,7 +402,7 @@ class Client(traitlets.HasTraits):
         before the call is found. Raises ExpectTimeout, and ConnectionLost when the connection that was to
         answer is gone.
         """
-        expectation, seconds = Expectation(compile_pattern(pattern)), seconds_from(timeout)
+        expectation, seconds = Expectation(self.compiled(pattern)), seconds_from(timeout)
         began = time.monotonic()
         for _ in self._rule_out(expectation):
             if time.monotonic() - began >= seconds:
@@ -421,7 +427,7 @@ class Client(traitlets.HasTraits):
             return self.send(data, queue=queue, secrets=secrets)
         wire, line = self.encode(data, secrets)
         delivery = Delivery(line, self.itself)
-        expectation = Expectation(compile_pattern(expect))
+        expectation = Expectation(self.compiled(expect))
 
         def work() -> None:
             self._connection.send(
@@ -434,7 +440,7 @@ class Client(traitlets.HasTraits):
         """Do what `expect` does, from a coroutine of any event loop; a cancelled one leaves the connection as
         it was.
         """
-        expectation, seconds = Expectation(compile_pattern(pattern)), seconds_from(timeout)
+        expectation, seconds = Expectation(self.compiled(pattern)), seconds_from(timeout)
         began = time.monotonic()
         for _ in self._rule_out(expectation):
             if time.monotonic() - began >= seconds:
@@ -536,6 +542,14 @@ class Client(traitlets.HasTraits):
     def _hide(self, forms: Iterable[bytes]) -> None:
         for form in forms:
             self.transcript.hide(form)
+
+    def _redacted(self, data: str | bytes) -> str | bytes:
+        hide = self.transcript
+        return hide.redacted_text(data) if isinstance(data, str) else hide.redacted(data)
+
+    def compiled(self, pattern: Pattern) -> re.Pattern[Any]:
+        """Return `pattern` compiled; the SettingsError for one that is no expression shows no secret."""
+        return compile_pattern(pattern, self.transcript.redacted_text)
 
     def in_vain(self, pattern: re.Pattern[Any], timeout: float) -> str:
         """Return how an error says that no line matched, without the secrets that were filled in."""

@@ -17,7 +17,7 @@ from .errors import ExpectTimeout, Overrun
 from .network.driver import Driver
 from .protocol.connection import SCRIPT_PATIENCE
 from .protocol.delivery import Delivery
-from .protocol.expect import QUOTED, Match, Pattern, compile_pattern, last_lines
+from .protocol.expect import QUOTED, Match, Pattern, last_lines
 from .protocol.transcript import decode
 from .settings import Secret
 
@@ -85,7 +85,7 @@ class Session:
         expect: read at most `timeout` seconds on, until a line matches that was received afterwards, and
         return the `Match`; it raises what `Session.expect` raises.
         """
-        pattern, seconds = None if expect is None else compile_pattern(expect), seconds_from(timeout)
+        pattern, seconds = None if expect is None else self._client.compiled(expect), seconds_from(timeout)
         wire, line = self._client.encode(data, secrets)
         delivery = Delivery(line, self._client.itself)
         self._driver.call(
@@ -100,7 +100,7 @@ class Session:
 
         Raises ExpectTimeout, ConnectionLost, and SettingsError for a pattern that is no regular expression.
         """
-        return self._read_until(compile_pattern(pattern), seconds_from(timeout))
+        return self._read_until(self._client.compiled(pattern), seconds_from(timeout))
 
     def _read_until(self, compiled: re.Pattern[Any], timeout: float, first: int = 0) -> Match:
         """Read lines until one matches whose number is `first` or more."""

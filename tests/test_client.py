@@ -1124,7 +1124,9 @@ def test_bad_settings_are_refused_before_anything_starts(options: dict[str, Any]
     "options",
     [
         {"keepalive": "5/3"},
-        {"replies": {"(": "x"}},
+        {"replies": {"(hunter2": "x"}},
+        {"replies": {"x": r"hunter2 \1"}},
+        {"heartbeat": "hunter2\ud800"},
         {"on_connect": "< (hunter2"},
         {"record": "/nowhere/record.jsonl"},
         {"secrets": [Secret("hunter2"), "hunter3"]},

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ipyreconnect import Client, ExpectTimeout, Secret, SettingsError, Transcript
+from ipyreconnect import Client, ExpectTimeout, Heartbeat, Secret, SettingsError, Transcript
 from ipyreconnect.protocol.transcript import to_json
 from ipyreconnect.settings import MASK, PLAIN_MASK
 from tests.servers.line_server import LineServer, echo, mute
@@ -49,6 +49,18 @@ def test_a_script_that_is_text_keeps_no_clear_copy(encoding: str | None) -> None
         assert re.search(r"> a login me (••••|\*\*\*\*)\n", client.transcript.text())
         assert_hidden(told(client))
         assert str(client.on_connect).startswith(f"a login me {MASK}\n")
+
+
+@pytest.mark.parametrize("line", [PASSWORD, f"alive {PASSWORD}\r\n".encode()])
+def test_a_heartbeat_keeps_no_clear_copy(line: str | bytes) -> None:
+    """A password in a heartbeat is sent, and shows in nothing that can be looked at."""
+    beat = Heartbeat(line, every=0.05)
+    with (
+        LineServer(echo) as server,
+        Client(server.address, heartbeat=beat, secrets=[Secret(PASSWORD)]) as client,
+    ):
+        assert server.peer(0).wait_line(re.escape(PASSWORD).encode())
+        assert_hidden(told(client))
 
 
 def test_an_encoding_without_the_dots_has_asterisks() -> None:
@@ -100,6 +112,19 @@ def test_what_a_function_raises_shows_no_secret() -> None:
             assert client.state == "waiting"
             assert re.search(words, client.reason)
             assert_hidden(told(client))
+
+
+def test_a_pattern_that_is_refused_shows_no_secret() -> None:
+    """Who forgets to escape a password in an expression does not find it in the traceback."""
+    with LineServer(echo) as server, Client(server.address, secrets=[Secret(PASSWORD)]) as client:
+        for ask in (
+            lambda: client.expect(f"({PASSWORD}"),
+            lambda: client.send("x", expect=f"({PASSWORD}"),
+            lambda: client.transcript.search(f"({PASSWORD}"),
+        ):
+            with pytest.raises(SettingsError, match=f"not a regular expression: .*{MASK}") as raised:
+                ask()
+            assert_hidden([str(raised.value)])
 
 
 def test_an_expectation_shows_no_secret() -> None:

@@ -16,7 +16,7 @@ import math
 import re
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..address import Dialect, Profile, TLSMode
@@ -96,7 +96,7 @@ class Settings:
     eol: bytes = b"\r\n"
     encoding: str | None = None
     framing: Any = None
-    heartbeat: Heartbeat | None = None
+    heartbeat: Heartbeat | None = field(default=None, repr=False)  # which may hold a secret
     script: tuple[Step, ...] = ()
     has_function: bool = False
     queue_bytes: int = QUEUE_LIMIT

@@ -40,11 +40,11 @@ FOUND_SHOWN = 20
 _PLAIN_CODECS = re.compile(r"utf-8|ascii|iso8859-\d+|cp125\d|koi8-[rtu]")
 
 
-def compile_pattern(pattern: Pattern) -> re.Pattern[Any]:
+def compile_pattern(pattern: Pattern, redact: Callable[[str], str] = str) -> re.Pattern[Any]:
     """Return `pattern` compiled; a bytes pattern looks at a line's bytes, a str pattern at its text. Any
     thread.
 
-    Raises SettingsError when it is no regular expression.
+    Raises SettingsError when it is no regular expression; its text is what `redact` gives.
     """
     if isinstance(pattern, re.Pattern):
         return pattern
@@ -52,7 +52,10 @@ def compile_pattern(pattern: Pattern) -> re.Pattern[Any]:
         raise SettingsError(
             f"a pattern is str, bytes or a compiled regular expression, not {type(pattern).__name__}"
         )
-    return _compiled(pattern)
+    try:
+        return _compiled(pattern)
+    except SettingsError as error:
+        raise SettingsError(redact(str(error))) from None
 
 
 @lru_cache(maxsize=256, typed=True)

@@ -410,7 +410,7 @@ class Transcript(Reversible[Line], Collection[Line]):
         to look from and up to. reverse: the newest first. What is forgotten or comes meanwhile is not looked
         at. Raises SettingsError for a pattern that is no regular expression.
         """
-        compiled = compile_pattern(pattern)
+        compiled = compile_pattern(pattern, self.redacted_text)
 
         def find() -> Iterator[Line]:
             found = self._found(compiled, start, stop, reverse)
@@ -424,12 +424,15 @@ class Transcript(Reversible[Line], Collection[Line]):
         """Return an iterator over the numbers of the lines that `search` would give, which is quicker where
         there are many. Any thread.
         """
-        found = self._found(compile_pattern(pattern), start, stop, reverse)
+        found = self._found(compile_pattern(pattern, self.redacted_text), start, stop, reverse)
         return (number + index for (_, _, number, _, _), indexes in found for index in indexes)
 
     def count_hits(self, pattern: Pattern, *, start: int | None = None, stop: int | None = None) -> int:
         """Return how many lines `search` would give. Any thread."""
-        return sum(len(indexes) for _, indexes in self._found(compile_pattern(pattern), start, stop, False))
+        return sum(
+            len(indexes)
+            for _, indexes in self._found(compile_pattern(pattern, self.redacted_text), start, stop, False)
+        )
 
     def _found(
         self, pattern: re.Pattern[Any], start: int | None, stop: int | None, reverse: bool
