@@ -29,6 +29,9 @@ PAUSE = 0.1
 """Seconds between two updates of an answer that still fits."""
 LONG_PAUSE = 1.0
 """Seconds between two updates of one that does not fit any more: a flood must not become one of messages."""
+REST = 9
+"""A look at what to show is followed by a pause of at least so many times the CPU time that it took, which is
+much where there are lines of megabytes: no answer takes more than a tenth of a core from the user's cells."""
 
 MARKS = {
     "queued": "… queued",
@@ -58,7 +61,7 @@ class Answer:
         self.client = client
         self.begin = client.transcript.end
         self.end: int | None = None
-        self.shown_at = 0.0
+        self._next = 0.0
         self._handle = handle
         self._lines = lines
         self._shown: object = None
@@ -99,15 +102,17 @@ class Answer:
 
     def show(self, now: float) -> None:
         """Update what is shown, where it has changed. Any thread, one at a time."""
+        began = time.thread_time()
         bundle = self.bundle()
         if bundle != self._shown and self._handle is not None:
             self._shown = bundle
-            self.shown_at = now
             self._handle.update(bundle, raw=True)
+        took = time.thread_time() - began
+        self._next = now + max(LONG_PAUSE if self.overflows else PAUSE, REST * took)
 
     def due_in(self, now: float) -> float:
-        """Say in how many seconds it may be updated again."""
-        return self.shown_at + (LONG_PAUSE if self.overflows else PAUSE) - now
+        """Say in how many seconds it may be looked at again."""
+        return self._next - now
 
 
 def rows_of(lines: Iterable[tuple[Line, str]]) -> list[tuple[str, str, str]]:

@@ -44,6 +44,9 @@ UNSEEN = 1.0
 """Seconds between ticks while every view is out of sight."""
 LAG = 1.0
 """Seconds between ticks while one of several views does not acknowledge."""
+REST = 9
+"""A step is followed by a rest of so many times the CPU time that it took, which is much where lines of
+megabytes are in sight: no panel takes more than a tenth of a core from the user's cells."""
 LATE = 0.25
 """Seconds between ticks while a running cell keeps the kernel from hearing any acknowledgement; doubled each
 minute …"""
@@ -117,6 +120,7 @@ class Channel:
         self._looked_at = float("-inf")  # when the state was last found unchanged
         self._last_key: Hashable = None
         self._acknowledged_at = float("-inf")
+        self._rests_until = float("-inf")
         self._changed = True
         self._greeted = False
 
@@ -175,6 +179,7 @@ class Channel:
         if not self.views:
             return None
         earliest, late = self._earliest(now, busy)
+        earliest = max(earliest, self._rests_until)
         if self._greeted:
             due = earliest
         elif self._changed:
@@ -205,6 +210,11 @@ class Channel:
         else:
             self._widget.send({"m": "beat", "late": late, **self._beat()})
         return now + HEARTBEAT
+
+    def rest(self, now: float, took: float) -> float:
+        """Rest from now on, after a step that took so many seconds of CPU time; return until when."""
+        self._rests_until = now + REST * took
+        return self._rests_until
 
     def _earliest(self, now: float, busy: bool) -> tuple[float, bool]:
         """Return when flow control lets the next tick leave, and whether acknowledgements are missing because
@@ -295,11 +305,14 @@ class Publisher:
             logger.exception("the panel could not be updated")
 
     def _step(self, channel: Channel) -> float | None:
+        now, began = time.monotonic(), time.thread_time()
         try:
-            return channel.step(time.monotonic(), self._cells.running)
+            due = channel.step(now, self._cells.running)
         except Exception:
             logger.exception("the panel could not be updated")
-            return time.monotonic() + HEARTBEAT
+            due = now + HEARTBEAT
+        rested = channel.rest(time.monotonic(), time.thread_time() - began)
+        return due and max(due, rested)
 
 
 class _Cells:

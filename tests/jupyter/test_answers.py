@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 from ipyreconnect import Client
-from ipyreconnect.jupyter.answers import Answer, as_html, as_text
+from ipyreconnect.jupyter.answers import REST, Answer, as_html, as_text
 from tests.servers.line_server import LineServer, answering
 
 SERVER = answering(
@@ -31,6 +32,18 @@ class Shown:
         self.bundles.append(obj)
 
 
+class Busy:
+    """A front end that takes its time."""
+
+    TIME = 0.02
+    """Seconds, of the processor."""
+
+    def update(self, obj: Any, **kwargs: Any) -> None:
+        end = time.thread_time() + self.TIME
+        while time.thread_time() < end:
+            pass
+
+
 # -- as values --
 
 
@@ -49,6 +62,14 @@ def test_an_answer_is_what_came_until_somebody_else_asked() -> None:
         answer.show(1.0)
         (bundle,) = shown.bundles  # nothing changed in between
     assert bundle["text/plain"] == "> 1 noop   ✓✓ acknowledged\n< 1 OK noop done"
+
+
+def test_an_answer_that_takes_long_to_show_is_shown_seldom() -> None:
+    """Mails of megabytes under a cell do not take the interpreter from the cells that follow."""
+    with LineServer(SERVER) as server, Client(server.address) as client:
+        answer = Answer(client, Busy())
+        answer.show(0.0)
+        assert answer.due_in(0.0) >= REST * Busy.TIME
 
 
 def test_markup_of_a_server_is_text() -> None:

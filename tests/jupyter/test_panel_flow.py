@@ -18,6 +18,7 @@ from ipyreconnect.jupyter.publisher import (
     LAG,
     LATE,
     LEASE,
+    REST,
     TICK,
     UNSEEN,
     Channel,
@@ -148,6 +149,16 @@ def test_views_out_of_sight_are_served_once_a_second() -> None:
     stage.channel.hear("v", 100.02, acknowledged=1, wants={"unseen": True})
     stage.change(1)
     assert stage.channel.step(100.5, False) == 100.0 + UNSEEN
+
+
+def test_a_tick_that_took_long_to_make_is_followed_by_a_rest() -> None:
+    """Lines of megabytes in sight do not take the interpreter from the user's cells."""
+    stage = with_view()
+    stage.channel.rest(100.2, 0.1)
+    stage.change(1)
+    assert stage.channel.step(100.3, False) == 100.2 + REST * 0.1
+    stage.channel.step(100.2 + REST * 0.1, False)
+    assert stage.ticks() == [0, 1]
 
 
 def test_a_quiet_connection_still_shows_that_the_kernel_lives() -> None:
