@@ -252,10 +252,11 @@ class Publisher:
 
     def post(self, job: Callable[[], None]) -> None:
         """Run `job` on the publisher's thread, soon and in order. It must not block; what it raises is
-        logged.
+        logged. With no channel left there is nobody to tell anything, and it is dropped.
         """
-        self._jobs.append(job)
-        self._event.set()
+        if self._thread is not None:
+            self._jobs.append(job)
+            self._event.set()
 
     def add(self, channel: Channel) -> None:
         """Serve a channel; the first one starts the thread."""

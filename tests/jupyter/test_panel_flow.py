@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import pytest
@@ -239,6 +242,18 @@ def test_the_thread_starts_with_the_first_panel_and_ends_with_the_last() -> None
     publisher.remove([stages[1].channel])
     names = [thread.name for thread in threading.enumerate()]
     assert "ipyreconnect-publisher" not in names
+
+
+def test_what_comes_too_late_for_the_last_panel_is_dropped() -> None:
+    """An answer to a panel that was closed meanwhile keeps nothing of it alive."""
+    publisher, stage = Publisher(), Stage()
+    publisher.add(stage.channel)
+    publisher.remove([stage.channel])
+    late = weakref.ref(stage)
+    publisher.post(partial(stage.change, 1))
+    del stage
+    gc.collect()
+    assert late() is None
 
 
 def test_an_error_in_one_panel_does_not_silence_the_others() -> None:
