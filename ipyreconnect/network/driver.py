@@ -449,7 +449,7 @@ class Driver:
     def _push(self) -> None:
         """Send what waits, and have the I/O thread wait for what is to be waited for now."""
         wanted = 0 if self._leased or self._leader or self._paused else EVENT_READ
-        if self.connection.has_outgoing:
+        if self.connection.outgoing:
             if self._interest & ~wanted & EVENT_READ:
                 # Before the line leaves, or the I/O thread would be woken by the answer that a leader is
                 # about to read.
@@ -476,7 +476,7 @@ class Driver:
                 elif effect is Effect.DIAL:
                     self._begin_dial()
                 elif effect is Effect.FINISH:
-                    left = connection.has_outgoing and self._flush()
+                    left = bool(connection.outgoing) and self._flush()
                     if self._sock is not None and not left:
                         sockets.shut(self._sock)
                 elif effect is Effect.CLOSE:
@@ -612,7 +612,7 @@ class Driver:
         now = _monotonic()
         try:
             if connection.receives_in_place:
-                size = sock.recv_into(connection.room(now))
+                size = sock.recv_into(connection.transcript.room())
                 if size:
                     connection.committed(size, now)
                     return True
@@ -641,7 +641,7 @@ class Driver:
         """Hand to the kernel what it takes of what waits; return whether something is left."""
         sock, connection = self._sock, self.connection
         try:
-            while sock is not None and connection.handed_over(sock.send(connection.outgoing)):
+            while sock is not None and connection.handed_over(sock.send(connection.next_outgoing())):
                 pass
         except (BlockingIOError, InterruptedError):
             return True
@@ -654,7 +654,7 @@ class Driver:
     def _send_alert(self) -> bool:
         """Say why the handshake has failed, if that is possible; nothing else can be on its way."""
         try:
-            return self._sock is not None and self._sock.send(self.connection.outgoing) > 0
+            return self._sock is not None and self._sock.send(self.connection.next_outgoing()) > 0
         except OSError:
             return False
 
@@ -830,36 +830,36 @@ class Driver:
         `done` may be called without the turn too: once true, it stays true.
         """
         me = _get_ident()
-        leads = False
+        finished = leads = False
 
         def begin() -> bool:  # on another thread, if that has the turn
             nonlocal leads
             work()
-            if done() or not self._can_lead():
-                return False
-            if _get_ident() == me:
-                self._read_quickly(along)
-                if done() or not self._can_lead():
-                    return False
-            leads = self._take_lead(me, done)
-            return leads
+            if done():
+                return True
+            if self._can_lead():
+                if _get_ident() == me:
+                    self._read_quickly(along)
+                    if done():
+                        return True
+                leads = self._can_lead() and self._take_lead(me, done)
+            return False
 
         shield = _shield()
         try:
             try:
                 try:
-                    if self._call(begin, shield):
+                    finished = self._call(begin, shield)
+                    if leads:
                         self._lead(ends, shield, along)
                 finally:
                     # Also where another thread has begun, and an interrupt came then.
                     if leads and self._leader == me:
                         self._call(self._leave_lead)
-                if done():
-                    return
-                if _monotonic() < ends:
+                if not finished and not done() and _monotonic() < ends:
                     self._sleep_until(done, ends, shield)
             finally:
-                if not done():
+                if not finished and not done():
                     # Posted: after an interrupt, another thread's step may be what takes so long.
                     self.post(give_up)
         finally:

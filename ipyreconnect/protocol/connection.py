@@ -136,7 +136,6 @@ class Connection:
         "_look_at",
         "_look_pause",
         "_lost_at",
-        "_out",
         "_phase_ends",
         "_pipe",
         "_probe_begins",
@@ -165,6 +164,7 @@ class Connection:
         "last_received",
         "last_send",
         "mark",
+        "outgoing",
         "pauses_limited",
         "reading",
         "received_bytes",
@@ -214,7 +214,7 @@ class Connection:
         self._framer: Framer | None = None
         self._starttls: StartTLS | None = None
         self._script: ScriptRun | None = None
-        self._out: list[memoryview | bytes] = []
+        self.outgoing: list[memoryview | bytes] = []
         self._written = 0  # bytes of the outgoing stream so far
         self._queue: list[_Queued] = []
         self._queue_size = 0
@@ -281,17 +281,11 @@ class Connection:
         """
         return self._pipe is None and self._framer is None
 
-    @property
-    def has_outgoing(self) -> bool:
-        """Whether something waits to be handed to the kernel."""
-        return bool(self._out)
-
-    @property
-    def outgoing(self) -> memoryview | bytes:
-        """The next bytes for the kernel; small pieces are joined, as each call of the kernel costs more than
-        they do.
+    def next_outgoing(self) -> memoryview | bytes:
+        """Return the next bytes for the kernel, where there is something `outgoing`; small pieces are joined,
+        as each call of the kernel costs more than they do.
         """
-        out = self._out
+        out = self.outgoing
         if len(out) > 1 and len(out[0]) < JOIN_BELOW:
             size = count = 0
             while count < len(out) and size < JOIN_UP_TO:
@@ -303,7 +297,7 @@ class Connection:
     @property
     def has_alert(self) -> bool:
         """Whether what waits to be sent tells the peer why the TLS handshake has failed."""
-        return self._pipe is not None and self.status.tls is None and bool(self._out)
+        return self._pipe is not None and self.status.tls is None and bool(self.outgoing)
 
     @property
     def handed_over_bytes(self) -> int:
@@ -500,7 +494,7 @@ class Connection:
             return
         self.status = replace(self.status, peer=peer, local=local, keepalive=keepalive, tls=None)
         self._ledger = Ledger()
-        self._out.clear()
+        self.outgoing.clear()
         self._written = 0
         self.reading = True
         self._phase_ends = now + HANDSHAKE_PATIENCE
@@ -517,12 +511,8 @@ class Connection:
             except CallerError as error:  # the user's framing
                 self.fail(error, now)
 
-    def room(self, now: float) -> memoryview:
-        """Return memory to receive into, where `receives_in_place`."""
-        return self.transcript.room(now + self.wall_offset)
-
     def committed(self, size: int, now: float) -> None:
-        """Take over `size` bytes that were received into `room`."""
+        """Take over `size` bytes that were received into the transcript's room."""
         self.received_bytes += size
         self.last_received = now
         runs: Runs | None = [] if self._looks else None
@@ -614,7 +604,7 @@ class Connection:
     def handed_over(self, size: int) -> bool:
         """The kernel took `size` bytes of `outgoing`; return whether something is left."""
         self._ledger.hand_over(size)
-        out = self._out
+        out = self.outgoing
         head = out[0]
         if size == len(head):
             del out[0]
@@ -633,7 +623,7 @@ class Connection:
             self._ledger.forget_sent(QUEUE_LINES)
         moved = acknowledged is not None and self._ledger.acknowledge(acknowledged)
         if self._state is State.STOPPING:
-            if acknowledged is None or (acknowledged >= self._written and not self._out):
+            if acknowledged is None or (acknowledged >= self._written and not self.outgoing):
                 self._enter(Input.CLOSED, now)
             else:
                 self._look_at = now + FAREWELL_LOOK
@@ -721,7 +711,7 @@ class Connection:
         self._pipe = self._framer = self._starttls = self._script = None
         self._script_left = []
         self.session_wanted = False
-        self._out.clear()
+        self.outgoing.clear()
         self._phase_ends = self._look_at = self._farewell_at = self._beat_at = self._watch_at = None
         self._watchdog = self._applied = self.socket_options = None
         self.health = UNKNOWN
@@ -915,7 +905,7 @@ class Connection:
     def _out_of_time(self, now: float) -> None:
         where = self.settings.where
         if self._script is not None:
-            if self._script_left and self._out and self._ledger.sent == self._script_sent:
+            if self._script_left and self.outgoing and self._ledger.sent == self._script_sent:
                 self._script.fail(f"{where} took nothing of what was sent for {SCRIPT_PATIENCE:.0f} s")
             self._drive_script([] if self._script_left else self._script.due(now), now)
         elif self.status.phase is Phase.TLS:
@@ -976,7 +966,7 @@ class Connection:
         pipe = self._pipe
         assert pipe is not None
         try:
-            if self.status.phase is Phase.TLS and self._state is State.CONNECTING:
+            if self._state is State.CONNECTING and self.status.phase is Phase.TLS:
                 if not pipe.handshake():
                     return
                 self._collect()
@@ -986,8 +976,13 @@ class Connection:
                 while self._pipe is pipe and (size := pipe.read_into(buffer)):
                     self._plain(bytes(buffer[:size]), now)
             else:
-                while self._pipe is pipe and (size := pipe.read_into(self.room(now))):
-                    self.committed(size, now)
+                while self._pipe is pipe:
+                    room = self.transcript.room()
+                    size = pipe.read_into(room)
+                    if size:
+                        self.committed(size, now)
+                    if size < len(room) and not pipe.failed:  # that was all; else the failure is told next
+                        break
         finally:
             # An alert, a key update or the handshake's next flight.
             self._collect()
@@ -1005,7 +1000,7 @@ class Connection:
         view = memoryview(data)
         at = 0
         while at < size and self._framer is framer:
-            room = self.room(now)
+            room = self.transcript.room()
             step = min(len(room), size - at)
             room[:step] = view[at : at + step]
             at += step
@@ -1049,19 +1044,8 @@ class Connection:
                 found = expectation.look(number, lines, self.settings.encoding)
                 if found:
                     self._expectations.remove(expectation)
-                    number_found, match = found
-                    data = lines[number_found - number]
-                    # Made here: looking it up in the transcript would cost more than all the rest of a round
-                    # trip.
-                    shown = Line(
-                        self.transcript.redacted(data),
-                        now + self.wall_offset,
-                        "<",
-                        number_found,
-                        isinstance(data, Fragment),
-                        self.settings.encoding,
-                    )
-                    self._met(expectation, shown, match)
+                    number_found, data, match = found
+                    self._met(expectation, (number_found, data, now + self.wall_offset), match)
             for pattern, template in self.replies if self._state is not State.STOPPING else ():
                 for line in lines:
                     if found_reply := pattern.search(line):
@@ -1083,15 +1067,18 @@ class Connection:
         if start < stop:
             for number, lines in self.transcript.received(start, stop):
                 if found := expectation.look(number, lines, self.settings.encoding):
-                    self._met(expectation, self.transcript[found[0]], found[1])
+                    self._met(expectation, self.transcript[found[0]], found[2])
                     return True
         expectation.cursor = max(expectation.cursor, self.transcript.end)
         return False
 
-    def _met(self, expectation: Expectation, line: Line, match: re.Match[Any]) -> None:
+    def _met(
+        self, expectation: Expectation, line: Line | tuple[int, bytes, float], match: re.Match[Any]
+    ) -> None:
         expectation.outcome = Match(line, match, self.transcript, expectation.origin)
-        if self.mark <= line.number:
-            self.mark = line.number + 1
+        # Up to and with the line, as the expectation has it now.
+        if self.mark < expectation.cursor:
+            self.mark = expectation.cursor
         self._asked = False
         self._unanswered_loss = None
 
@@ -1121,13 +1108,13 @@ class Connection:
             expectation.arm(number + 1)
             self._expectations.append(expectation)
         if self._pipe is None:
-            self._out.append(data)
+            self.outgoing.append(data)
             self._written += len(data)
         else:
             self._pipe.write(data)
             self._collect()
         self._ledger.add(self._written, delivery)
-        if not self._out:
+        if not self.outgoing:
             self._ledger.hand_over(0)  # no bytes at all, which TLS makes no record of
         if self._look_at is None or self._look_at > now + FIRST_LOOK:
             self._look_pause = FIRST_LOOK
@@ -1149,7 +1136,7 @@ class Connection:
 
     def _collect(self) -> None:
         if self._pipe is not None and (data := self._pipe.take()):
-            self._out.append(data)
+            self.outgoing.append(data)
             self._written += len(data)
 
     def _beat(self, now: float) -> None:

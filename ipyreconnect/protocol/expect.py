@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import Overrun
+from .framing import Fragment
 from .line import Line, decode
 from .search import LineSearch, Pattern, compile_pattern
 from .transcript import Transcript
@@ -36,17 +37,36 @@ class Match:
     """A line that was awaited. Behaves like a `re.Match` on it, but with •••• for what is hidden; where a
     group begins and ends is counted in the line as it came. Any thread.
 
-    line: the `Line` that matches. lines: the received lines since the last send, up to and with it.
+    line: the received line that matches, or its number, its bytes as they came, and its time: most are never
+    looked at, and making one takes a good part of a round trip. origin: from which number on `lines` counts.
     """
 
-    __slots__ = ("_lines", "_match", "_origin", "_transcript", "line")
+    __slots__ = ("_line", "_lines", "_match", "_origin", "_transcript")
 
-    def __init__(self, line: Line, match: re.Match[Any], transcript: Transcript, origin: int) -> None:
-        self.line = line
+    def __init__(
+        self,
+        line: Line | tuple[int, bytes, float],
+        match: re.Match[Any],
+        transcript: Transcript,
+        origin: int,
+    ) -> None:
+        self._line = line
         self._match = match
         self._transcript = transcript
         self._origin = origin
         self._lines: list[Line] | None = None
+
+    @property
+    def line(self) -> Line:
+        """The line that matches."""
+        line = self._line
+        if not isinstance(line, Line):
+            number, data, time = line
+            cut = isinstance(data, Fragment)
+            transcript = self._transcript
+            line = Line(transcript.redacted(data), time, "<", number, cut, transcript.encoding)
+            self._line = line
+        return line
 
     @property
     def lines(self) -> list[Line]:
@@ -189,9 +209,11 @@ class Expectation:
                 looking.cursor = max(looking.cursor, transcript.first)
         self.ruled_out = start, stop
 
-    def look(self, number: int, lines: list[bytes], encoding: str | None) -> tuple[int, re.Match[Any]] | None:
-        """Look at `lines`, whose first has `number`, but at none before the cursor; return the number of the
-        first that matches, with the match, or None.
+    def look(
+        self, number: int, lines: list[bytes], encoding: str | None
+    ) -> tuple[int, bytes, re.Match[Any]] | None:
+        """Look at `lines`, whose first has `number`, but at none before the cursor; return the first that
+        matches, as its number, its bytes and the match, or None.
         """
         skip = self.cursor - number
         if skip > 0:
@@ -205,7 +227,7 @@ class Expectation:
             number += 1
             if found := search(data if self.bytes else decode(data, encoding)):
                 self.cursor = number
-                return number - 1, found
+                return number - 1, data, found
         if number > self.cursor:
             self.cursor = number
         return None

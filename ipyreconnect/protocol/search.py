@@ -46,16 +46,16 @@ def compile_pattern(pattern: Pattern, redact: Callable[[str], str] = str) -> re.
 
     Raises SettingsError when it is no regular expression; its text is what `redact` gives.
     """
-    if isinstance(pattern, re.Pattern):
-        return pattern
-    if not isinstance(pattern, (str, bytes)):
+    if isinstance(pattern, (str, bytes)):
+        try:
+            return _compiled(pattern)
+        except SettingsError as error:
+            raise SettingsError(redact(str(error))) from None
+    if not isinstance(pattern, re.Pattern):
         raise SettingsError(
             f"a pattern is str, bytes or a compiled regular expression, not {type(pattern).__name__}"
         )
-    try:
-        return _compiled(pattern)
-    except SettingsError as error:
-        raise SettingsError(redact(str(error))) from None
+    return pattern
 
 
 @lru_cache(maxsize=256, typed=True)

@@ -171,7 +171,8 @@ class TLSPipe:
 
         :raises ConnectionLost: the connection was cut off, or what came is no valid TLS
         """
-        self._raise()
+        if self._error is not None:
+            self._raise()
         total, size = 0, len(view)
         read, incoming, pending = self._object.read, self._incoming, self._object.pending
         try:
@@ -201,11 +202,11 @@ class TLSPipe:
 
         :raises ConnectionLost: it cannot be, since the connection has failed, was cut off or closed
         """
-        self._raise()
-        view = memoryview(plaintext)
+        if self._error is not None:
+            self._raise()
         try:
-            while view:
-                view = view[self._object.write(view) :]
+            while plaintext and (written := self._object.write(plaintext)) < len(plaintext):
+                plaintext = memoryview(plaintext)[written:]
         except ssl.SSLError as error:
             raise self._fail(self._loss(error)) from error
 
@@ -249,6 +250,11 @@ class TLSPipe:
         return None
 
     # -- what went wrong, told once
+
+    @property
+    def failed(self) -> bool:
+        """Whether there was an error after which nothing can go on; the next call raises it."""
+        return self._error is not None
 
     def _raise(self) -> None:
         """Repeat the error after which nothing can go on."""

@@ -632,9 +632,9 @@ class Transcript(Reversible[Line], Collection[Line]):
         """Let another one write from now on. The writer only."""
         self._writer = None
 
-    def room(self, now: float | None = None) -> memoryview:
+    def room(self) -> memoryview:
         """Return memory to receive into, 256 bytes or more; what was written there is taken over by `commit`
-        if that is called before anything else is written. `now` is not needed. The writer only.
+        if that is called before anything else is written. The writer only.
         """
         block = self._last
         if block.size - block.used < LEAST_ROOM or block.weight + MARK_COST > block.size:

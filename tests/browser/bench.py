@@ -75,7 +75,7 @@ block = b"".join(line % number for number in range(10_000))
 def write(lines, turn):
     data = block
     while data:
-        room = client.transcript.room(time.time())
+        room = client.transcript.room()
         size = min(len(room), len(data))
         room[:size] = data[:size]
         client.transcript.commit(size, time.time())

@@ -21,7 +21,7 @@ for million in range(5):
     numbers = range(million * M, (million + 1) * M)
     block = b"".join(b"%07d of five million\\r\\n" % number for number in numbers)
     while block:
-        room = transcript.room(0.0)
+        room = transcript.room()
         size = min(len(room), len(block))
         room[:size] = block[:size]
         transcript.commit(size, 1e9)
@@ -144,7 +144,7 @@ def pour():
     while running:
         data = block
         while data:
-            room = client.transcript.room(time.time())
+            room = client.transcript.room()
             size = min(len(room), len(data))
             room[:size] = data[:size]
             client.transcript.commit(size, time.time())

@@ -17,7 +17,7 @@ from ipyreconnect.protocol.transcript import Transcript
 
 def receive(transcript: Transcript, data: bytes) -> None:
     while data:
-        room = transcript.room(0.0)
+        room = transcript.room()
         size = min(len(room), len(data))
         room[:size] = data[:size]
         transcript.commit(size, 0.0)

@@ -15,7 +15,7 @@ from ipyreconnect.protocol.transcript import Line, Transcript
 
 def receive(transcript: Transcript, data: bytes, now: float = 0.0) -> None:
     while data:
-        room = transcript.room(now)
+        room = transcript.room()
         size = min(len(room), len(data))
         room[:size] = data[:size]
         transcript.commit(size, now)

@@ -513,7 +513,7 @@ def test_an_outbox_leaves_when_the_peer_reads_again() -> None:
 
     with LineServer(read_late) as server, Client(server.address) as client:
         deliveries = [client.send("x" * 100_000) for _ in range(40)]
-        until(client, lambda: client._connection.has_outgoing)
+        until(client, lambda: bool(client._connection.outgoing))
         assert deliveries[-1].status == "queued"
         go.set()
         assert deliveries[-1].wait("acknowledged", timeout=PATIENCE)

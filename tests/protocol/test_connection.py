@@ -78,8 +78,8 @@ class Play:
                 elif effect is Effect.END:
                     connection.stopped(now)
                 self.effects.append(effect)
-            while connection.has_outgoing and takes != 0:
-                data = bytes(connection.outgoing)[:takes]
+            while connection.outgoing and takes != 0:
+                data = bytes(connection.next_outgoing())[:takes]
                 takes = None if takes is None else takes - len(data)
                 self.wire += data
                 connection.handed_over(len(data))
@@ -117,7 +117,7 @@ class Play:
         connection = self.connection
         while data:
             if connection.receives_in_place:
-                room = connection.room(now)
+                room = connection.transcript.room()
                 size = min(len(room), len(data))
                 room[:size] = data[:size]
                 connection.committed(size, now)
@@ -506,7 +506,7 @@ def test_stop_ends_every_state(certificates: Certificates) -> None:
         play.until(1.2)
         assert play.state == "stopped", name
         assert play.connection.deadline is None, name
-        assert not play.connection.has_outgoing, name
+        assert not play.connection.outgoing, name
         status = play.status
         assert (status.retry_at, status.phase, status.connected_since) == (None, None, None), name
         assert (status.stopped_at is None) == (name == "stopped"), name
@@ -728,7 +728,7 @@ def test_small_lines_leave_together_and_in_order() -> None:
         play.send(b"%d" % number, takes=0)
     play.send(b"x" * 50_000, takes=0)
     play.send(b"end", takes=0)
-    while play.connection.has_outgoing:
+    while play.connection.outgoing:
         play.settle(0.0, takes=777)
     expected = b"".join(b"%d\r\n" % number for number in range(1000)) + b"x" * 50_000 + b"\r\nend\r\n"
     assert play.wire == expected
@@ -1571,10 +1571,10 @@ def test_what_stands_behind_the_consent_is_an_attack(certificates: Certificates,
     """
     play = starttls(certificates)
     # As after a long session: then one read takes all of it.
-    while len(play.connection.transcript.room(WALL)) < 100_000:
+    while len(play.connection.transcript.room()) < 100_000:
         play.connection.transcript.append_note("x" * 10_000, WALL)
     data = b"s2 OK go\r\n" + injected
-    room = play.connection.room(0.0)
+    room = play.connection.transcript.room()
     room[: len(data)] = data
     play.connection.committed(len(data), 0.0)
     play.settle(0.0)
@@ -1651,7 +1651,7 @@ def test_a_forked_copy_lets_go() -> None:
     assert "stays with its parent" in play.status.reason
     assert "stays with its parent" in lost(expectation)
     assert play.connection.deadline is None
-    assert not play.connection.has_outgoing
+    assert not play.connection.outgoing
     assert not play.connection.effects
 
 

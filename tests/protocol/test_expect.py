@@ -24,8 +24,8 @@ def expectation(pattern: Pattern, origin: int = 0) -> Expectation:
     return Expectation(compile_pattern(pattern), origin)
 
 
-def found(result: tuple[int, re.Match[Any]] | None) -> tuple[int, Any] | None:
-    return None if result is None else (result[0], result[1][0])
+def found(result: tuple[int, bytes, re.Match[Any]] | None) -> tuple[int, Any] | None:
+    return None if result is None else (result[0], result[2][0])
 
 
 def test_it_finds_the_first_line_that_matches() -> None:

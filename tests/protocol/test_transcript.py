@@ -128,7 +128,7 @@ def reads(
     """
     view = memoryview(data)
     while view:
-        room = transcript.room(now)
+        room = transcript.room()
         size = min(len(room), len(view), most)
         room[:size] = view[:size]
         before = transcript.end
@@ -241,7 +241,7 @@ def _take(transcript: Transcript, model: Model, now: float) -> None:
 
 def _room(transcript: Transcript, model: Model, now: float) -> None:
     """A read that brought nothing."""
-    assert len(transcript.room(now)) >= 256
+    assert len(transcript.room()) >= 256
 
 
 steps = st.one_of(
