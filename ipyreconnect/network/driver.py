@@ -9,7 +9,7 @@ between threads, and a flood cannot starve a send.
 
 **The leader.** A thread that waits for an answer, or for the next line, reads the socket itself meanwhile,
 and the I/O thread looks away from that socket: what is received needs no hand-over between threads then. For
-the first millisecond it keeps the turn with which it has sent its question, which is half the price; after
+the first moment it keeps the turn with which it has sent its question, which is half the price; after
 that it is the *leader*, and takes the turn for each read. Everybody else who waits is woken by a lock.
 
 **Interrupts.** Ctrl-C comes to the main thread between any two bytecodes. While that thread has a turn, the
@@ -62,7 +62,8 @@ LEASE = 0.02
 mostly asks again, and neither a row of questions nor a follower's reading is to change the selector each
 time. A line that nobody waits for is read that much later at most."""
 MOMENT = 1
-"""Milliseconds that an answer is waited for with the turn: so long at most do others wait for that."""
+"""Milliseconds that an answer is waited for with the turn: so long at most do others wait for that. Some 10
+where the peer has just answered within one: see `_read_quickly`."""
 INTERRUPT_PATIENCE = 0.25
 """Seconds that the main thread waits in one piece: a signal that comes in the very moment before it falls
 asleep does not wake it, whatever it sleeps in."""
@@ -79,10 +80,12 @@ T = TypeVar("T")
 _scratch = threading.local()
 _get_ident = _thread.get_ident
 _monotonic = time.monotonic
+_wall_clock = time.time
 _SIGINT = int(signal.SIGINT)
 # The functions beneath signal's own: without turning each number into an enum and back, which costs 8 µs a
 # send.
 _raw_signal: Any = importlib.import_module("_signal")
+_get_handler, _set_handler = _raw_signal.getsignal, _raw_signal.signal
 _AF_UNIX = getattr(socket, "AF_UNIX", None)
 
 
@@ -110,20 +113,14 @@ class _Shield:
 
     __slots__ = ("_before", "_noted", "_open")
 
-    def __init__(self) -> None:
+    def __init__(self, before: Callable[[int, FrameType | None], object]) -> None:
         self._open = False  # while it is, an interrupt goes through at once: nothing but waiting is under way
         self._noted = False
-        before = _raw_signal.getsignal(_SIGINT)
-        # No handler of Python's own: there is nothing that could raise.
-        self._before = before if callable(before) else None
-        if self._before is not None:
-            try:
-                _raw_signal.signal(_SIGINT, self._note)
-            except ValueError:  # another interpreter's thread took threading for its own: no signals here
-                self._before = None
+        self._before = before
+        _set_handler(_SIGINT, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._open and self._before is not None:
+        if self._open:
             # Closed first: what it raises leads out of the waiting, and a second one must not tear that.
             self._open = False
             self._before(number, frame)
@@ -133,18 +130,16 @@ class _Shield:
 
     def lift(self) -> None:
         """Let interrupts through again, the one that was noted first."""
-        before = self._before
-        if before is not None:
-            installed = _raw_signal.signal(_SIGINT, before)
-            if installed != self._note:
-                _raw_signal.signal(_SIGINT, installed)  # a handler that was called has put in another
-            if self._noted:
-                before(_SIGINT, None)
+        installed = _set_handler(_SIGINT, self._before)
+        if installed != self._note:
+            _set_handler(_SIGINT, installed)  # a handler that was called has put in another
+        if self._noted:
+            self._before(_SIGINT, None)
 
     def open(self) -> None:
         """Let interrupts through while the caller waits, the one that was noted first."""
         self._open = True
-        if self._noted and self._before is not None:
+        if self._noted:
             self._noted = self._open = False
             self._before(_SIGINT, None)
             self._open = True
@@ -167,8 +162,15 @@ if hasattr(os, "register_at_fork"):
 
 
 def _shield() -> _Shield | None:
-    """Return a shield for the main thread; no other is ever interrupted."""
-    return _Shield() if _get_ident() == _main_thread else None
+    """Return a shield for the main thread; no other is ever interrupted, and it neither where no handler of
+    Python's own could raise anything.
+    """
+    if _get_ident() != _main_thread or not callable(before := _get_handler(_SIGINT)):
+        return None
+    try:
+        return _Shield(before)
+    except ValueError:  # another interpreter's thread took threading for its own: no signals here
+        return None
 
 
 def _acquire(lock: Any, ends: float | None, shield: _Shield | None) -> None:
@@ -229,8 +231,10 @@ class Driver:
         "_leased",
         "_local",
         "_loop",
+        "_no_wait",
         "_paused",
         "_poller",
+        "_prompt",
         "_sink",
         "_sock",
         "_thread",
@@ -263,6 +267,8 @@ class Driver:
         self._loop: Loop | None = None
         self._thread: threading.Thread | None = None
         self._sock: socket.socket | None = None
+        self._no_wait = 0  # the flag for each call on the socket that is not to wait
+        self._prompt = False  # whether the last answer came within a moment
         self._interest = 0
         self._dial: Dial | None = None
         self._dials = 0
@@ -366,7 +372,7 @@ class Driver:
 
     def _begin_turn(self) -> None:
         # Each time, as the wall clock may be set, and runs on while the computer sleeps.
-        self.connection.wall_offset = time.time() - _monotonic()
+        self.connection.wall_offset = _wall_clock() - _monotonic()
 
     def post(self, work: Callable[[], object]) -> None:
         """Have `work` done with the turn, soon; waits for nothing. Any thread, finalizers and signal handlers
@@ -525,12 +531,14 @@ class Driver:
                 peer, local = sockets.describe(outcome.getpeername()), sockets.describe(self._local)
                 self._keep_alive(outcome, self.keepalive, user_timeout(self.keepalive))
                 in_force = None if outcome.family == _AF_UNIX else sockets.read_keepalive(outcome)
+                self._no_wait = sockets.let_wait(outcome, MOMENT)
             except OSError as error:
                 self._local = None
                 sockets.abort(outcome)
                 self.connection.fail(AttemptFailed(sockets.reason_for(error, self._where)), now)
                 return
             self._sock = outcome
+            self._prompt = False
             self._interest = 0
             self.connection.dialed(peer or self._address.display, local, in_force, now)
 
@@ -593,56 +601,60 @@ class Driver:
             self._paused = False
             self._read_some(sock)
 
-    def _read_some(self, sock: socket.socket, along: Runs | None = None) -> None:
-        """Read once, the lines into `along` as well, and let readers catch up that are far behind."""
+    def _read_some(self, sock: socket.socket, along: Runs | None = None, *, wait: bool = False) -> bool:
+        """Read once, the lines into `along` as well, and let readers catch up that are far behind; return
+        whether that brought bytes.
+        """
+        flags = 0 if wait else self._no_wait
         if along is None:
-            self._read(sock)
+            brought = self._read(sock, flags)
         else:
             self.connection.along = along
             try:
-                self._read(sock)
+                brought = self._read(sock, flags)
             finally:
                 self.connection.along = None
         if self._followers:
             self._reconsider_pause()
+        return brought
 
-    def _read(self, sock: socket.socket, failure: OSError | None = None) -> bool:
+    def _read(self, sock: socket.socket, flags: int, failure: OSError | None = None) -> bool:
         """Read once; return whether that brought bytes. `failure` is why writing failed, if it did."""
         connection = self.connection
-        now = _monotonic()
         try:
             if connection.receives_in_place:
-                size = sock.recv_into(connection.transcript.room())
+                size = sock.recv_into(connection.transcript.room(), 0, flags)
                 if size:
-                    connection.committed(size, now)
+                    connection.committed(size, _monotonic())
                     return True
             else:
                 try:
                     scratch: memoryview = _scratch.view
                 except AttributeError:
                     scratch = _scratch.view = memoryview(bytearray(SCRATCH))
-                size = sock.recv_into(scratch)
+                size = sock.recv_into(scratch, 0, flags)
                 if size:
-                    connection.received(scratch[:size], now)
+                    connection.received(scratch[:size], _monotonic())
                     return True
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
-            connection.fail(ConnectionLost(self._reason(error)), now)
+            connection.fail(ConnectionLost(self._reason(error)), _monotonic())
             return False
         if failure is not None and failure.errno == errno.ECONNRESET:
             # The kernel tells of a reset once, then of an end that nobody has said.
-            connection.fail(ConnectionLost(self._reason(failure)), now)
+            connection.fail(ConnectionLost(self._reason(failure)), _monotonic())
         else:
-            connection.received_eof(now)
+            connection.received_eof(_monotonic())
         return False
 
     def _flush(self) -> bool:
         """Hand to the kernel what it takes of what waits; return whether something is left."""
-        sock, connection = self._sock, self.connection
+        sock, connection, no_wait = self._sock, self.connection, self._no_wait
         try:
-            while sock is not None and connection.handed_over(sock.send(connection.next_outgoing())):
-                pass
+            while sock is not None:
+                if not connection.handed_over(sock.send(connection.next_outgoing(), no_wait)):
+                    break
         except (BlockingIOError, InterruptedError):
             return True
         except OSError as error:
@@ -653,8 +665,9 @@ class Driver:
 
     def _send_alert(self) -> bool:
         """Say why the handshake has failed, if that is possible; nothing else can be on its way."""
+        sock = self._sock
         try:
-            return self._sock is not None and self._sock.send(self.connection.next_outgoing()) > 0
+            return sock is not None and sock.send(self.connection.next_outgoing(), self._no_wait) > 0
         except OSError:
             return False
 
@@ -697,7 +710,7 @@ class Driver:
         """Read what is left of a connection that has ended, and why it has."""
         sock, connection = self._sock, self.connection
         while sock is not None and self._sock is sock and not connection.effects:
-            if not self._read(sock, failure):
+            if not self._read(sock, self._no_wait, failure):
                 break
 
     def network_changed(self) -> None:
@@ -976,14 +989,21 @@ class Driver:
     def _read_quickly(self, along: Runs | None) -> None:
         """Send what waits, and read the answer if it comes within a moment, without giving the turn back
         meanwhile: that is half of what a leader costs.
+
+        A peer that was prompt last time is waited for by the reading itself, which spares the question
+        whether there is something to read. That takes some milliseconds where it is slower this time, so
+        only once.
         """
         self._leased = True
         self._push()
         sock, poller = self._sock, self._poller
         if sock is None or poller is None:
             return
-        if poller.poll(MOMENT):
+        if self._prompt:
+            self._prompt = self._read_some(sock, along, wait=True)
+        elif poller.poll(MOMENT):
             self._read_some(sock, along)
+            self._prompt = bool(self._no_wait)
         self._lease()
 
     def _lead(self, ends: float, shield: _Shield | None, along: Runs | None) -> None:

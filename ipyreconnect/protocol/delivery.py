@@ -83,25 +83,25 @@ class Ledger:
     Used with the connection's turn only.
     """
 
-    __slots__ = ("_unacknowledged", "_unsent", "sent", "size_unsent")
+    __slots__ = ("_unacknowledged", "sent", "size_unsent", "unsent")
 
     def __init__(self) -> None:
-        self._unsent = _NONE
+        self.unsent = _NONE
         self._unacknowledged = _NONE
         self.sent = 0  # bytes of the stream that the kernel took
         self.size_unsent = 0  # bytes of the lines of which it has not taken the last byte yet
 
     def add(self, end: int, delivery: Delivery) -> None:
         """Enter a line whose last byte stands before offset `end` of the outgoing stream."""
-        if self._unsent is _NONE:
-            self._unsent, self._unacknowledged = deque(), deque()
-        self._unsent.append((end, delivery))
+        if self.unsent is _NONE:
+            self.unsent, self._unacknowledged = deque(), deque()
+        self.unsent.append((end, delivery))
         self.size_unsent += len(delivery.data)
 
     def hand_over(self, size: int) -> None:
         """Note that the kernel took `size` more bytes."""
         self.sent = sent = self.sent + size
-        unsent = self._unsent
+        unsent = self.unsent
         while unsent and unsent[0][0] <= sent:
             entry = unsent.popleft()
             entry[1].status = SENT
@@ -125,7 +125,7 @@ class Ledger:
     @property
     def lines_queued(self) -> int:
         """How many lines are not handed to the kernel yet."""
-        return len(self._unsent)
+        return len(self.unsent)
 
     @property
     def awaiting(self) -> bool:
@@ -135,16 +135,16 @@ class Ledger:
     @property
     def settled(self) -> bool:
         """Whether every line is acknowledged."""
-        return not self._unacknowledged and not self._unsent
+        return not self._unacknowledged and not self.unsent
 
     def close(self) -> tuple[Delivery, ...]:
         """End the ledger with its connection: what is not acknowledged now is unconfirmed, and returned in
         order.
         """
-        lost = tuple(delivery for _, delivery in (*self._unacknowledged, *self._unsent))
+        lost = tuple(delivery for _, delivery in (*self._unacknowledged, *self.unsent))
         for delivery in lost:
             delivery.status = UNCONFIRMED
         self._unacknowledged.clear()
-        self._unsent.clear()
+        self.unsent.clear()
         self.size_unsent = 0
         return lost

@@ -332,6 +332,31 @@ def test_a_prepared_socket_does_not_block_and_does_not_wait_to_send(pair: Pair) 
         pair[0].recv(1)
 
 
+def test_of_a_socket_that_may_wait_each_call_says_whether_it_does(pair: Pair) -> None:
+    """Without the flag, receiving waits, yet not for ever; with it, neither receiving nor sending does."""
+    sockets.prepare(pair[0])
+    no_wait = sockets.let_wait(pair[0], 1)
+    assert no_wait
+    with pytest.raises(BlockingIOError):
+        pair[0].recv(1, no_wait)
+    with pytest.raises(BlockingIOError):
+        for _ in iter(lambda: pair[0].send(bytes(65536), no_wait), 0):
+            pass
+    begun = time.monotonic()
+    with pytest.raises(BlockingIOError):
+        pair[0].recv(1)
+    assert time.monotonic() - begun >= 0.001
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32", "freebsd14"])
+def test_a_system_that_cannot_say_it_with_each_call_never_waits(pair: Pair, platform: str) -> None:
+    """There, the socket stays as it was."""
+    sockets.prepare(pair[0])
+    assert sockets.let_wait(pair[0], 1, system=system_for(platform)) == 0
+    with pytest.raises(BlockingIOError):
+        pair[0].recv(1)
+
+
 def test_no_urgent_byte_is_lost(pair: Pair) -> None:
     """Every byte of the server is in the transcript, one sent as urgent as well."""
     here, there = pair
