@@ -25,11 +25,11 @@ class Commands:
     """Runs what the user asked for, in order, on a thread that lives while there is something to do."""
 
     def __init__(self) -> None:
-        self._queue: deque[tuple[Callable[[], None], Callable[[BaseException], None]]] = deque()
+        self._queue: deque[tuple[Callable[[], object], Callable[[BaseException], None]]] = deque()
         self._lock = threading.Lock()
         self._running = False
 
-    def submit(self, command: Callable[[], None], failed: Callable[[BaseException], None]) -> None:
+    def submit(self, command: Callable[[], object], failed: Callable[[BaseException], None]) -> None:
         """Run `command` soon; `failed` gets what it raises, on the same thread. Any thread; never blocks."""
         with self._lock:
             self._queue.append((command, failed))

@@ -121,7 +121,7 @@ class Panel(ipywidgets.VBox):
 
         def clicked(_: object) -> None:
             self.header.calm()
-            self._commands.submit(lambda: void(act()), self.header.complain)
+            self._commands.submit(act, self.header.complain)
 
         button.on_click(clicked)
         return button
@@ -217,10 +217,6 @@ class Panel(ipywidgets.VBox):
             if self.saved_lines > 0:
                 bundle["text/html"] = self.static_html()
         return bundle
-
-
-def void(_: object) -> None:
-    """Drop a result."""
 
 
 def redacted(transcript: Transcript, start: int, stop: int) -> Iterator[tuple[Line, str]]:
