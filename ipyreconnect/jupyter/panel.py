@@ -49,7 +49,8 @@ _LOGIN = re.compile(
     r"""^(
         \S+\s+(?:LOGIN|AUTHENTICATE)                      # IMAP, with its tag
       | AUTH | PASS | USER | AUTHINFO\s+\w+ | OPER | CONNECT  # SMTP, Redis, POP3, NNTP, IRC, NATS
-      | AUTHENTICATE | HELLO\s+\d\s+AUTH | (?:PRIVMSG\s+)?NICKSERV\s+:?IDENTIFY
+      | AUTHENTICATE | HELLO\s+\d\s+AUTH
+      | (?:PRIVMSG\s+\S+|NICKSERV|NS)\s+:?(?:IDENTIFY|ID|AUTH|REGISTER)  # each IRC network has its own
     )\s.+$""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )

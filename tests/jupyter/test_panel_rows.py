@@ -98,18 +98,23 @@ def test_a_stored_log_in_is_masked() -> None:
             (">", "PASS wonderland-2"),
             (">", "auth wonderland-3"),
             (">", "PRIVMSG NickServ :IDENTIFY wonderland-4"),
+            (">", "PRIVMSG NickServ@services.dal.net :identify wonderland-4"),
+            (">", "PRIVMSG Q@CServe.quakenet.org :AUTH alice wonderland-4"),
+            (">", "NS id wonderland-4"),
             (">", "AUTH LOGIN"),
             ("<", "334 VXNlcm5hbWU6"),
             (">", "wonderland-5"),
             ("<", "+ "),
             (">", "wonderland-6"),
             (">", "a2 SELECT INBOX"),
+            (">", "PRIVMSG #tea :idle talk"),
         ),
         20,
     )
     assert "wonderland" not in stored
     assert "a1 LOGIN ••••" in stored
     assert "a2 SELECT INBOX" in stored
+    assert "PRIVMSG #tea :idle talk" in stored
 
 
 def test_a_stored_password_is_masked_where_its_question_is_not_stored() -> None:
