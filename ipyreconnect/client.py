@@ -56,7 +56,7 @@ from .protocol.delivery import UNCONFIRMED, Delivery
 from .protocol.events import Status
 from .protocol.expect import Expectation, Match, Pattern, compile_pattern
 from .protocol.framing import make_framer
-from .protocol.line import HAS_BREAK, Line, encode_line, has_break, in_one_line
+from .protocol.line import HAS_BREAK, Line, decode, encode_line, has_break, in_one_line
 from .protocol.liveness import UNKNOWN, Health
 from .protocol.state import State
 from .protocol.transcript import Transcript
@@ -496,10 +496,15 @@ class Client(traitlets.HasTraits):
         end = self.transcript.end
         lines = self.transcript.lines(max(expectation.origin, end - 10 * LAST_LINES), end)
         last = [line for line in lines if line.direction == "<"][-LAST_LINES:]
-        told = "nothing was received since the last send"
+        begun = self._driver.call(lambda: self.transcript.unfinished)
+        told = f"{'no whole line' if begun else 'nothing'} was received since the last send"
         if last:
             shown = "".join(f"\n  < {line.text[:200]!r}" for line in last)
             told = f"the last {'line' if len(last) == 1 else 'lines'}:{shown}"
+        if begun:
+            # A prompt, say. Of what may be the half of a secret, nothing is shown.
+            quoted = "" if self.transcript.hides else f": {decode(begun[:200], self.encoding)!r}"
+            told += f"\n  and an unfinished one of {len(begun)} byte{'s' * (len(begun) > 1)}{quoted}"
         raise ExpectTimeout(f"{self.in_vain(expectation.pattern, timeout)}; {told}")
 
     async def _until(self, done: Callable[[], bool], timeout: float | None) -> bool:

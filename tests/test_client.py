@@ -430,6 +430,23 @@ def test_a_timeout_names_what_was_awaited_and_shows_the_last_lines() -> None:
             client.expect("never", timeout=0.05)
 
 
+@pytest.mark.parametrize(
+    ("secrets", "quoted"), [((), ": 'login: '"), ((Secret("hunter2"),), "")], ids=["open", "secret"]
+)
+def test_a_timeout_tells_of_a_prompt(secrets: tuple[Secret, ...], quoted: str) -> None:
+    """Where a server waits behind a line that it does not end, nobody is told that nothing came."""
+    with (
+        LineServer(say(b"login: ")) as server,
+        Client(server.address, framing="lines", secrets=secrets) as client,
+    ):
+        until(client, lambda: client.transcript.unfinished != b"")
+        with pytest.raises(ExpectTimeout) as raised:
+            client.expect("^login", timeout=0.05)
+    assert str(raised.value).endswith(
+        f"; no whole line was received since the last send\n  and an unfinished one of 7 bytes{quoted}"
+    )
+
+
 def test_a_timeout_leaves_the_answer_for_later(server: LineServer) -> None:
     """What comes after a time-out is found by the next call."""
     with LineServer(mute) as server, Client(server.address) as client:
