@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import zip_longest
-from typing import Any, Self, overload
+from typing import Any, NoReturn, Self, overload
 
 import traitlets
 from traitlets.traitlets import EventHandler
@@ -267,6 +267,12 @@ class Client(traitlets.HasTraits):
         elif status.reason:
             since = f" ({status.reason})"
         return f"<Client {self.name} {self.address}: {status.state.value}{since}>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "a Client is a live connection, which is neither copied nor pickled: make another one with "
+            "Client(address, …)"
+        )
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         if not _in_notebook():

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import gc
 import logging
+import pickle
 import queue
 import re
 import socket
@@ -1157,6 +1159,26 @@ def test_a_client_that_is_refused_changes_nothing(options: dict[str, Any]) -> No
         Client("127.0.0.1:1", transcript=transcript, **wanted)
     assert "hunter" not in str(raised.value)
     assert (transcript.encoding, transcript.hides) == (None, False)
+
+
+def test_lines_can_be_pickled(client: Client) -> None:
+    """What was received and sent can be given to another process, as it is at that moment."""
+    client.send("x", expect="x")
+    lines = list(client.transcript)
+    again = pickle.loads(pickle.dumps(lines))
+    assert again == lines
+    sent = [line.delivery for line in again if line.direction == ">"]
+    assert [(one.data, one.number, one.status in ("sent", "acknowledged")) for one in sent] == [
+        (b"x", 1, True)
+    ]
+    assert not sent[0].wait("unconfirmed", 0)
+
+
+@pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_client_is_not_copied(client: Client, copying: Callable[[object], object]) -> None:
+    """Two that share a connection would end each other's; what to do instead is said."""
+    with pytest.raises(TypeError, match=r"a Client is a live connection, .*make another one"):
+        copying(client)
 
 
 def test_a_repr_is_one_line(client: Client, server: LineServer) -> None:

@@ -142,7 +142,7 @@ CONNECT = Magic(
             repeats=True,
         ),
         Option("--record", "append every event to FILE as JSON lines", "FILE", Kind.FILE),
-        Option("--ticks", "print a dot a second, 70 a line"),
+        Option("--ticks", "print a dot a second, 70 a line (in terminals)"),
         Option("--wait", "how long to wait for the first outcome, in seconds (default 10)", "S", Kind.FREE),
         Option("--no-panel", "show no panel (notebooks)"),
         FILL,

@@ -69,6 +69,11 @@ class Delivery:
             return now == status
         return STATUSES.index(now) >= STATUSES.index(status)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # A copy, in another process as a rule, stays as it is: nobody tells it anything.
+        state = {"status": self.status, "number": self.number}
+        return Delivery, (self.data,), (None, state)
+
     def __repr__(self) -> str:
         return f"<Delivery {self.data.decode('utf-8', 'replace')!r} {self.status}>"
 
