@@ -124,11 +124,16 @@ def bytes_of(pieces: Sequence[Piece], encoding: str) -> bytes:
     )
 
 
+def pattern_of(pieces: Sequence[Piece]) -> str:
+    """Give the filled regular expression, in which each value means itself."""
+    return "".join(re.escape(piece.text) if piece.value else piece.text for piece in pieces)
+
+
 def script_line_of(pieces: Sequence[Piece]) -> str:
     """Give the filled line of an on-connect script, in which no value can change what kind of line it is."""
     template = "".join(MASK if piece.value else piece.text for piece in pieces)
     if template.lstrip().startswith("<"):
-        return "".join(re.escape(piece.text) if piece.value else piece.text for piece in pieces)
+        return pattern_of(pieces)
     filled = text_of(pieces)
     return f"> {filled}" if template.lstrip().startswith(MASK) else filled
 

@@ -31,7 +31,7 @@ from ipyreconnect.jupyter.answers import Answers, Handle, settled
 from ipyreconnect.jupyter.completion import Known, addresses_in_history, make_matcher
 from ipyreconnect.jupyter.connections import Connections, table
 from ipyreconnect.jupyter.defaults import Reconnect
-from ipyreconnect.jupyter.fill import Filler, bytes_of, script_line_of, secrets_of, text_of
+from ipyreconnect.jupyter.fill import Filler, bytes_of, pattern_of, script_line_of, secrets_of, text_of
 from ipyreconnect.jupyter.front import Front, front_of
 from ipyreconnect.jupyter.options import (
     CONNECT,
@@ -186,7 +186,12 @@ class ReconnectMagics(Magics):
         pattern = parsed.get("--expect")
         if pattern is None and parsed.flag("--timeout"):
             raise UsageError("--timeout goes with --expect REGEX: without it nothing is waited for")
-        lines = self._lines(parsed, cell, client)
+        filler = Filler(self._namespace) if parsed.flag("--fill") else None
+        lines = self._lines(parsed, cell, client, filler)
+        if pattern is not None and filler is not None:
+            pieces = filler.fill(pattern)
+            pattern = pattern_of(pieces)
+            client.hide(*secrets_of(pieces, client.encoding or "utf-8"))
         queue = parsed.flag("--queue")
         timeout = self._timeout(parsed)
         self._ask(client, queue)
@@ -427,7 +432,7 @@ class ReconnectMagics(Magics):
         )
 
     def _lines(
-        self, parsed: Parsed, cell: str | None, client: Client
+        self, parsed: Parsed, cell: str | None, client: Client, filler: Filler | None
     ) -> list[tuple[str | bytes, list[Secret]]]:
         """Give what is to be sent, with the secrets in it; all is checked before the first line leaves."""
         if cell is None:
@@ -444,9 +449,8 @@ class ReconnectMagics(Magics):
                 raise UsageError(
                     f"a line break in {text!r} would send more than one command; write it as \\r with --bytes"
                 )
-        if not parsed.flag("--fill"):
+        if filler is None:
             return [(unescape(text, encoding) if as_bytes else text, []) for text in texts]
-        filler = Filler(self._namespace)
         filled = [filler.fill(text) for text in texts]
         return [
             (bytes_of(one, encoding) if as_bytes else text_of(one), secrets_of(one, encoding))

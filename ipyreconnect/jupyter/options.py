@@ -78,9 +78,9 @@ class Magic:
 CONNECTION = Option("-c", "the connection meant, when it is not the latest", "NAME", Kind.CONNECTION)
 FILL = Option(
     "--fill",
-    "put variables and secrets in: {{name}} is a variable's value, {{?Prompt}} is asked for without echo; "
-    "what was asked for, and values of type Secret, are masked wherever they would show; Secret.from_keyring "
-    "and Secret.from_netrc fetch one from where it is kept",
+    "put variables and secrets in, also in what is awaited: {{name}} is a variable's value, {{?Prompt}} is "
+    "asked for without echo; what was asked for, and values of type Secret, are masked wherever they would "
+    "show; Secret.from_keyring and Secret.from_netrc fetch one from where it is kept",
 )
 TIMEOUT_HELP = "how long to wait for it, in seconds (default: Reconnect.timeout, 10)"
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from IPython.core.completer import provisionalcompleter
 
 import ipyreconnect
-from ipyreconnect import Client, Delivery, Match
+from ipyreconnect import Client, Delivery, Match, Secret
 from ipyreconnect.jupyter.magics import as_written, ends_with_magic, lines_of
 from ipyreconnect.jupyter.options import MAGICS
 from tests.jupyter.shells import new_shell, run
@@ -622,6 +622,22 @@ def test_a_connection_counts_once_its_script_has_run(
     assert refused(shell, "%send 2 noop", capsys).endswith("connecting (script), try 1")
     run(shell, "%stop")
     assert client.state == "stopped"
+
+
+def test_what_is_awaited_is_filled_in_too(
+    shell: Any, server: LineServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In --expect a value means itself, whatever it would mean in an expression; a secret stays one."""
+    shell.user_ns |= {"tag": "a.+", "pw": Secret("hunter2")}
+    run(shell, f"%connect {server.address}")
+    match = run(shell, "%send --fill --expect '^{{tag}} (OK|NO)' {{tag}} noop").result
+    assert match is not None
+    assert (match[0], match.re.pattern) == ("a.+ OK", r"^a\.\+ (OK|NO)")
+    run(shell, "%send --fill --timeout 0 --expect {{pw}} x")
+    run(shell, "%send hunter2 noop")
+    text = said(capsys)
+    assert "matched '••••'" in text
+    assert "hunter2" not in text
 
 
 def test_what_is_filled_in_never_shows(
