@@ -577,18 +577,22 @@ class Client(traitlets.HasTraits):
             self.hide(*secrets)
         if isinstance(data, str):
             line = encode_line(data, self.encoding, self.transcript.redacted_text)
-            return line + self.eol, self.transcript.redacted(line)
-        if isinstance(data, bytes):
-            return data, self.transcript.redacted(data.removesuffix(b"\n").removesuffix(b"\r"))
-        if not isinstance(data, Secret):
+            wire = line + self.eol
+        elif isinstance(data, bytes):
+            wire, line = data, data.removesuffix(b"\n").removesuffix(b"\r")
+        elif isinstance(data, Secret):
+            self.hide(data)
+            line = data.reveal()
+            if has_break(line):
+                raise SettingsError(HAS_BREAK)
+            wire = line + self.eol
+        else:
             raise SettingsError(
                 f"send takes text (one line) or bytes (as they are), not {type(data).__name__}"
             )
-        self.hide(data)
-        wire = data.reveal()
-        if has_break(wire):
-            raise SettingsError(HAS_BREAK)
-        return wire + self.eol, self.transcript.redacted(wire)
+        if not wire:
+            raise SettingsError("there is not one byte to send, and the log would show a line")
+        return wire, self.transcript.redacted(line)
 
     # -- following -------------------------------------------------------------------------------------------
 

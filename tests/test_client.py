@@ -215,6 +215,7 @@ def test_an_encoding_is_used_both_ways() -> None:
         ("\ud800", r"'\\ud800' cannot be sent as utf-8"),
         (42, "send takes text .* or bytes .*, not int"),
         (None, "send takes text .* or bytes .*, not NoneType"),
+        (b"", "there is not one byte to send"),
     ],
 )
 def test_what_cannot_be_sent_is_refused(server: LineServer, client: Client, data: Any, says: str) -> None:
