@@ -431,7 +431,7 @@ class Driver:
         if connection.socket_options is not None:
             self._apply_options()
         deadline = connection.deadline
-        if deadline is not None and deadline < self._armed:
+        if deadline < self._armed:
             self._arm(deadline)
         if connection.changes:
             changes, connection.changes = connection.changes, []
@@ -802,8 +802,7 @@ class Driver:
             elif not self._leader:
                 self._close_wake_pair()
         connection.due(now)
-        look = connection.wants_look
-        if look is not None and now >= look:
+        if now >= connection.wants_look:
             self.look()
 
     # -- waiting ---------------------------------------------------------------------------------------------

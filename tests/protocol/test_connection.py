@@ -4,6 +4,7 @@ sockets.
 
 from __future__ import annotations
 
+import math
 import re
 import ssl
 from collections.abc import Callable
@@ -135,8 +136,7 @@ class Play:
         """Let the time come; what the peer acknowledged is looked at when that is wanted."""
         self.now = now
         self.connection.due(now)
-        look = self.connection.wants_look
-        if look is not None and now >= look:
+        if now >= self.connection.wants_look:
             self.connection.looked(None, now, self.acknowledged)
         self.settle(now)
 
@@ -144,7 +144,7 @@ class Play:
         """Let the time pass, from one deadline to the next."""
         for _ in range(10_000):
             deadline = self.connection.deadline
-            if deadline is None or deadline > end:
+            if deadline > end:
                 break
             self.at(max(deadline, self.now))
         else:
@@ -308,7 +308,7 @@ def test_attempts_end_it() -> None:
     assert play.state == "stopped"
     assert play.status.reason == "refused by server:1; gave up after 2 tries"
     assert play.log[-1] == "* refused by server:1; gave up after 2 tries; stopped"
-    assert play.connection.deadline is None
+    assert play.connection.deadline == math.inf
 
 
 def test_a_server_that_accepts_and_closes_is_not_called_for_ever() -> None:
@@ -505,7 +505,7 @@ def test_stop_ends_every_state(certificates: Certificates) -> None:
         assert play.state == ("stopped" if at_once else "stopping"), name
         play.until(1.2)
         assert play.state == "stopped", name
-        assert play.connection.deadline is None, name
+        assert play.connection.deadline == math.inf, name
         assert not play.connection.outgoing, name
         status = play.status
         assert (status.retry_at, status.phase, status.connected_since) == (None, None, None), name
@@ -639,14 +639,14 @@ def test_looks_at_acknowledgements_get_rarer_and_end() -> None:
     quiet = play.connection.deadline
     play.send(b"x", 100.0)
     looks = []
-    while (deadline := play.connection.deadline) is not None and deadline < 110.0:
+    while (deadline := play.connection.deadline) < 110.0:
         looks.append(deadline)
         play.at(deadline)
     assert 10 < len(looks) < 40
     play.acknowledged = 3
     play.until(120.0)
     later = play.connection.deadline
-    assert quiet is None or (later is not None and later - 120.0 >= quiet - 100.0 - 1.0)
+    assert later - 120.0 >= quiet - 100.0 - 1.0
 
 
 def test_where_nobody_tells_of_acknowledgements_memory_stays_bounded() -> None:
@@ -1634,7 +1634,7 @@ def test_a_forked_copy_sends_nothing_of_what_its_parent_sends() -> None:
     delivery = play.send(b"PAY 100", queue=True)
     play.connection.forked()
     assert delivery.status == "unconfirmed"
-    assert play.connection.deadline is None
+    assert play.connection.deadline == math.inf
     play.up()
     assert play.wire == b""
 
@@ -1650,7 +1650,7 @@ def test_a_forked_copy_lets_go() -> None:
     assert play.state == "stopped"
     assert "stays with its parent" in play.status.reason
     assert "stays with its parent" in lost(expectation)
-    assert play.connection.deadline is None
+    assert play.connection.deadline == math.inf
     assert not play.connection.outgoing
     assert not play.connection.effects
 
