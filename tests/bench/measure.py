@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -56,13 +56,22 @@ TURN_TIMEOUT = 120.0
 WARM_UP_TRIPS = 200
 """Round trips that are made before the ones that count."""
 
+TRIPS_IN_A_ROW = 150
+"""Round trips before it is the other's turn, some 10 ms."""
+
 
 @dataclass(frozen=True)
 class Sample:
-    """Seconds and client CPU seconds per line of a flood, or of a round trip (median, and mean CPU)."""
+    """Seconds and client CPU seconds per line of a flood, or of a round trip (median, and mean CPU).
+
+    floor_seconds, floor_cpu: the same of the floor's round trips in between; by this many seconds the ratio
+    is the median of each row's own.
+    """
 
     seconds: float
     cpu: float
+    floor_seconds: float = 0.0
+    floor_cpu: float = 0.0
 
 
 class Stopwatch:
@@ -79,9 +88,51 @@ class Stopwatch:
         seconds = time.perf_counter() - self._start
         return Sample(seconds / lines, (cpu_seconds() - self._cpu) / lines)
 
-    def trips(self, times: list[float]) -> Sample:
-        """Return the sample of round trips that took `times` seconds each and just ended."""
-        return Sample(statistics.median(times), (cpu_seconds() - self._cpu) / len(times))
+
+class Trips:
+    """Round trips of a contender and, in between and in the same process, of the floor: a machine's pace may
+    change from one second to the next, so that only what is done by turns can be compared.
+
+    For each of `rows`, the contender makes that many trips, and notes in `times` how long each took (s).
+    `floor` makes one trip of the floor.
+    """
+
+    def __init__(self, count: int, floor: Callable[[], object]) -> None:
+        self.times: list[float] = []
+        self._rows = count // TRIPS_IN_A_ROW
+        self._floor = floor
+        self._floor_times: list[float] = []
+        self._cpu = self._floor_cpu = 0.0
+
+    def rows(self) -> Iterator[range]:
+        """Yield each row of the contender, with one of the floor before it."""
+        for _ in range(WARM_UP_TRIPS):
+            self._floor()
+        gc.collect()
+        gc.freeze()
+        for _ in range(self._rows):
+            before = cpu_seconds()
+            for _ in range(TRIPS_IN_A_ROW):
+                start = time.perf_counter()
+                self._floor()
+                self._floor_times.append(time.perf_counter() - start)
+            between = cpu_seconds()
+            yield range(TRIPS_IN_A_ROW)
+            self._floor_cpu += between - before
+            self._cpu += cpu_seconds() - between
+
+    def sample(self) -> Sample:
+        """Return what was found, once all rows are done."""
+        count = len(self.times)
+        own, floors = _by_row(self.times), _by_row(self._floor_times)
+        seconds = statistics.median(own)
+        ratio = statistics.median(row / floor for row, floor in zip(own, floors, strict=True))
+        return Sample(seconds, self._cpu / count, seconds / ratio, self._floor_cpu / count)
+
+
+def _by_row(times: list[float]) -> list[float]:
+    """Return the median of each row."""
+    return [statistics.median(times[at : at + TRIPS_IN_A_ROW]) for at in range(0, len(times), TRIPS_IN_A_ROW)]
 
 
 def cpu_seconds() -> float:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ipyreconnect import TLS, Client
 from tests.bench.measure import TRIP_LINE, WARM_UP_TRIPS, Contender, Sample, Stopwatch, Task, rss, serve
+from tests.bench.peers import floor_trips
 from tests.bench.server import flood_line
 
 CONNECT_WAIT = 20.0
@@ -106,16 +107,15 @@ def trips(tasks: list[Task]) -> list[Sample]:
 
 def _trips(task: Task) -> Sample:
     line, answer = TRIP_LINE.decode().rstrip(), "^0123456789 "
-    with connected(task) as client:
+    with connected(task) as client, floor_trips(task) as trips:
         for _ in range(WARM_UP_TRIPS):
             client.send(line, expect=answer)
-        times = []
-        watch = Stopwatch()
-        for _ in range(task.count):
-            start = time.perf_counter()
-            client.send(line, expect=answer)
-            times.append(time.perf_counter() - start)
-        return watch.trips(times)
+        for row in trips.rows():
+            for _ in row:
+                start = time.perf_counter()
+                client.send(line, expect=answer)
+                trips.times.append(time.perf_counter() - start)
+        return trips.sample()
 
 
 CONTENDERS: dict[str, Contender] = {"transcript": transcript, "follow": follow, "trips": trips}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tests.bench.measure import TRIP_LINE, WARM_UP_TRIPS, Contender, Sample, Stopwatch, Task, serve
+from tests.bench.measure import TRIP_LINE, WARM_UP_TRIPS, Contender, Sample, Stopwatch, Task, Trips, serve
 
 
 def _context(task: Task) -> ssl.SSLContext | None:
@@ -27,6 +28,20 @@ def dial(task: Task) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     context = _context(task)
     return sock if context is None else context.wrap_socket(sock, server_hostname="127.0.0.1")
+
+
+@contextlib.contextmanager
+def floor_trips(task: Task) -> Iterator[Trips]:
+    """Give the round trips of a task, with a connection of the floor's own for those in between."""
+    with dial(task) as sock, sock.makefile("rb") as file:
+
+        def trip() -> None:
+            sock.sendall(TRIP_LINE)
+            file.readline()
+
+        sock.sendall(task.pin + b"\r\n")
+        file.readline()
+        yield Trips(task.count, trip)
 
 
 def floor(tasks: list[Task]) -> list[Sample]:
@@ -44,17 +59,14 @@ def _floor(task: Task) -> Sample:
             for _line in islice(file, task.count):
                 pass
             return watch.flood(task.count)
-        for _ in range(WARM_UP_TRIPS):
-            sock.sendall(TRIP_LINE)
-            file.readline()
-        times = []
-        watch = Stopwatch()
-        for _ in range(task.count):
-            start = time.perf_counter()
-            sock.sendall(TRIP_LINE)
-            file.readline()
-            times.append(time.perf_counter() - start)
-        return watch.trips(times)
+        with floor_trips(task) as trips:
+            for row in trips.rows():
+                for _ in row:
+                    start = time.perf_counter()
+                    sock.sendall(TRIP_LINE)
+                    file.readline()
+                    trips.times.append(time.perf_counter() - start)
+            return trips.sample()
 
 
 def floor_reconnects(task: Task) -> float:
@@ -93,14 +105,14 @@ async def _asyncio_streams(task: Task) -> Sample:
         for _ in range(WARM_UP_TRIPS):
             writer.write(TRIP_LINE)
             await reader.readline()
-        times = []
-        watch = Stopwatch()
-        for _ in range(task.count):
-            start = time.perf_counter()
-            writer.write(TRIP_LINE)
-            await reader.readline()
-            times.append(time.perf_counter() - start)
-        return watch.trips(times)
+        with floor_trips(task) as trips:
+            for row in trips.rows():
+                for _ in row:
+                    start = time.perf_counter()
+                    writer.write(TRIP_LINE)
+                    await reader.readline()
+                    trips.times.append(time.perf_counter() - start)
+            return trips.sample()
     finally:
         writer.transport.abort()
 
@@ -145,17 +157,17 @@ def _twisted_connect(
             go_on()
 
         def pinned(self, line: bytes) -> None:
-            self.watch = Stopwatch()
             if task.figure == "flood":
+                self.watch = Stopwatch()
                 self.left = task.count
                 self.lineReceived = self.counted
                 self.sendLine(task.command)
             else:
-                self.times: list[float] = []
-                self.left = task.count + WARM_UP_TRIPS
+                self.between = contextlib.ExitStack()
+                self.trips = self.between.enter_context(floor_trips(task))
+                self.steps = self.each_trip()
                 self.lineReceived = self.answered
-                self.start = time.perf_counter()
-                self.transport.write(TRIP_LINE)
+                self.ask()
 
         def counted(self, line: bytes) -> None:
             self.left -= 1
@@ -164,17 +176,25 @@ def _twisted_connect(
                 self.transport.abortConnection()
 
         def answered(self, line: bytes) -> None:
-            self.times.append(time.perf_counter() - self.start)
-            self.left -= 1
-            if self.left == task.count:
-                self.times.clear()
-                self.watch = Stopwatch()
-            if self.left:
+            self.trips.times.append(time.perf_counter() - self.start)
+            self.ask()
+
+        def ask(self) -> None:
+            if next(self.steps, False):
                 self.start = time.perf_counter()
                 self.transport.write(TRIP_LINE)
             else:
-                done(self.watch.trips(self.times))
+                done(self.trips.sample())
+                self.between.close()
                 self.transport.abortConnection()
+
+        def each_trip(self) -> Iterator[bool]:
+            for _ in range(WARM_UP_TRIPS):
+                yield True
+            self.trips.times.clear()
+            for row in self.trips.rows():
+                for _ in row:
+                    yield True
 
     task.settle()
     endpoint: Any = endpoints.TCP4ClientEndpoint(loop, "127.0.0.1", task.port)
@@ -214,14 +234,14 @@ def _pwntools(task: Task) -> Sample:
         for _ in range(WARM_UP_TRIPS):
             tube.send(TRIP_LINE)
             tube.recvline()
-        times = []
-        watch = Stopwatch()
-        for _ in range(task.count):
-            start = time.perf_counter()
-            tube.send(TRIP_LINE)
-            tube.recvline()
-            times.append(time.perf_counter() - start)
-        return watch.trips(times)
+        with floor_trips(task) as trips:
+            for row in trips.rows():
+                for _ in row:
+                    start = time.perf_counter()
+                    tube.send(TRIP_LINE)
+                    tube.recvline()
+                    trips.times.append(time.perf_counter() - start)
+            return trips.sample()
     finally:
         tube.close()
 
