@@ -108,7 +108,7 @@ class _Shield:
     """Keeps Ctrl-C from tearing a step of the main thread in two: it is noted, and raised when the shield is
     lifted or opened.
 
-    Made by the main thread only.
+    Made by the main thread only; it is the handler itself.
     """
 
     __slots__ = ("_before", "_noted", "_open")
@@ -117,9 +117,9 @@ class _Shield:
         self._open = False  # while it is, an interrupt goes through at once: nothing but waiting is under way
         self._noted = False
         self._before = before
-        _set_handler(_SIGINT, self._note)
+        _set_handler(_SIGINT, self)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def __call__(self, number: int, frame: FrameType | None) -> None:
         if self._open:
             # Closed first: what it raises leads out of the waiting, and a second one must not tear that.
             self._open = False
@@ -131,7 +131,7 @@ class _Shield:
     def lift(self) -> None:
         """Let interrupts through again, the one that was noted first."""
         installed = _set_handler(_SIGINT, self._before)
-        if installed != self._note:
+        if installed is not self:
             _set_handler(_SIGINT, installed)  # a handler that was called has put in another
         if self._noted:
             self._before(_SIGINT, None)

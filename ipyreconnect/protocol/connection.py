@@ -389,7 +389,7 @@ class Connection:
                 lines, size = ledger.lines_queued, ledger.size_unsent
                 advice = "the peer reads nothing, or too slowly: wait, or stop the connection"
                 self._check_room(lines, size, len(data), advice)
-            self._write_line(data, line, delivery, now, expectation, in_script=bool(session))
+            self._write_line(data, line, delivery, now, expectation, in_script=session != 0)
         elif queue and self._state is not _STOPPED and self._state is not _STOPPING:
             self._check_room(
                 len(self._queue), self._queue_size, len(data), "no connection yet: wait until it is back"
@@ -524,7 +524,7 @@ class Connection:
         """Take over `size` bytes that were received into the transcript's room."""
         self.received_bytes += size
         self.last_received = now
-        runs: Runs | None = [] if self._looks else None
+        runs: Runs | None = [] if self._expectations or self._looks else None
         if self.transcript.commit(size, now + self.wall_offset, runs):
             self._look_at_new(runs, now)
 
