@@ -76,6 +76,7 @@ def test_an_expression_that_takes_for_ever_holds_up_nothing(notebook: Notebook) 
         panel.button("Regular expression").click()
         server.peer(0).send(b"still here\r\n")
         expect(panel.row("still here")).to_be_visible()
+        expect(verdict).to_have_text("searching …")
         assert notebook.value("client.state") == "connected"
         expect(verdict).to_have_text(re.compile(r"^given up: .* more than 5 s .*; make it simpler$"))
         search(panel, "a{40}b$")
@@ -95,6 +96,115 @@ def test_hits_are_counted_as_lines_come(notebook: Notebook) -> None:
         expect(panel.texts).to_have_text(["apple", "pineapple"])
         panel.button("Capital letters matter").click()
         expect(verdict).to_have_text("0 hits")
+
+
+def test_a_log_that_runs_is_not_left_for_a_hit_that_comes_later(notebook: Notebook) -> None:
+    """Who pressed Enter where nothing was found follows the newest line, and goes on doing so."""
+    with serving(say(many(100))) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("000099 of many")).to_be_visible()
+        verdict = search(panel, "later")
+        expect(verdict).to_have_text("0 hits")
+        panel.root.get_by_role("textbox", name="search all lines").press("Enter")
+        server.peer(0).send(b"much later\r\n" + many(5))
+        expect(verdict).to_have_text("1 hit")
+        expect(panel.row("000004 of many")).to_be_visible()
+        expect(panel.root.locator(".ipr-current")).to_have_count(0)
+        expect(panel.button("follow")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_search_goes_on_from_what_is_in_sight(notebook: Notebook) -> None:
+    """Also where lines wrap, and some are laid out above the first one in sight."""
+    with serving(say(many(100))) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("000099 of many")).to_be_visible()
+        panel.button("wrap").click()
+        panel.log.focus()
+        panel.page.keyboard.press("Home")
+        panel.wheel(18 * 51)
+        expect(search(panel, "of many")).to_have_text("100 hits")
+        panel.root.get_by_role("textbox", name="search all lines").press("Enter")
+        expect(panel.root.locator(".ipr-current")).to_contain_text("000050 of many")
+
+
+def test_a_filter_keeps_what_is_in_sight(notebook: Notebook) -> None:
+    """Who has scrolled on from the hit that was stepped to is not taken back to it."""
+    with serving(say(many(3000))) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("002999 of many")).to_be_visible()
+        panel.log.focus()
+        panel.page.keyboard.press("Home")
+        verdict = search(panel, "5 of")
+        expect(verdict).to_have_text("300 hits")
+        panel.root.get_by_role("textbox", name="search all lines").press("Enter")
+        expect(verdict).to_have_text("1 of 300 hits")
+        panel.wheel(18 * 1001)
+        expect(panel.texts.first).to_have_text("001000 of many")
+        panel.button("Show only the lines that have it").click()
+        expect(panel.row("001005 of many")).to_be_visible()
+        panel.wheel(18 * 100)
+        expect(panel.row("002005 of many")).to_be_visible()
+        panel.settled()
+        first = panel.first_number()
+        panel.button("Show only the lines that have it").click()
+        expect(panel.texts.first).to_have_text(f"{first:06d} of many")
+
+
+def test_hits_in_old_lines_are_no_new_hits(notebook: Notebook) -> None:
+    """Another search in a filtered log finds more; that is no news of the server."""
+    with serving(say(many(3000))) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("002999 of many")).to_be_visible()
+        expect(search(panel, "00001")).to_have_text("11 hits")
+        panel.log.focus()
+        panel.page.keyboard.press("Home")
+        panel.button("Show only the lines that have it").click()
+        expect(panel.texts).to_have_count(11)
+        expect(search(panel, "of many")).to_have_text("3,000 hits")
+        news = panel.root.locator(".ipr-news")
+        panel.log.focus()
+        panel.page.keyboard.press("Home")
+        expect(news).to_have_text("↓ newest")
+        server.peer(0).send(many(2))
+        expect(news).to_have_text("↓ 2 new hits")
+
+
+def test_a_search_in_a_tab_that_nobody_sees_waits_until_somebody_does(notebook: Notebook) -> None:
+    """A browser wakes it once a minute, when the kernel has forgotten it: no reason to search all anew."""
+    hide = """hidden => {
+        Object.defineProperty(document, 'hidden', {configurable: true, get: () => hidden});
+        document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    forget = """
+from ipyreconnect.jupyter.panel import panel_for
+log = panel_for(client).log
+log.publisher.post(lambda: [log.channel.leave(view) for view in list(log.channel.views)])
+"""
+    with serving(say(b"one\r\n")) as server:
+        panel = connect(notebook, server.address)
+        verdict = search(panel, "o")
+        expect(verdict).to_have_text("2 hits")
+        panel.page.evaluate(hide, True)
+        try:
+            notebook.run(forget)
+            server.peer(0).send(b"two\r\n")
+            expect(panel.count).to_have_text("3 lines")
+            assert notebook.value("len(log._searches)") == 0
+        finally:
+            panel.page.evaluate(hide, False)
+        expect(verdict).to_have_text("3 hits")
+
+
+def test_escape_closes_the_save_menu(notebook: Notebook) -> None:
+    """And the focus is where it was."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        summary = panel.root.locator("summary", has_text="save")
+        summary.click()
+        panel.button("as text").focus()
+        panel.page.keyboard.press("Escape")
+        expect(panel.button("as text")).to_be_hidden()
+        expect(summary).to_be_focused()
 
 
 def test_a_bad_regular_expression_says_what_is_wrong(notebook: Notebook) -> None:
@@ -122,6 +232,22 @@ def test_the_keys_search_without_a_mouse(notebook: Notebook) -> None:
         expect(panel.log).to_be_focused()
         expect(panel.root.get_by_role("search")).to_be_hidden()
         expect(panel.root.locator("mark")).to_have_count(0)
+
+
+def test_the_keys_of_an_input_method_are_not_the_searchs(notebook: Notebook) -> None:
+    """Enter and Escape while it composes end what it composes, and not the search."""
+    compose = """(input, key) => input.dispatchEvent(
+        new KeyboardEvent('keydown', {key, isComposing: true, bubbles: true})
+    )"""
+    with serving(say(many(100))) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("000099 of many")).to_be_visible()
+        expect(search(panel, "00005")).to_have_text("11 hits")
+        needle = panel.root.get_by_role("textbox", name="search all lines")
+        needle.evaluate(compose, "Enter")
+        needle.evaluate(compose, "Escape")
+        expect(panel.root.get_by_role("search")).to_be_visible()
+        expect(panel.root.locator(".ipr-verdict")).to_have_text("11 hits")
 
 
 def test_what_is_copied_says_who_said_what_and_when(notebook: Notebook) -> None:

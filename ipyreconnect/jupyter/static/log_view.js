@@ -10,6 +10,7 @@ const PAGES = 96; // kept: 25 000 lines
 const AHEAD = 96; // rows beyond the visible ones that are asked for before they are needed
 const LEAD = 6; // rows laid out above the first visible one: when lines wrap, their heights must be known before they scroll in
 const WINDOW = 512; // lines, the kernel's limit for one answer
+const LONGEST_QUERY = 1000; // characters, the kernel's limit
 const PATIENCE = 4000; // ms after which an unanswered request is asked again
 const REFRESH = 400; // ms between looks at rows whose delivery is not settled yet
 const MARKING = 150; // ms that marking what is searched for may take in one frame
@@ -302,6 +303,7 @@ function render({ model, el, signal }) {
         into.end = Math.max(into.end, content.end);
         into.pages.put(decodeRows(content.rows, buffers));
         draw();
+    onBeat: () => askAgain(),
       } else if (content.m === "near") {
         if (content.id === query.id) arrive(content.at);
       } else if (content.m === "saved") {
@@ -647,6 +649,7 @@ function render({ model, el, signal }) {
   const next = h("button", { type: "button", class: "ipr-toggle", title: "The next hit (Enter)", "aria-label": "next hit", onclick: () => step(1) }, "↓");
   const closing = h("button", { type: "button", class: "ipr-toggle", title: "End the search (Esc)", "aria-label": "end the search", onclick: () => openSearch(false) }, "×");
   const searchBar = h(
+    maxlength: String(LONGEST_QUERY),
     "div",
     { class: "ipr-bar ipr-search", role: "search", hidden: true, "data-lm-suppress-shortcuts": "true" },
     needle, regexButton, caseButton, verdict, previous, next, h("span", { class: "ipr-space" }), filterButton, closing,
@@ -673,6 +676,12 @@ function render({ model, el, signal }) {
 
   function openSearch(on) {
     searchBar.hidden = !on;
+  saveMenu.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !saveMenu.open) return;
+    event.stopPropagation();
+    saveMenu.open = false;
+    saveMenu.firstElementChild.focus();
+  });
     searchButton.setAttribute("aria-expanded", String(on));
     if (on) {
       needle.focus();
@@ -697,7 +706,7 @@ function render({ model, el, signal }) {
     } catch (error) {
       // A regular expression that only Python understands: hits are counted and shown, but not marked. So it is with a wild one.
     }
-    query = { ...wish, id: query.id + 1, pattern, behind: text ? 1 : 0, error: "", asked: 0, steps: [], stepping: false };
+    query = { ...wish, id: query.id + 1, pattern, behind: text ? 1 : 0, error: "", asked: 0, until: all.end, searched: -1, steps: [], stepping: false };
     hits = { pages: new Pages(), first: 0, end: 0 };
     current = -1;
     if (inFlight?.hits) inFlight = null;
@@ -715,27 +724,34 @@ function render({ model, el, signal }) {
   /** Take what the kernel says of our search. */
   function takeFound(found) {
     if (!query.text) return;
-    if (!found || found.id !== query.id) {
-      // Forgotten, while this view could not be heard for long: ask again.
-      if (performance.now() - query.asked > PATIENCE) ask();
-      return;
-    }
-    const before = hits.end;
+    query.lost = !found || found.id !== query.id;
+    if (query.lost) return askAgain();
     hits.first = found.first;
     hits.end = Math.max(hits.end, found.end);
     query.behind = found.behind;
     query.error = found.error;
-    if (query.wanted && hits.end > before) step(query.wanted);
+  /** Search anew where the kernel has forgotten it, as this view could not be heard for long; but not while nobody looks. */
+  function askAgain() {
+    if (query.lost && !link.hidden && performance.now() - query.asked > PATIENCE) ask();
+  }
+
+    if (query.wanted && hits.end > hits.first) step(query.wanted);
+    else if (query.searched >= query.until) query.wanted = 0; // nobody wants to be taken away from a log that runs, later on
     showVerdict();
   }
 
   function showVerdict() {
     const { end, first } = hits;
     const share = all.end > all.first ? 1 - query.behind / (all.end - all.first) : 1;
-    const searching = query.behind > 20_000 ? `, ${Math.floor(100 * Math.max(0, share))} % searched` : "";
+    const catching = query.searched < query.until;
+    const progress = query.behind > 20_000 ? `${Math.floor(100 * Math.max(0, share))} % searched` : catching ? "searching …" : "";
     const kept = first ? ` (${(end - first).toLocaleString()} still kept)` : "";
     const place = query.ordinal >= 0 && end ? `${(query.ordinal + 1).toLocaleString()} of ` : "";
-    say(verdict, !query.text ? "" : query.error || `${place}${count(end, "hit")}${kept}${searching}`);
+    const found = end || !catching ? `${place}${count(end, "hit")}${kept}` : "";
+    say(verdict, !query.text ? "" : query.error || [found, progress].filter(Boolean).join(", "));
+    // What was found in lines that had come before is no new hit.
+    if (query.searched < query.until && space === hits) seenEnd = hits.end;
+    query.searched = all.end - found.behind;
     verdict.classList.toggle("ipr-bad", Boolean(query.error));
     for (const button of [previous, next, filterButton]) button.disabled = !end;
   }
@@ -747,8 +763,8 @@ function render({ model, el, signal }) {
     // Each step starts where the one before has led to, however fast the keys are.
     if (query.stepping) return void query.steps.push(direction);
     query.stepping = true;
-    const inSight = pool.find((row) => row.row && !row.el.hidden)?.row.n ?? all.first;
-    const from = current >= 0 ? current : direction > 0 ? inSight - 1 : inSight;
+    const top = inSight() ?? all.first;
+    const from = current >= 0 ? current : direction > 0 ? top - 1 : top;
     link.post({ m: "near", id: query.id, n: from, direction });
     query.direction = direction;
   }
@@ -777,17 +793,21 @@ function render({ model, el, signal }) {
     const wanted = on ? hits : all;
     filterButton.setAttribute("aria-pressed", String(on));
     if (space === wanted) return;
-    const seen = pool.find((row) => row.row && !row.el.hidden)?.row.n;
+    const seen = inSight();
+    const held = pool.some((row) => row.row?.n === current && !row.el.hidden);
     space = wanted;
     inFlight = null;
     for (const row of pool) row.at = -1;
-    if (!on && seen !== undefined && !state.follow) state.top = clamp(seen);
     seenEnd = space.end;
-    if (on && !state.follow) {
-      if (current >= 0) go(query.ordinal - Math.floor(height / line / 2));
+    if (!state.follow) {
+      if (held) go((on ? query.ordinal : current) - Math.floor(height / line / 2));
+      else if (!on) state.top = clamp(seen ?? all.first);
+  /** The number of the first line in sight; where lines wrap, some rows above it are laid out too. */
+  function inSight() {
+    return pool.find((row) => row.row && !row.el.hidden && row.at >= Math.floor(state.top))?.row.n;
+  }
+
       else if (seen !== undefined) link.post({ m: "near", id: query.id, n: seen - 1, direction: 1 });
-    } else if (!on && current >= 0 && !state.follow) {
-      go(current - Math.floor(height / line / 2));
     }
     draw();
   }
@@ -811,7 +831,7 @@ function render({ model, el, signal }) {
       clearTimeout(typing);
       find();
       if (hits.end) step(event.shiftKey ? -1 : 1);
-      else query.wanted = event.shiftKey ? -1 : 1; // as soon as there is one
+      else if (query.searched < query.until) query.wanted = event.shiftKey ? -1 : 1; // as soon as there is one
     }
   });
 
@@ -819,6 +839,7 @@ function render({ model, el, signal }) {
   function setWrap(on) {
     state.wrap = on;
     root.classList.toggle("ipr-wrapped", on);
+    if (event.isComposing) return; // these keys are the input method's
     wrapButton.setAttribute("aria-pressed", String(on));
     draw();
   }
