@@ -112,7 +112,7 @@ def test_a_kernel_that_stands_still_is_told_by_the_age_of_its_last_word(notebook
 
 
 def test_a_view_elsewhere_in_the_page_remembers_how_it_was_looked_at(notebook: Notebook) -> None:
-    """An output that is drawn anew keeps its place, its times and its wrapping."""
+    """An output that is drawn anew keeps its place, its height, its times and its wrapping."""
     with serving(NOOP) as server:
         panel = connect(notebook, server.address)
         server.peer(0).send(b"".join(b"%d of many\r\n" % number for number in range(100)))
@@ -120,8 +120,30 @@ def test_a_view_elsewhere_in_the_page_remembers_how_it_was_looked_at(notebook: N
         panel.log.focus()
         panel.page.keyboard.press("Home")
         panel.button("wrap").click()
+        panel.log.evaluate("log => { log.style.height = '400px' }")  # as the handle at its corner does
         notebook.page.evaluate("jupyterapp.shell.currentWidget.content.model.sharedModel.deleteCell(1)")
         expect(notebook.page.locator(".ipyreconnect-panel")).to_have_count(0)
         again = show(notebook)
         expect(again.row("* OK hello")).to_be_visible()
         expect(again.button("wrap")).to_have_attribute("aria-pressed", "true")
+        expect(again.log).to_have_css("height", "400px")
+
+
+def test_a_view_that_showed_only_hits_remembers_the_line(notebook: Notebook) -> None:
+    """The search is gone with the view; the line that was in sight is there."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        server.peer(0).send(b"".join(b"%d of many\r\n" % number for number in range(3000)))
+        expect(panel.row("2999 of many")).to_be_visible()
+        panel.button("search").click()
+        panel.root.get_by_role("textbox", name="search all lines").fill("5 of")
+        expect(panel.root.locator(".ipr-verdict")).to_have_text("300 hits")
+        panel.button("Show only the lines that have it").click()
+        panel.log.focus()
+        panel.page.keyboard.press("Home")
+        expect(panel.texts.first).to_have_text("5 of many")
+        panel.wheel(18 * 200)
+        expect(panel.texts.first).to_have_text("2005 of many")
+        notebook.page.evaluate("jupyterapp.shell.currentWidget.content.model.sharedModel.deleteCell(1)")
+        expect(notebook.page.locator(".ipyreconnect-panel")).to_have_count(0)
+        expect(show(notebook).texts.first).to_have_text("2005 of many")

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.lab import Notebook
 from tests.browser.panels import PanelPage, connect, serving, show
-from tests.servers.line_server import greet, mute, say
+from tests.servers.line_server import answering, greet, mute, say
 
 # A transcript of five million lines, made in the kernel: over a socket it would only take longer.
 FIVE_MILLION = """
@@ -211,11 +211,56 @@ def test_all_of_a_very_long_line_is_shown_on_demand(notebook: Notebook) -> None:
     """A row shows a part and says how much is missing; a click shows the whole line."""
     with serving(say(b"x" * 30_000 + b"END\r\n")) as server:
         panel = connect(notebook, server.address)
-        panel.root.get_by_role("button", name="more characters").click()
+        panel.root.get_by_role("button", name="more characters").dblclick()
         whole = panel.page.locator("dialog pre")
         expect(whole).to_have_text("x" * 30_000 + "END")
         panel.page.keyboard.press("Escape")
         expect(whole).to_have_count(0)
+
+
+def test_a_line_that_is_cut_can_be_read_with_the_keys_alone(notebook: Notebook) -> None:
+    """The button in its row is a tab key away; once it is out of sight, the keys still move the log."""
+    with serving(say(many(50) + b"x" * 30_000 + b"END\r\n")) as server:
+        panel = connect(notebook, server.address)
+        more = panel.root.get_by_role("button", name="more characters")
+        expect(more).to_be_visible()
+        panel.log.focus()
+        panel.page.keyboard.press("Tab")
+        expect(more).to_be_focused()
+        panel.page.keyboard.press("Space")
+        expect(panel.page.locator("dialog pre")).to_contain_text("END")
+        panel.page.keyboard.press("Escape")
+        expect(more).to_be_focused()
+        panel.page.keyboard.press("Home")
+        expect(panel.row("000000 of many")).to_be_visible()
+        panel.page.keyboard.press("End")
+        expect(more).to_be_visible()
+
+
+def test_a_row_that_is_told_anew_keeps_its_elements(notebook: Notebook) -> None:
+    """What is selected in a row stays selected when another line comes, or a mark changes."""
+    with serving(answering({rb"NOOP": b"OK"}, b"\x1b[1mbold\r\n")) as server:
+        panel = connect(notebook, server.address)
+        escape = panel.row("bold").locator(".ipr-control").element_handle()
+        panel.line.fill("NOOP")
+        panel.line.press("Enter")
+        expect(panel.row("NOOP").locator(".ipr-acknowledged")).to_be_visible()
+        expect(panel.row("OK")).to_be_visible()
+        assert escape.evaluate("element => element.isConnected")
+
+
+def test_a_screen_reader_is_told_how_many_lines_came(notebook: Notebook) -> None:
+    """With the newest where it is in sight, and in a whole sentence where it is not."""
+    with serving(say(many(3000))) as server:
+        panel = connect(notebook, server.address)
+        told = panel.root.locator(".ipr-log .ipr-hidden")
+        expect(panel.row("002999 of many")).to_be_visible()
+        server.peer(0).send(b"the newest\r\n")
+        expect(told).to_have_text(re.compile(r"^[\d,]+ new lines?, the last: the newest$"))
+        panel.log.focus()
+        panel.page.keyboard.press("Home")
+        server.peer(0).send(many(2))
+        expect(told).to_have_text("2 new lines")
 
 
 def test_times_are_of_the_day_or_since_the_line_before_or_none(notebook: Notebook) -> None:

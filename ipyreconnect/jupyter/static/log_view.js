@@ -156,10 +156,9 @@ class Row {
     this.time = h("span", { class: "ipr-time" });
     this.arrow = h("span", { class: "ipr-arrow", role: "img" });
     this.text = h("span", { class: "ipr-text" });
-    this.more = h("button", { class: "ipr-more", type: "button", tabindex: "-1", hidden: true });
+    this.more = h("button", { class: "ipr-more", type: "button", hidden: true });
     this.mark = h("span", { class: "ipr-mark" });
     this.el = h("div", { class: "ipr-row" }, this.time, this.arrow, this.text, this.more, this.mark);
-    this.key = "";
     this.row = undefined;
     this.at = -1;
   }
@@ -171,12 +170,12 @@ class Row {
     if (this.row === row && this.look === look.key && row) return;
     this.row = row;
     this.look = look.key;
+    this.setMark(MARKS[row?.mark]);
     if (!row) {
       this.el.className = "ipr-row ipr-loading";
       say(this.time, "");
-      say(this.text, "");
+      this.fill("", null);
       this.more.hidden = true;
-      this.mark.className = "ipr-mark";
       return;
     }
     const [direction, spoken] = DIRECTIONS[row.dir] || DIRECTIONS["<"];
@@ -188,10 +187,19 @@ class Row {
     this.arrow.setAttribute("aria-label", spoken);
     say(this.time, times === "delta" ? (row.before == null ? "" : delta(row.time - row.before)) : times === "off" ? "" : clockMs(row.time));
     this.time.title = times === "off" ? "" : new Date(row.time * 1000).toLocaleString();
-    fill(this.text, row.text, look.pattern);
+    this.fill(row.text, look.pattern);
     this.more.hidden = !row.cut;
     if (row.cut) say(this.more, `… ${count(row.cut, "more character")}`);
-    const mark = MARKS[row.mark];
+  }
+
+  /** A row that is told anew, for its mark or by each tick, keeps its elements, and so what the user selects in it. */
+  fill(text, pattern) {
+    if (this.filled?.text === text && this.filled.pattern === pattern) return;
+    this.filled = { text, pattern };
+    fill(this.text, text, pattern);
+  }
+
+  setMark(mark) {
     this.mark.className = `ipr-mark${mark ? ` ipr-${mark[0]}` : ""}`;
     this.mark.title = mark ? mark[1] : "";
     for (const [name, value] of [["role", "img"], ["aria-label", mark?.[0]]]) {
@@ -218,6 +226,7 @@ function render({ model, el, signal }) {
     follow: true,
     wrap: false,
     times: "clock",
+    height: "", // as the user has dragged it
     ...remembered,
   };
   // Two spaces to move in: all lines by their numbers, and the hits of a search by their ordinals.
@@ -294,6 +303,7 @@ function render({ model, el, signal }) {
       takeFound(content.found?.[link.view]);
       draw();
     },
+    onBeat: () => askAgain(),
     onMessage(content, buffers) {
       if (content.m === "rows") {
         if (content.id !== inFlight?.id && content.hits) return; // of a search that was given up
@@ -303,7 +313,6 @@ function render({ model, el, signal }) {
         into.end = Math.max(into.end, content.end);
         into.pages.put(decodeRows(content.rows, buffers));
         draw();
-    onBeat: () => askAgain(),
       } else if (content.m === "near") {
         if (content.id === query.id) arrive(content.at);
       } else if (content.m === "saved") {
@@ -350,6 +359,7 @@ function render({ model, el, signal }) {
   /** Bring the pool to show the lines from..to in order; rows that stay in sight keep their elements, and so the user's selection. */
   function layRows(from, to) {
     const wanted = to - from;
+    const focused = inner.contains(document.activeElement);
     while (pool.length < wanted) {
       const row = new Row();
       pool.push(row);
@@ -375,6 +385,9 @@ function render({ model, el, signal }) {
       if (i < wanted) row.show(from + i, space.pages.get(from + i), look);
       else row.at = from + i;
     });
+    // A button that scrolled out of sight takes the focus with it; the keys shall go on moving the log.
+    const active = document.activeElement;
+    if (focused && (!inner.contains(active) || active.closest("[hidden]"))) scroller.focus({ preventScroll: true });
   }
 
   /** Move the rows so that `top` is at the pane's upper edge or, when following, the last line at the lower one. */
@@ -506,7 +519,7 @@ function render({ model, el, signal }) {
       event.stopPropagation();
       return;
     }
-    if (event.altKey) return;
+    if (event.altKey || (event.key === " " && event.target !== scroller)) return; // the blank presses a button in a row
     const page = Math.max(line, height - 2 * line);
     const keys = {
       ArrowUp: () => move(-line),
@@ -611,6 +624,7 @@ function render({ model, el, signal }) {
   });
 
   function showWhole(content, buffers) {
+    if (root.querySelector("dialog")) return; // a double click asks twice
     const text = h("pre", { tabindex: "0" });
     fill(text, content.forgotten ? "this line is forgotten" : decoder.decode(buffers[0]));
     const dialog = h(
@@ -636,6 +650,7 @@ function render({ model, el, signal }) {
     class: "ipr-needle",
     "aria-label": "search all lines",
     placeholder: "search all lines",
+    maxlength: String(LONGEST_QUERY),
     autocomplete: "off",
     spellcheck: "false",
   });
@@ -649,7 +664,6 @@ function render({ model, el, signal }) {
   const next = h("button", { type: "button", class: "ipr-toggle", title: "The next hit (Enter)", "aria-label": "next hit", onclick: () => step(1) }, "↓");
   const closing = h("button", { type: "button", class: "ipr-toggle", title: "End the search (Esc)", "aria-label": "end the search", onclick: () => openSearch(false) }, "×");
   const searchBar = h(
-    maxlength: String(LONGEST_QUERY),
     "div",
     { class: "ipr-bar ipr-search", role: "search", hidden: true, "data-lm-suppress-shortcuts": "true" },
     needle, regexButton, caseButton, verdict, previous, next, h("span", { class: "ipr-space" }), filterButton, closing,
@@ -662,6 +676,12 @@ function render({ model, el, signal }) {
   saveMenu.append(h("div", { class: "ipr-choices" }, saveAs("txt", "as text"), saveAs("jsonl", "as JSON lines")));
   saveMenu.addEventListener("focusout", (event) => {
     if (!saveMenu.contains(event.relatedTarget)) saveMenu.open = false;
+  });
+  saveMenu.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !saveMenu.open) return;
+    event.stopPropagation();
+    saveMenu.open = false;
+    saveMenu.firstElementChild.focus();
   });
   timesButton.before(searchButton, saveMenu);
   const told = h("div", { class: "ipr-notice", role: "status", hidden: true });
@@ -676,12 +696,6 @@ function render({ model, el, signal }) {
 
   function openSearch(on) {
     searchBar.hidden = !on;
-  saveMenu.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || !saveMenu.open) return;
-    event.stopPropagation();
-    saveMenu.open = false;
-    saveMenu.firstElementChild.focus();
-  });
     searchButton.setAttribute("aria-expanded", String(on));
     if (on) {
       needle.focus();
@@ -721,6 +735,11 @@ function render({ model, el, signal }) {
     link.post({ m: "find", id: query.id, text: query.text, regex: query.regex, case: query.case });
   }
 
+  /** Search anew where the kernel has forgotten it, as this view could not be heard for long; but not while nobody looks. */
+  function askAgain() {
+    if (query.lost && !link.hidden && performance.now() - query.asked > PATIENCE) ask();
+  }
+
   /** Take what the kernel says of our search. */
   function takeFound(found) {
     if (!query.text) return;
@@ -728,13 +747,11 @@ function render({ model, el, signal }) {
     if (query.lost) return askAgain();
     hits.first = found.first;
     hits.end = Math.max(hits.end, found.end);
+    // What was found in lines that had come before is no new hit.
+    if (query.searched < query.until && space === hits) seenEnd = hits.end;
+    query.searched = all.end - found.behind;
     query.behind = found.behind;
     query.error = found.error;
-  /** Search anew where the kernel has forgotten it, as this view could not be heard for long; but not while nobody looks. */
-  function askAgain() {
-    if (query.lost && !link.hidden && performance.now() - query.asked > PATIENCE) ask();
-  }
-
     if (query.wanted && hits.end > hits.first) step(query.wanted);
     else if (query.searched >= query.until) query.wanted = 0; // nobody wants to be taken away from a log that runs, later on
     showVerdict();
@@ -749,9 +766,6 @@ function render({ model, el, signal }) {
     const place = query.ordinal >= 0 && end ? `${(query.ordinal + 1).toLocaleString()} of ` : "";
     const found = end || !catching ? `${place}${count(end, "hit")}${kept}` : "";
     say(verdict, !query.text ? "" : query.error || [found, progress].filter(Boolean).join(", "));
-    // What was found in lines that had come before is no new hit.
-    if (query.searched < query.until && space === hits) seenEnd = hits.end;
-    query.searched = all.end - found.behind;
     verdict.classList.toggle("ipr-bad", Boolean(query.error));
     for (const button of [previous, next, filterButton]) button.disabled = !end;
   }
@@ -788,6 +802,11 @@ function render({ model, el, signal }) {
     showVerdict();
   }
 
+  /** The number of the first line in sight; where lines wrap, some rows above it are laid out too. */
+  function inSight() {
+    return pool.find((row) => row.row && !row.el.hidden && row.at >= Math.floor(state.top))?.row.n;
+  }
+
   /** Show only the hits, or all lines again; what is in sight stays in sight as far as it can. */
   function showHits(on) {
     const wanted = on ? hits : all;
@@ -802,11 +821,6 @@ function render({ model, el, signal }) {
     if (!state.follow) {
       if (held) go((on ? query.ordinal : current) - Math.floor(height / line / 2));
       else if (!on) state.top = clamp(seen ?? all.first);
-  /** The number of the first line in sight; where lines wrap, some rows above it are laid out too. */
-  function inSight() {
-    return pool.find((row) => row.row && !row.el.hidden && row.at >= Math.floor(state.top))?.row.n;
-  }
-
       else if (seen !== undefined) link.post({ m: "near", id: query.id, n: seen - 1, direction: 1 });
     }
     draw();
@@ -826,6 +840,7 @@ function render({ model, el, signal }) {
   filterButton.addEventListener("click", () => showHits(!pressed(filterButton)));
   searchBar.addEventListener("keydown", (event) => {
     event.stopPropagation();
+    if (event.isComposing) return; // these keys are the input method's
     if (event.key === "Escape") openSearch(false);
     else if (event.key === "Enter" && event.target === needle) {
       clearTimeout(typing);
@@ -839,7 +854,6 @@ function render({ model, el, signal }) {
   function setWrap(on) {
     state.wrap = on;
     root.classList.toggle("ipr-wrapped", on);
-    if (event.isComposing) return; // these keys are the input method's
     wrapButton.setAttribute("aria-pressed", String(on));
     draw();
   }
@@ -869,8 +883,8 @@ function render({ model, el, signal }) {
     const { end } = all;
     if (known && end > toldEnd && !link.hidden) {
       const newest = all.pages.get(end - 1);
-      const text = newest ? `: ${newest.text.replace(/[\x01\x02]/g, "").slice(0, 120)}` : "";
-      say(summary, `${count(end - toldEnd, "new line")}, the last${text}`);
+      const text = newest ? `, the last: ${newest.text.replace(/[\x01\x02]/g, "").slice(0, 120)}` : "";
+      say(summary, count(end - toldEnd, "new line") + text);
     }
     toldEnd = end;
   }, SUMMARY);
@@ -888,20 +902,24 @@ function render({ model, el, signal }) {
     }
   });
   resized.observe(scroller);
+  let given = ""; // the height before the user dragged it
   const applyTraits = () => {
     scroller.style.height = model.get("height");
+    given = scroller.style.height;
     scroller.setAttribute("aria-label", label());
   };
   model.on("change:height", applyTraits);
   model.on("change:label", applyTraits);
   applyTraits();
+  if (state.height) scroller.style.height = state.height;
   setWrap(state.wrap);
   setTimes(state.times);
   followButton.setAttribute("aria-pressed", String(state.follow));
   link.start();
 
   return () => {
-    remembered = state;
+    const top = space === all ? state.top : inSight() ?? all.first;
+    remembered = { ...state, top, height: scroller.style.height === given ? "" : scroller.style.height };
     cancelAnimationFrame(frame);
     clearInterval(telling);
     resized.disconnect();
