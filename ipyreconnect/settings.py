@@ -21,6 +21,7 @@ from ipyreconnect.errors import SettingsError
 
 __all__ = [
     "MASK",
+    "NO_KEEPALIVE",
     "PLAIN_MASK",
     "TLS",
     "Heartbeat",
@@ -36,6 +37,8 @@ MASK: Final = "••••"
 
 PLAIN_MASK: Final = "****"
 """What stands there in an encoding that knows no such dots, as ISO-8859-1."""
+
+NO_KEEPALIVE: Final = "a Unix socket has no keepalive; the end of its peer shows at once"
 
 MAX_KEEPALIVE_SECONDS: Final = 32767
 """Linux refuses more for TCP_KEEPIDLE and TCP_KEEPINTVL (MAX_TCP_KEEPIDLE in its net/tcp.h)."""

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from traitlets import Unicode
 
-from ipyreconnect.address import TLSMode
+from ipyreconnect.address import Address, TLSMode
+from ipyreconnect.arguments import name_from
 from ipyreconnect.errors import SettingsError
 from ipyreconnect.jupyter.commands import Commands, explain
 from ipyreconnect.jupyter.part import Part, static_text
 from ipyreconnect.jupyter.publisher import Tick, View
-from ipyreconnect.settings import KeepAlive, Secret
+from ipyreconnect.settings import NO_KEEPALIVE, KeepAlive, Secret
 
 if TYPE_CHECKING:
     from ipyreconnect.client import Client
@@ -120,6 +121,7 @@ class Header(Control):
             key=(status, self._trouble, health and health["verdict"]),
             content={
                 "name": client.name,
+                "named": client.name not in _names_of(client.address),
                 "address": str(client.address),
                 "peer": status.peer,
                 "state": state,
@@ -191,7 +193,13 @@ class SettingsFields(Control):
         return {
             "keepalive": asdict(self._client.keepalive),
             "in_force": in_force and asdict(in_force),
-            "retry": {"delay": retry.delay, "factor": retry.factor, "max": retry.ceiling},
+            "without": NO_KEEPALIVE if self._client.address.path else "",
+            "retry": {
+                "delay": retry.delay,
+                "factor": retry.factor,
+                "max": retry.ceiling,
+                "attempts": retry.attempts,
+            },
         }
 
     def answer(self, kind: str, content: Mapping[str, Any]) -> None:
@@ -213,6 +221,11 @@ class SettingsFields(Control):
         values = {name: _number(wish.get(name)) for name in ("delay", "factor", "max")}
         self._client.retry = replace(self._client.retry, **values)
         return self._state()
+
+
+def _names_of(address: Address) -> set[str]:
+    """Return the names that a connection to this address has where the user gave it none."""
+    return {name_from(None, address), address.display, str(address)}
 
 
 def _number(value: object) -> Any:

@@ -57,7 +57,7 @@ from ipyreconnect.protocol.expect import Match
 from ipyreconnect.protocol.line import visible
 from ipyreconnect.protocol.state import State
 from ipyreconnect.protocol.transcript import Line
-from ipyreconnect.settings import TLS, Heartbeat, KeepAlive, Retry, Secret
+from ipyreconnect.settings import NO_KEEPALIVE, TLS, Heartbeat, KeepAlive, Retry, Secret
 
 UNCONFIRMED_SHOWN = 20
 """Lines that %stop shows of those never acknowledged, and of those never sent; the client has them all."""
@@ -733,7 +733,7 @@ def keepalive_words(client: Client) -> list[str]:
     wanted, force = client.keepalive, client.keepalive_in_force
     name = visible(client.name)
     if client.address.path:
-        return [f"{name}: a Unix socket has no keepalive; the end of its peer shows at once"]
+        return [f"{name}: {NO_KEEPALIVE}"]
     if force is None:
         return [
             f"{name}: keepalive {wanted} is set, and will be in force once connected ({client.state} now)"

@@ -122,6 +122,49 @@ def test_a_refused_keepalive_says_why_and_changes_nothing(notebook: Notebook) ->
         expect(count).to_have_value("3")
 
 
+def test_a_client_that_will_give_up_says_after_how_many_failures(notebook: Notebook) -> None:
+    """And promises no tries until it is back."""
+    notebook.run("from ipyreconnect import Client, Retry")
+    panel = show(notebook, "Client('127.0.0.1:9', retry=Retry(3, attempts=4))")
+    outcome = panel.retry.locator(".ipr-outcome")
+    expect(outcome).to_have_text("after a loss a try every 3 s, given up after 4 failures in a row")
+    panel.retry.get_by_role("spinbutton", name="times").fill("2")
+    expect(outcome).to_have_text(
+        "Enter applies: after a loss tries after 3 s, 6 s, 12 s …, then every 60 s,"
+        " given up after 4 failures in a row"
+    )
+
+
+def test_a_unix_socket_has_no_keepalive_to_set(notebook: Notebook) -> None:
+    """The panel says so instead of promising when a dead peer is noticed."""
+    notebook.run("from ipyreconnect import Client\nclient = Client('unix:///nowhere/at-all')")
+    panel = show(notebook)
+    expect(panel.outcome).to_have_text("a Unix socket has no keepalive; the end of its peer shows at once")
+    expect(panel.root.get_by_role("spinbutton", name="idle")).to_be_disabled()
+    expect(panel.button("weblog")).to_be_disabled()
+    expect(panel.retry.get_by_role("spinbutton").first).to_be_enabled()
+
+
+def test_a_name_that_the_user_gave_is_shown(notebook: Notebook) -> None:
+    """Also where it happens to be a part of the address; the host, which is the name by default, is not."""
+    notebook.run("from ipyreconnect import Client")
+    panel = show(notebook, "Client('imap.example:143', name='imap')")
+    expect(panel.root.locator(".ipr-name").get_by_text("imap")).to_be_visible()
+    panel = show(notebook, "Client('imap.example:143')")
+    expect(panel.root.locator(".ipr-name")).to_be_hidden()
+
+
+def test_a_long_name_or_reason_stays_inside(notebook: Notebook) -> None:
+    """Where there is no blank to break at, it breaks anywhere, and nothing of it is cut off."""
+    notebook.run("from ipyreconnect import Client")
+    panel = show(notebook, "Client('127.0.0.1:9', name='x' * 300)")
+    name = panel.root.locator(".ipr-name")
+    expect(name).to_be_visible()
+    beyond = "(name, panel) => name.getBoundingClientRect().right > panel.getBoundingClientRect().right"
+    assert not name.evaluate(beyond, panel.root.element_handle())
+    assert name.evaluate("name => name.getClientRects().length && name.offsetHeight > 30")
+
+
 def test_enter_sends_a_line_and_its_delivery_is_marked(notebook: Notebook) -> None:
     """The line leaves, its answer appears, and the mark says that the server's machine has it."""
     with serving(NOOP) as server:
@@ -210,6 +253,9 @@ def test_without_verification_the_header_says_so_loudly(notebook: Notebook, tmp_
         panel.state("connected")
         lock = panel.root.locator(".ipr-lock")
         expect(lock).to_have_text("TLS 1.3, NOT VERIFIED")
+        expect(
+            panel.root.get_by_role("img", name="Nobody has checked the server's certificate")
+        ).to_be_visible()
         expect(lock).to_have_css("background-color", "rgb(179, 32, 44)")
 
 

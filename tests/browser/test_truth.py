@@ -31,7 +31,7 @@ def test_after_a_reload_of_the_page_the_panel_is_back(notebook: Notebook) -> Non
 
 
 def test_a_dead_kernel_is_told_at_a_glance(notebook: Notebook) -> None:
-    """The kernel is killed: the panel turns grey and says since when."""
+    """The kernel is killed: the panel turns grey and says since when, and takes no orders."""
     with serving(NOOP) as server:
         panel = connect(notebook, server.address)
         expect(panel.row("* OK hello")).to_be_visible()
@@ -42,6 +42,14 @@ def test_a_dead_kernel_is_told_at_a_glance(notebook: Notebook) -> None:
         expect(panel.badge).to_have_text("kernel gone")
         expect(panel.detail).to_have_text(re.compile(r"^since \d\d:\d\d:\d\d; until then connected$"))
         expect(panel.root.locator(".ipr-header")).to_have_css("filter", "grayscale(1)")
+        panel.line.fill("a1 NOOP")
+        panel.line.press("Enter")
+        expect(panel.send_error).to_have_text("the kernel does not answer: nothing was done")
+        expect(panel.line).to_have_value("a1 NOOP")
+        idle = panel.root.get_by_role("spinbutton", name="idle")
+        idle.fill("7")
+        idle.press("Enter")
+        expect(panel.outcome).to_have_text("the kernel does not answer: nothing was done")
 
 
 def test_an_idle_connection_that_is_looked_at_costs_next_to_nothing(notebook: Notebook) -> None:

@@ -1,13 +1,6 @@
 // The controls of a panel that stock widgets can't give: the header (state, countdown), the keepalive fields and the send box.
 // They hold no truth of their own: they say what the user wants and show what the kernel answers. controls.py is the other side.
 
-const STATES = {
-  connected: "connected",
-  connecting: "connecting",
-  waiting: "waiting",
-  stopped: "stopped",
-  stopping: "stopping",
-};
 const PHASES = {
   resolving: "looking up the name",
   dialing: "dialing",
@@ -40,7 +33,7 @@ function renderHeader({ model, el, signal }) {
   const badge = h("span", { class: "ipr-badge", role: "status" }, dot, word);
   const name = h("span", { class: "ipr-name" });
   const address = h("span", { class: "ipr-address" });
-  const lock = h("span", { class: "ipr-lock", tabindex: "0", hidden: true });
+  const lock = h("span", { class: "ipr-lock", role: "img", tabindex: "0", hidden: true });
   const detail = h("span", { class: "ipr-detail" });
   const life = h("span", { class: "ipr-life", role: "status" });
   const trouble = h("span", {});
@@ -106,17 +99,17 @@ function renderHeader({ model, el, signal }) {
     root.dataset.state = state.state;
     const gone = link.life === "gone";
     // What was true when the kernel last spoke is no news of the connection: it went with the kernel.
-    say(word, gone ? "kernel gone" : STATES[state.state] || state.state);
+    say(word, gone ? "kernel gone" : state.state);
     say(name, state.name);
     root.setAttribute("aria-label", `connection ${state.name}`);
-    name.hidden = !state.name || state.address.includes(state.name);
+    name.hidden = !state.named;
     say(address, state.address);
     address.title = state.peer && !state.address.includes(state.peer) ? `${state.address} is ${state.peer}` : state.address;
     showLock();
     healthAt = at;
     showHealth();
     showRibbon();
-    say(detail, gone ? `since ${clock(silentSince)}; until then ${STATES[state.state] || state.state}` : sentence());
+    say(detail, gone ? `since ${clock(silentSince)}; until then ${state.state}` : sentence());
     root.classList.toggle("ipr-gave-up", state.state === "stopped" && state.stopped == null && Boolean(state.reason));
     strip.hidden = !state.trouble;
     say(trouble, state.trouble);
@@ -292,20 +285,22 @@ const PRESETS = [
 const KEYS = ["idle", "interval", "count"];
 const bound = (keepalive) => `a dead peer is noticed within ${span(keepalive.idle + keepalive.interval * keepalive.count)}`;
 const UNBOUND = "a dead peer may go unnoticed for hours";
+const NO_KERNEL = "the kernel does not answer: nothing was done";
 const short = (seconds) => `${Number(seconds.toPrecision(3))} s`;
 
 /** When the tries after a loss are made. */
-function plan({ delay, factor, max }) {
-  if (!(factor > 1) || max <= delay) return `after a loss a try every ${short(delay)} until it is back`;
+function plan({ delay, factor, max, attempts }) {
+  const end = attempts ? `, given up after ${count(attempts, "failure")} in a row` : "";
+  if (!(factor > 1) || max <= delay) return `after a loss a try every ${short(delay)}${end || " until it is back"}`;
   const waits = [delay, delay * factor, delay * factor * factor].filter((wait) => wait < max).map(short);
-  return `after a loss tries after ${waits.join(", ")}${waits.length === 3 ? " …" : ""}, then every ${short(max)}`;
+  return `after a loss tries after ${waits.join(", ")}${waits.length === 3 ? " …" : ""}, then every ${short(max)}${end}`;
 }
 
 /**
  * One row of fields that are applied together. fields: [key, label, hint, unit, attributes]. sentence(state): what is so.
- * preview(values): what would be so. The user's values stay in the fields until they are accepted or given up (Escape).
+ * preview(values, state): what would be so. fixed(state): whether nothing can be applied. The user's values stay in the fields until they are accepted or given up (Escape).
  */
-function settingsRow({ name, kind, fields, extras = [], link, sentence, preview }) {
+function settingsRow({ name, kind, fields, extras = [], link, sentence, preview, fixed = () => false }) {
   let dirty = false;
   let asked = 0;
   let error = "";
@@ -339,22 +334,26 @@ function settingsRow({ name, kind, fields, extras = [], link, sentence, preview 
 
   const typed = () => Object.fromEntries(fields.map(([key]) => [key, inputs[key].value]));
   function apply(values) {
-    error = "";
+    error = isGone(el) ? NO_KERNEL : "";
+    if (error) return show();
     asked += 1;
     link().post({ m: kind, id: `${kind} ${asked}`, ...typed(), ...values });
   }
   function show(news) {
-    if (news) state = news;
+    if (news) {
+      state = news;
+      if (error === NO_KERNEL) error = "";
+    }
     if (!state) return;
     if (!dirty) {
       for (const [key] of fields) {
-        inputs[key].disabled = false; // from the first word of the kernel on: fields are applied together
+        inputs[key].disabled = fixed(state); // until the first word of the kernel: fields are applied together
         const value = String(Number(Number(state[kind][key]).toPrecision(6)));
         if (inputs[key].value !== value) inputs[key].value = value;
       }
     }
     el.classList.toggle("ipr-refused", Boolean(error));
-    say(outcome, error || (dirty ? preview(typed()) : sentence(state, outcome)));
+    say(outcome, error || (dirty ? preview(typed(), state) : sentence(state, outcome)));
   }
   function answered(content) {
     if (content.id !== `${kind} ${asked}`) return;
@@ -384,9 +383,11 @@ function renderSettings({ model, el, signal }) {
       const values = Object.fromEntries(KEYS.map((key) => [key, Number(typed[key])]));
       return KEYS.every((key) => Number.isInteger(values[key]) && values[key] > 0) ? `Enter applies: ${bound(values)}` : "";
     },
-    sentence({ keepalive: wanted, in_force: force }, outcome) {
+    fixed: (state) => Boolean(state.without),
+    sentence({ keepalive: wanted, in_force: force, without }, outcome) {
       const values = force && (force.enabled ? KEYS.map((key) => force[key]).join("/") : "off");
       outcome.title = force ? `read back from the socket: ${values}` : "";
+      if (without) return without;
       if (!force) return `from the next connection on: ${wanted.enabled ? bound(wanted) : UNBOUND}`;
       if (!force.enabled) return `off: ${UNBOUND}`;
       const same = wanted.enabled && KEYS.every((key) => wanted[key] === force[key]);
@@ -402,9 +403,9 @@ function renderSettings({ model, el, signal }) {
       ["factor", "times", "what the wait is multiplied with after each further failure", "", { min: "1", max: "100", step: "any" }],
       ["max", "up to", "seconds that the wait never grows beyond", "s", { min: "0.01", max: "86400", step: "any" }],
     ],
-    preview(typed) {
+    preview(typed, { retry }) {
       const [delay, factor, max] = ["delay", "factor", "max"].map((key) => Number(typed[key]));
-      return delay > 0 && factor >= 1 && max > 0 ? `Enter applies: ${plan({ delay, factor, max })}` : "";
+      return delay > 0 && factor >= 1 && max > 0 ? `Enter applies: ${plan({ ...retry, delay, factor, max })}` : "";
     },
     sentence: (state) => plan(state.retry),
   });
@@ -433,10 +434,11 @@ function renderSettings({ model, el, signal }) {
     const wanted = state.keepalive;
     keepalive.show(state);
     retry.show(state);
-    keepalive.el.classList.toggle("ipr-off", !wanted.enabled);
+    keepalive.el.classList.toggle("ipr-off", !wanted.enabled || Boolean(state.without));
     PRESETS.forEach(([, preset], i) => {
       const same = preset.enabled ? wanted.enabled && KEYS.every((key) => wanted[key] === preset[key]) : !wanted.enabled;
-      presets[i].setAttribute("aria-pressed", String(same));
+      presets[i].setAttribute("aria-pressed", String(same && !state.without));
+      presets[i].disabled = Boolean(state.without);
     });
   }
   link.start();
@@ -510,6 +512,7 @@ function renderSend({ model, el, signal }) {
     input.focus();
   }
   function submit() {
+    if (isGone(root)) return complain(NO_KERNEL); // what was typed stays
     const text = input.value;
     const id = ++ids;
     complain("");

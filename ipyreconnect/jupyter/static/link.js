@@ -160,6 +160,9 @@ function span(seconds) {
   return parts.join(" ");
 }
 
+/** Whether the panel around an element shows that the kernel is gone. */
+const isGone = (el) => Boolean(el.closest(".ipyreconnect-gone"));
+
 /** Show on every part of the panel whether the kernel lives: one glance must do. */
 function showLife(el, { state, since }) {
   const root = el.closest(".ipyreconnect-panel") || el;
