@@ -42,7 +42,7 @@ MARKS = {
 """What stands behind a line that was sent."""
 
 _STYLES = {
-    ">": "color:var(--jp-info-color1,var(--vscode-textLink-foreground,#1565c0))",
+    ">": "color:var(--jp-brand-color1,var(--vscode-textLink-foreground,#1565c0))",
     "*": "color:var(--jp-content-font-color2,var(--vscode-descriptionForeground,#757575))",
 }
 

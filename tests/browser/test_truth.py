@@ -195,6 +195,11 @@ def test_every_text_is_readable_in_light_and_dark(notebook: Notebook) -> None:
         panel.line.fill("a1 NOOP")
         panel.line.press("Enter")
         expect(panel.row("a1 OK done")).to_be_visible()
+        panel.button("search").click()
+        needle = panel.root.get_by_role("textbox", name="search all lines")
+        needle.fill("connected")
+        needle.press("Enter")
+        expect(panel.root.locator(".ipr-current")).to_be_visible()
         try:
             for theme in ("JupyterLab Light", "JupyterLab Dark"):
                 notebook.page.evaluate(THEME, theme)
@@ -204,6 +209,22 @@ def test_every_text_is_readable_in_light_and_dark(notebook: Notebook) -> None:
             server.peer(0).close()
             panel.state("waiting")
             assert panel.root.evaluate(CONTRAST) == []
+        finally:
+            notebook.page.evaluate(THEME, "JupyterLab Light")
+
+
+def test_an_answer_under_a_cell_is_readable_in_light_and_dark(notebook: Notebook) -> None:
+    """The same holds for what was sent and what came, where the cell's output shows it."""
+    with serving(NOOP) as server:
+        notebook.run(f"%load_ext ipyreconnect\n%connect {server.address} --no-panel")
+        answer = notebook.run("%send a1 NOOP").locator(".ipyreconnect-answer")
+        expect(answer).to_contain_text("acknowledged")
+        try:
+            for theme in ("JupyterLab Light", "JupyterLab Dark"):
+                notebook.page.evaluate(THEME, theme)
+                light = str(theme == "JupyterLab Light").lower()
+                expect(notebook.page.locator("body")).to_have_attribute("data-jp-theme-light", light)
+                assert answer.evaluate(CONTRAST) == []
         finally:
             notebook.page.evaluate(THEME, "JupyterLab Light")
 
@@ -221,3 +242,23 @@ def test_no_motion_for_who_wants_none(notebook: Notebook) -> None:
             expect(dot).to_have_css("animation-name", "none")
         finally:
             notebook.page.emulate_media(reduced_motion="no-preference")
+
+
+def test_the_systems_own_colours_leave_every_sign_visible(notebook: Notebook) -> None:
+    """With forced colours (high contrast) a delivery's mark and a pressed button still tell."""
+    background = "(element, part) => getComputedStyle(element, part).backgroundColor"
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        panel.line.fill("a1 NOOP")
+        panel.line.press("Enter")
+        mark = panel.row("a1 NOOP").locator(".ipr-acknowledged")
+        expect(mark).to_be_visible()
+        notebook.page.emulate_media(forced_colors="active")
+        try:
+            assert mark.evaluate(background, "::before") != panel.root.locator(".ipr-log").evaluate(
+                background
+            )
+            pressed, other = panel.button("follow"), panel.button("wrap")
+            assert pressed.evaluate(background) != other.evaluate(background)
+        finally:
+            notebook.page.emulate_media(forced_colors="none")
