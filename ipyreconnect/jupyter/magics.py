@@ -47,6 +47,7 @@ from ipyreconnect.jupyter.options import (
     parse_eol,
     parse_reply,
     unescape,
+    unquoted,
 )
 from ipyreconnect.jupyter.terminal import Feed, TerminalLog, rendered, shortened
 from ipyreconnect.network import changes
@@ -293,10 +294,10 @@ class ReconnectMagics(Magics):
 
     def _named(self, parsed: Parsed) -> Client:
         """Find the connection that a NAME or -c NAME means."""
-        name = parsed.get("-c")
-        if name is not None and parsed.rest and name != parsed.rest:
-            raise UsageError(f"two names, {parsed.rest!r} and -c {name!r}: give one")
-        return self.connections.find(parsed.rest or name)
+        name, rest = parsed.get("-c"), unquoted(parsed.rest)
+        if name is not None and rest and name != rest:
+            raise UsageError(f"two names, {rest!r} and -c {name!r}: give one")
+        return self.connections.find(rest or name)
 
     def _timeout(self, parsed: Parsed) -> float:
         timeout = parsed.seconds("--timeout")

@@ -404,6 +404,11 @@ def _value_at(name: str, line: str, begin: int) -> tuple[str, int]:
     return line[begin:end], end
 
 
+def unquoted(text: str) -> str:
+    """Return `text` without the quotes that it stands between, if it does."""
+    return text[1:-1] if len(text) > 1 and text[0] in QUOTES and text[-1] == text[0] else text
+
+
 _TAIL = re.compile(
     r"(?:^|[ \t])(?P<name>--[A-Za-z][\w-]*|-c)(?:=|[ \t]+)(?P<value>\"[^\"]*\"|'[^']*'|[^ \t]+)[ \t]*$"
 )
@@ -417,9 +422,7 @@ def _take_from_the_end(magic: Magic, rest: str, values: dict[str, tuple[str, ...
             raise UsageError(unknown_option(magic, name))
         if name in values:
             raise UsageError(f"{name} is given twice; give it once")
-        if value[0] in QUOTES and len(value) > 1:
-            value = value[1:-1]
-        values[name] = (value,)
+        values[name] = (unquoted(value),)
         rest = rest[: found.start()]
     if (found := _TAIL_WITHOUT_VALUE.search(rest)) is not None:
         option = magic.option(found["name"])

@@ -321,6 +321,20 @@ def test_after_a_stop_the_one_before_is_meant(shell: Any, capsys: pytest.Capture
     assert "did you mean two?" in refused(shell, "%send -c twoo x", capsys)
 
 
+def test_a_name_may_stand_between_quotes(shell: Any, tmp_path: Path) -> None:
+    """As with -c: that of a Unix socket may have blanks in it."""
+    for stop in (
+        "%stop 'a b.sock'",
+        "%stop a b.sock",
+        '%stop -c "a b.sock"',
+        "%stop 'a b.sock' -c 'a b.sock'",
+    ):
+        with LineServer(mute, host=str(tmp_path / "a b.sock")) as server:
+            client = run(shell, f"%connect {server.address}").result
+            assert run(shell, stop).success
+            assert client.state == "stopped"
+
+
 def test_stop_says_what_was_never_acknowledged(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Lines that the peer's TCP never confirmed are told; they may have arrived or not."""
     with LineServer(mute) as server:
