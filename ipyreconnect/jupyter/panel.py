@@ -11,6 +11,7 @@ import html
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +40,10 @@ STORE_STATE = 5.0
 STORE_LINES = (2.0, 60.0)
 """… and where only lines have come, at first and, doubled each time, at last: each update gives the notebook
 unsaved changes."""
+STORED_AT_MOST = 8
+"""Places where that is: each new run of a cell makes another one, and nobody tells which are gone."""
 SAVED_CHARS = 300
-"""Characters of each of them."""
+"""Characters of each saved line."""
 ASKED_WITHIN = 16
 """Lines within which a server asked for the password that comes next: nothing but notes stands between."""
 
@@ -72,7 +75,7 @@ class Panel(ipywidgets.VBox):
         self.client = client
         if saved_lines is not None:
             self.saved_lines = saved_lines
-        self._stored: list[DisplayHandle] = []
+        self._stored: deque[DisplayHandle] = deque(maxlen=STORED_AT_MOST)
         self._stored_at = float("-inf")
         self._pause = STORE_LINES[0]
         self._seen = ("", 0)
@@ -173,8 +176,10 @@ class Panel(ipywidgets.VBox):
 
     def store(self) -> None:
         """Bring what a saved notebook shows up to date. Any thread."""
-        for handle in self._stored:
-            handle.update(self._static_bundle(), raw=True)
+        if self._stored:
+            bundle = self._static_bundle()
+            for handle in tuple(self._stored):
+                handle.update(bundle, raw=True)
 
     def _expect_views(self) -> None:
         for part in self._parts:

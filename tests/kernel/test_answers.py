@@ -122,3 +122,16 @@ def test_what_is_asked_for_is_asked_without_echo(kernel: Kernel) -> None:
         assert server.peer(0).lines == [b"1 hunter2"]
         assert "hunter2" not in str(kernel.__dict__)
         assert kernel.say("print('hunter' + '2' in str([In, Out, globals()]))") == "False\n"
+
+
+def test_only_the_newest_places_of_a_panel_are_kept_up_to_date(kernel: Kernel) -> None:
+    """A cell that is run again and again does not leave more and more of them, each told of every line."""
+    with LineServer(SERVER) as server:
+        kernel.run(f"%load_ext ipyreconnect\nclient = %connect {server.address}")
+        cell = kernel.run(
+            "from ipyreconnect.jupyter.panel import panel_for\nfor _ in range(12): panel_for(client).show()"
+        )
+        kernel.run("%stop")
+        places = [name for name, parent in kernel.cell_of.items() if parent == cell and name]
+        stopped = ["stopped" in kernel.displays[name]["text/plain"] for name in places]
+    assert stopped == [False] * 4 + [True] * 8
