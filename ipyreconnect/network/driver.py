@@ -64,6 +64,8 @@ time. A line that nobody waits for is read that much later at most."""
 MOMENT = 1
 """Milliseconds that an answer is waited for with the turn: so long at most do others wait for that. Some 10
 where the peer has just answered within one: see `_read_quickly`."""
+LONG_MOMENT = 0.02
+"""Seconds that such a reading may take: who has less time asks first."""
 INTERRUPT_PATIENCE = 0.25
 """Seconds that the main thread waits in one piece: a signal that comes in the very moment before it falls
 asleep does not wake it, whatever it sleeps in."""
@@ -851,7 +853,7 @@ class Driver:
                 return True
             if self._can_lead():
                 if _get_ident() == me:
-                    self._read_quickly(along)
+                    self._read_quickly(ends, along)
                     if done():
                         return True
                 leads = self._can_lead() and self._take_lead(me, done)
@@ -985,25 +987,26 @@ class Driver:
         self._leader_done = done
         return True
 
-    def _read_quickly(self, along: Runs | None) -> None:
+    def _read_quickly(self, ends: float, along: Runs | None) -> None:
         """Send what waits, and read the answer if it comes within a moment, without giving the turn back
         meanwhile: that is half of what a leader costs.
 
         A peer that was prompt last time is waited for by the reading itself, which spares the question
         whether there is something to read. That takes some milliseconds where it is slower this time, so
-        only once.
+        only once, and not where `ends` (monotonic, s) is near.
         """
+        now = _monotonic()
         self._leased = True
         self._push()
         sock, poller = self._sock, self._poller
         if sock is None or poller is None:
             return
-        if self._prompt:
+        if self._prompt and now < ends - LONG_MOMENT:
             self._prompt = self._read_some(sock, along, wait=True)
         elif poller.poll(MOMENT):
             self._read_some(sock, along)
             self._prompt = bool(self._no_wait)
-        self._lease()
+        self._lease(now)
 
     def _lead(self, ends: float, shield: _Shield | None, along: Runs | None) -> None:
         """Read until that has brought what is waited for, until time is over, or until the socket is gone."""
@@ -1034,13 +1037,13 @@ class Driver:
             self._leave_lead()
         elif self._leader_done is not None and self._leader_done():
             if self._sock is not None:
-                self._lease()
+                self._lease(_monotonic())
             self._leave_lead()
 
-    def _lease(self) -> None:
+    def _lease(self, now: float) -> None:
         """Have the I/O thread look away for a moment longer."""
         self._leased = True
-        self._lease_ends = ends = _monotonic() + LEASE
+        self._lease_ends = ends = now + LEASE
         if self._armed > ends:
             self._arm(ends)
 

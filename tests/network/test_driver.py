@@ -432,6 +432,14 @@ def test_a_peer_that_was_prompt_may_be_slow() -> None:
         assert answers == ["slow"]
 
 
+def test_who_has_no_time_waits_for_no_prompt_peer(client: Client) -> None:
+    """A time-out of nothing is one, however prompt the peer has been."""
+    client.send("x", expect="x")
+    with pytest.raises(ExpectTimeout):
+        client.expect("never", timeout=0)
+    assert client._driver._prompt  # nothing has waited in vain
+
+
 async def tell_the_time(peer: Peer) -> None:
     """Answer each line with the time, a little later."""
     while await peer.readline():
