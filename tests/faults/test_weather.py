@@ -89,4 +89,5 @@ def test_a_way_that_swallows_large_packets_is_told_as_such(wireless: WirelessPai
         wireless.weather.largest = 65536
         client.reconnect_now()
         wait_until(client, lambda: client.state == "connected")
+        server.peer(1).wait_line(b"^short$")  # acknowledged is what its kernel has, and not yet its program
         assert received(server) == [b"short"]
