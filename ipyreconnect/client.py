@@ -591,7 +591,7 @@ class Client(traitlets.HasTraits):
                 f"send takes text (one line) or bytes (as they are), not {type(data).__name__}"
             )
         if not wire:
-            raise SettingsError("there is not one byte to send, and the log would show a line")
+            raise SettingsError("there is not one byte to send: give a line; an empty one needs an eol")
         return wire, self.transcript.redacted(line)
 
     # -- following -------------------------------------------------------------------------------------------

@@ -988,8 +988,8 @@ class Driver:
         return True
 
     def _read_quickly(self, ends: float, along: Runs | None) -> None:
-        """Send what waits, and read the answer if it comes within a moment, without giving the turn back
-        meanwhile: that is half of what a leader costs.
+        """With the turn: send what waits, and read the answer if it comes within a moment, without giving the
+        turn back meanwhile: that is half of what a leader costs.
 
         A peer that was prompt last time is waited for by the reading itself, which spares the question
         whether there is something to read. That takes some milliseconds where it is slower this time, so

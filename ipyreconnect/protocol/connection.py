@@ -223,7 +223,7 @@ class Connection:
         self._framer: Framer | None = None
         self._starttls: StartTLS | None = None
         self._script: ScriptRun | None = None
-        self.outgoing: list[memoryview | bytes] = []
+        self.outgoing: list[memoryview | bytes] = []  # what waits to be handed to the kernel
         self._written = 0  # bytes of the outgoing stream so far
         self._queue: list[_Queued] = []
         self._queue_size = 0
@@ -247,7 +247,7 @@ class Connection:
         self.socket_options: tuple[KeepAlive, int] | None = None
         self.pauses_limited = False  # whether the kernel took `longest_retransmission`
         self.reading = True
-        self.along: Runs | None = None
+        self.along: Runs | None = None  # takes the lines of a follower's own reading
         self._said = ""
         self._asked = False  # a line was sent that no match has answered yet
         self._unanswered_loss: str | None = None
@@ -524,7 +524,7 @@ class Connection:
         """Take over `size` bytes that were received into the transcript's room."""
         self.received_bytes += size
         self.last_received = now
-        runs: Runs | None = [] if self._expectations or self._looks else None
+        runs: Runs | None = [] if self._looks else None
         if self.transcript.commit(size, now + self.wall_offset, runs):
             self._look_at_new(runs, now)
 

@@ -91,7 +91,7 @@ class Ledger:
     __slots__ = ("_unacknowledged", "sent", "size_unsent", "unsent")
 
     def __init__(self) -> None:
-        self.unsent = _NONE
+        self.unsent = _NONE  # offset of the end and delivery of what the kernel has not taken whole
         self._unacknowledged = _NONE
         self.sent = 0  # bytes of the stream that the kernel took
         self.size_unsent = 0  # bytes of the lines of which it has not taken the last byte yet

@@ -93,8 +93,8 @@ class Trips:
     """Round trips of a contender and, in between and in the same process, of the floor: a machine's pace may
     change from one second to the next, so that only what is done by turns can be compared.
 
-    For each of `rows`, the contender makes that many trips, and notes in `times` how long each took (s).
-    `floor` makes one trip of the floor.
+    A contender whose round trip is one call has them made by `of`. Any other makes as many as each of `rows`
+    is long, and notes in `times` how long each took (s). `floor` makes one trip of the floor.
     """
 
     def __init__(self, count: int, floor: Callable[[], object]) -> None:
@@ -104,20 +104,26 @@ class Trips:
         self._floor_times: list[float] = []
         self._cpu = self._floor_cpu = 0.0
 
+    def of(self, trip: Callable[[], object]) -> Sample:
+        """Make them all by `trip`, with those before the ones that count; return what was found."""
+        for _ in range(WARM_UP_TRIPS):
+            trip()
+        for row in self.rows():
+            _time(trip, row, self.times)
+        return self.sample()
+
     def rows(self) -> Iterator[range]:
         """Yield each row of the contender, with one of the floor before it."""
+        row = range(TRIPS_IN_A_ROW)
         for _ in range(WARM_UP_TRIPS):
             self._floor()
         gc.collect()
         gc.freeze()
         for _ in range(self._rows):
             before = cpu_seconds()
-            for _ in range(TRIPS_IN_A_ROW):
-                start = time.perf_counter()
-                self._floor()
-                self._floor_times.append(time.perf_counter() - start)
+            _time(self._floor, row, self._floor_times)
             between = cpu_seconds()
-            yield range(TRIPS_IN_A_ROW)
+            yield row
             self._floor_cpu += between - before
             self._cpu += cpu_seconds() - between
 
@@ -128,6 +134,14 @@ class Trips:
         seconds = statistics.median(own)
         ratio = statistics.median(row / floor for row, floor in zip(own, floors, strict=True))
         return Sample(seconds, self._cpu / count, seconds / ratio, self._floor_cpu / count)
+
+
+def _time(trip: Callable[[], object], row: range, times: list[float]) -> None:
+    """Make a row of trips, and note in `times` how long each took (s)."""
+    for _ in row:
+        start = time.perf_counter()
+        trip()
+        times.append(time.perf_counter() - start)
 
 
 def _by_row(times: list[float]) -> list[float]:

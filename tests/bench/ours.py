@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 from ipyreconnect import TLS, Client
-from tests.bench.measure import TRIP_LINE, WARM_UP_TRIPS, Contender, Sample, Stopwatch, Task, rss, serve
+from tests.bench.measure import TRIP_LINE, Contender, Sample, Stopwatch, Task, rss, serve
 from tests.bench.peers import floor_trips
 from tests.bench.server import flood_line
 
@@ -108,14 +108,7 @@ def trips(tasks: list[Task]) -> list[Sample]:
 def _trips(task: Task) -> Sample:
     line, answer = TRIP_LINE.decode().rstrip(), "^0123456789 "
     with connected(task) as client, floor_trips(task) as trips:
-        for _ in range(WARM_UP_TRIPS):
-            client.send(line, expect=answer)
-        for row in trips.rows():
-            for _ in row:
-                start = time.perf_counter()
-                client.send(line, expect=answer)
-                trips.times.append(time.perf_counter() - start)
-        return trips.sample()
+        return trips.of(lambda: client.send(line, expect=answer))
 
 
 CONTENDERS: dict[str, Contender] = {"transcript": transcript, "follow": follow, "trips": trips}

@@ -31,8 +31,8 @@ def dial(task: Task) -> socket.socket:
 
 
 @contextlib.contextmanager
-def floor_trips(task: Task) -> Iterator[Trips]:
-    """Give the round trips of a task, with a connection of the floor's own for those in between."""
+def _floor_line(task: Task) -> Iterator[Callable[[], object]]:
+    """Give what makes one round trip of the floor, on a connection of its own."""
     with dial(task) as sock, sock.makefile("rb") as file:
 
         def trip() -> None:
@@ -41,6 +41,13 @@ def floor_trips(task: Task) -> Iterator[Trips]:
 
         sock.sendall(task.pin + b"\r\n")
         file.readline()
+        yield trip
+
+
+@contextlib.contextmanager
+def floor_trips(task: Task) -> Iterator[Trips]:
+    """Give the round trips of a task, with those of the floor in between."""
+    with _floor_line(task) as trip:
         yield Trips(task.count, trip)
 
 
@@ -50,23 +57,17 @@ def floor(tasks: list[Task]) -> list[Sample]:
 
 
 def _floor(task: Task) -> Sample:
+    if task.figure == "trip":
+        with _floor_line(task) as trip, floor_trips(task) as trips:
+            return trips.of(trip)
     with dial(task) as sock, sock.makefile("rb") as file:
         sock.sendall(task.pin + b"\r\n")
         file.readline()
-        if task.figure == "flood":
-            watch = Stopwatch()
-            sock.sendall(task.command + b"\r\n")
-            for _line in islice(file, task.count):
-                pass
-            return watch.flood(task.count)
-        with floor_trips(task) as trips:
-            for row in trips.rows():
-                for _ in row:
-                    start = time.perf_counter()
-                    sock.sendall(TRIP_LINE)
-                    file.readline()
-                    trips.times.append(time.perf_counter() - start)
-            return trips.sample()
+        watch = Stopwatch()
+        sock.sendall(task.command + b"\r\n")
+        for _line in islice(file, task.count):
+            pass
+        return watch.flood(task.count)
 
 
 def floor_reconnects(task: Task) -> float:
@@ -231,17 +232,13 @@ def _pwntools(task: Task) -> Sample:
             for _ in range(task.count):
                 tube.recvline()
             return watch.flood(task.count)
-        for _ in range(WARM_UP_TRIPS):
+
+        def trip() -> None:
             tube.send(TRIP_LINE)
             tube.recvline()
+
         with floor_trips(task) as trips:
-            for row in trips.rows():
-                for _ in row:
-                    start = time.perf_counter()
-                    tube.send(TRIP_LINE)
-                    tube.recvline()
-                    trips.times.append(time.perf_counter() - start)
-            return trips.sample()
+            return trips.of(trip)
     finally:
         tube.close()
 
