@@ -363,13 +363,10 @@ class Transcript(Reversible[Line], Collection[Line]):
         return hidden.decode("utf-8", "surrogatepass")
 
     def _masked(self, data: Data, mask: Data) -> Data:
-        """Return `data` with the mask for each stretch of it that is hidden, whichever patterns find it."""
-        first, *others = self._hides
-        if not others:
-            return first.sub(mask, data)
+        """Return `data` with the mask for each stretch of it that is hidden: secrets that overlap are one."""
         pieces: list[Data] = []
         at = 0
-        for start, end in sorted(found.span() for each in (first, *others) for found in each.finditer(data)):
+        for start, end in sorted(span for pattern in self._hides for span in _overlapping(pattern, data)):
             if start >= at:
                 pieces += data[at:start], mask
             at = max(at, end)
@@ -895,6 +892,14 @@ def _spans(block: _Block, low: int, high: int) -> Iterator[tuple[int, int]]:
                 last = max(low, bisect_right(ends, begin + LONGEST_LINE, low, last + 1) - 1)
         yield low, last
         low = last + 1
+
+
+def _overlapping(pattern: re.Pattern[Data], data: Data) -> Iterator[tuple[int, int]]:
+    """Yield where `pattern` is found, also where that begins within what was found before."""
+    found = pattern.search(data)
+    while found:
+        yield found.span()
+        found = pattern.search(data, found.start() + 1)
 
 
 def _bare(regions: Iterable[_Region]) -> Iterator[tuple[int, list[bytes]]]:
