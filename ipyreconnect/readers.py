@@ -83,6 +83,10 @@ class Follow(Generic[T]):
         """End the iteration, also one that another thread waits in; a loop that is left needs no close."""
         self._reader.close()
 
+    async def aclose(self) -> None:
+        """Do what `close` does: so that a block of `contextlib.aclosing` ends an `async for` that is left."""
+        self.close()
+
     def __del__(self) -> None:
         if self._awaits:
             self._reader.end()

@@ -782,6 +782,24 @@ def test_following_with_async_for(client: Client) -> None:
     assert reading.result() == [str(number) for number in range(50)]
 
 
+def test_an_async_for_that_is_left_is_closed_by_its_block(client: Client) -> None:
+    """In an aclosing block, a loop that is left leaves nothing behind, and gives no more lines."""
+
+    async def leave() -> list[str]:
+        read = []
+        async with contextlib.aclosing(client.follow(start=0)) as lines:
+            async for line in lines:
+                read.append(line.text)
+                assert client._driver._followers
+                break
+        return read + [line.text async for line in lines]
+
+    client.send("one", expect="^one$")
+    client.send("two", expect="^two$")
+    assert asyncio.run(leave()) == ["one"]
+    until(client, lambda: not client._driver._followers)
+
+
 def test_a_cancelled_async_for_leaves_no_trace(client: Client) -> None:
     """A task that is cancelled while it waits for a line leaves nothing behind."""
 
