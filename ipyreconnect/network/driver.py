@@ -1,52 +1,41 @@
-"""Runs one connection: does what its protocol asks for on the operating system, and lets one thread at a time
-do it. Decides nothing.
-
-**The turn.** All that happens to a connection is a piece of work that runs with the connection's *turn*.
-Whoever brings work (the I/O thread with a readable socket, a user's thread with a line to send, a timer)
-takes the turn if it is free and does it at once; otherwise the work goes to the inbox, and whoever has the
-turn does it before letting go. So nobody waits for a busy connection, a line leaves without a second hop
-between threads, and a flood cannot starve a send.
+"""Runs one connection: does what its protocol asks for on the operating system, one thread at a time (see
+turn.py). Decides nothing.
 
 **The leader.** A thread that waits for an answer, or for the next line, reads the socket itself meanwhile,
 and the I/O thread looks away from that socket: what is received needs no hand-over between threads then. For
 the first moment it keeps the turn with which it has sent its question, which is half the price; after
 that it is the *leader*, and takes the turn for each read. Everybody else who waits is woken by a lock.
-
-**Interrupts.** Ctrl-C comes to the main thread between any two bytecodes. While that thread has a turn, the
-interrupt is noted, and raised afterwards: no step of a connection is ever torn in two.
 """
 
 from __future__ import annotations
 
 import _thread
 import errno
-import importlib
 import logging
 import math
-import os
 import random
 import select
-import signal
 import socket
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from types import FrameType
 from typing import Any, Protocol, TypeVar
 
 from ..address import Address
-from ..errors import AttemptFailed, CallerError, ConnectionLost
+from ..errors import AttemptFailed, ConnectionLost
 from ..protocol.connection import Connection, Settings
 from ..protocol.events import Status
 from ..protocol.liveness import Health, TcpInfo, longest_retransmission, unanswered, user_timeout
 from ..protocol.state import Effect, Phase
 from ..protocol.transcript import Runs, Transcript
 from ..settings import KeepAlive, Retry
-from . import changes, sockets
+from . import changes, interrupts, sockets
 from .dial import Dial
+from .interrupts import Shield, guard
 from .loop import EVENT_READ, EVENT_WRITE, Loop, Timer, acquire_loop, release_loop, serves
 from .netwatch import address_gone
+from .turn import Turns
 
 __all__ = ["Driver", "Follower", "Sink", "Waiter"]
 
@@ -66,9 +55,6 @@ MOMENT = 1
 where the peer has just answered within one: see `_read_quickly`."""
 LONG_MOMENT = 0.02
 """Seconds that such a reading may take: who has less time asks first."""
-INTERRUPT_PATIENCE = 0.25
-"""Seconds that the main thread waits in one piece: a signal that comes in the very moment before it falls
-asleep does not wake it, whatever it sleeps in."""
 TCP_CLOSE = 7
 """The state of a socket whose connection has ended (include/net/tcp_states.h)."""
 LONGEST_POLL = 1e9
@@ -83,11 +69,6 @@ _scratch = threading.local()
 _get_ident = _thread.get_ident
 _monotonic = time.monotonic
 _wall_clock = time.time
-_SIGINT = int(signal.SIGINT)
-# The functions beneath signal's own: without turning each number into an enum and back, which costs 8 µs a
-# send.
-_raw_signal: Any = importlib.import_module("_signal")
-_get_handler, _set_handler = _raw_signal.getsignal, _raw_signal.signal
 _AF_UNIX = getattr(socket, "AF_UNIX", None)
 
 
@@ -104,91 +85,6 @@ class Sink(Protocol):
 
     def run_function(self, session: int) -> None:
         """Have the on-connect function run, as the session of that number."""
-
-
-class _Shield:
-    """Keeps Ctrl-C from tearing a step of the main thread in two: it is noted, and raised when the shield is
-    lifted or opened.
-
-    Made by the main thread only; it is the handler itself.
-    """
-
-    __slots__ = ("_before", "_noted", "_open")
-
-    def __init__(self, before: Callable[[int, FrameType | None], object]) -> None:
-        self._open = False  # while it is, an interrupt goes through at once: nothing but waiting is under way
-        self._noted = False
-        self._before = before
-        _set_handler(_SIGINT, self)
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self._open:
-            # Closed first: what it raises leads out of the waiting, and a second one must not tear that.
-            self._open = False
-            self._before(number, frame)
-            self._open = True
-        else:
-            self._noted = True
-
-    def lift(self) -> None:
-        """Let interrupts through again, the one that was noted first."""
-        installed = _set_handler(_SIGINT, self._before)
-        if installed is not self:
-            _set_handler(_SIGINT, installed)  # a handler that was called has put in another
-        if self._noted:
-            self._before(_SIGINT, None)
-
-    def open(self) -> None:
-        """Let interrupts through while the caller waits, the one that was noted first."""
-        self._open = True
-        if self._noted:
-            self._noted = self._open = False
-            self._before(_SIGINT, None)
-            self._open = True
-
-    def close(self) -> None:
-        """Note interrupts again."""
-        self._open = False
-
-
-_main_thread = threading.main_thread().ident
-
-
-def _find_main_thread() -> None:
-    global _main_thread
-    _main_thread = threading.main_thread().ident
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_find_main_thread)
-
-
-def _shield() -> _Shield | None:
-    """Return a shield for the main thread; no other is ever interrupted, and it neither where no handler of
-    Python's own could raise anything.
-    """
-    if _get_ident() != _main_thread or not callable(before := _get_handler(_SIGINT)):
-        return None
-    try:
-        return _Shield(before)
-    except ValueError:  # another interpreter's thread took threading for its own: no signals here
-        return None
-
-
-def _acquire(lock: Any, ends: float | None, shield: _Shield | None) -> None:
-    """Wait for `lock` until `ends` (monotonic, s) at most; with a shield, an interrupt ends it."""
-    try:
-        while True:
-            left = threading.TIMEOUT_MAX if ends is None else max(0.0, ends - _monotonic())
-            if shield is None:
-                lock.acquire(True, min(left, threading.TIMEOUT_MAX))
-                return
-            shield.open()
-            if lock.acquire(True, min(left, INTERRUPT_PATIENCE)) or left <= INTERRUPT_PATIENCE:
-                return
-    finally:
-        if shield is not None:
-            shield.close()
 
 
 class Waiter:
@@ -213,7 +109,7 @@ class Follower:
         self.read_at = _monotonic()
 
 
-class Driver:
+class Driver(Turns):
     """One client's way to the operating system; see the module's first lines."""
 
     __slots__ = (
@@ -224,8 +120,6 @@ class Driver:
         "_dial",
         "_dials",
         "_followers",
-        "_has_turn",
-        "_inbox",
         "_interest",
         "_leader",
         "_leader_done",
@@ -241,7 +135,6 @@ class Driver:
         "_sock",
         "_thread",
         "_timer",
-        "_turn",
         "_waiters",
         "_wake_pair",
         "_woken",
@@ -259,13 +152,11 @@ class Driver:
         transcript: Transcript,
         sink: Sink,
     ) -> None:
+        super().__init__()
         self.connection = Connection(settings, keepalive, retry, transcript, random.random)
         self.keepalive = keepalive
         self._address = address
         self._sink = sink
-        self._renew_turn()
-        # A list: an empty deque takes 760 bytes, of each of a thousand idle connections.
-        self._inbox: list[Callable[[], object]] = []
         self._loop: Loop | None = None
         self._thread: threading.Thread | None = None
         self._sock: socket.socket | None = None
@@ -293,125 +184,13 @@ class Driver:
 
     # -- the turn --------------------------------------------------------------------------------------------
 
-    def call(self, work: Callable[[], T]) -> T:
-        """Do `work` with the turn and return what it returns, or raise what it raises. Any thread; waits for
-        a step at most.
-
-        Raises CallerError where that step is the caller's own, which cannot go on before this returns: see
-        `has_turn`.
-        """
-        shield = _shield()
-        if shield is None:
-            return self._call(work)
-        try:
-            return self._call(work, shield)
-        finally:
-            shield.lift()
-
-    @property
-    def has_turn(self) -> bool:
-        """Whether the caller has the turn: it is a finalizer or a signal handler that came in the middle of a
-        step, or a user's framing, which is a part of one. Then only `post` is possible.
-        """
-        return self._has_turn()
-
-    def _call(self, work: Callable[[], T], shield: _Shield | None = None) -> T:
-        """Do what `call` does; an interrupt is let through while another thread has the turn, if `shield` is
-        given.
-        """
-        if self._has_turn():
-            raise CallerError(
-                f"the connection to {self._where} is in the middle of something, which cannot go on before "
-                "this call returns: a finalizer, a signal handler or a framing can only stop it"
-            )
-        if self._turn.acquire(False):
-            try:
-                self._begin_turn()
-                if self._inbox:
-                    self._empty_inbox()
-                try:
-                    return work()
-                finally:
-                    self._settle()
-            finally:
-                self._turn.release()
-                if self._inbox:
-                    self._pump()
-        results: list[T] = []
-        errors: list[BaseException] = []
-        finished = _thread.allocate_lock()
-        finished.acquire()
-
-        def run() -> None:
-            try:
-                results.append(work())
-            except BaseException as error:  # noqa: BLE001 - raised again where it was asked for
-                errors.append(error)
-            finally:
-                finished.release()
-
-        self._inbox.append(run)
-        self._pump()
-        try:
-            _acquire(finished, None, shield)
-        except BaseException:
-            try:
-                self._inbox.remove(run)
-            except ValueError:
-                # It has begun. The interrupt may have come when its end was just seen: that is told once.
-                if not results and not errors:
-                    finished.acquire()
-            raise
-        if errors:
-            raise errors.pop()  # popped, for its traceback will know this frame
-        return results[0]
-
-    def _renew_turn(self) -> None:
-        # Reentrant only because it knows its owner from the very moment that it is taken: a signal handler or
-        # a finalizer comes between any two steps. It is never taken twice.
-        self._turn = threading.RLock()
-        self._has_turn: Callable[[], bool] = self._turn._is_owned  # type: ignore[attr-defined]
-
     def _begin_turn(self) -> None:
         # Each time, as the wall clock may be set, and runs on while the computer sleeps.
         self.connection.wall_offset = _wall_clock() - _monotonic()
 
-    def post(self, work: Callable[[], object]) -> None:
-        """Have `work` done with the turn, soon; waits for nothing. Any thread, finalizers and signal handlers
-        too.
-        """
-        shield = _shield()
-        try:
-            self._inbox.append(work)
-            self._pump()
-        finally:
-            if shield is not None:
-                shield.lift()
-
-    def _pump(self) -> None:
-        # Whoever has the turn looks at the inbox again after letting go, so nothing is left there.
-        while self._inbox and not self._has_turn() and self._turn.acquire(False):
-            try:
-                self._begin_turn()
-                self._empty_inbox()
-                self._settle()
-            finally:
-                self._turn.release()
-
-    def _empty_inbox(self) -> None:
-        inbox = self._inbox
-        while True:
-            try:
-                work = inbox.pop(0)
-            except IndexError:
-                return
-            try:
-                work()
-            except Exception as error:  # noqa: BLE001 - see _went_wrong
-                self._went_wrong(error)
-            if self.connection.effects:
-                # Before the next piece, which may have come from somebody who counts upon it.
-                self._perform()
+    def _settle_piece(self) -> None:
+        if self.connection.effects:
+            self._perform()
 
     def _went_wrong(self, error: Exception) -> None:
         """A fault of ours must neither hang the user nor go unseen: the connection is dropped, and says
@@ -578,20 +357,7 @@ class Driver:
 
     def _ready(self, mask: int) -> None:
         """On the I/O thread: the socket is ready."""
-        if self._turn.acquire(True, TURN_PATIENCE):
-            try:
-                self._begin_turn()
-                if self._inbox:
-                    self._empty_inbox()
-                try:
-                    self._step(mask)
-                except Exception as error:  # noqa: BLE001 - see _went_wrong
-                    self._went_wrong(error)
-                self._settle()
-            finally:
-                self._turn.release()
-                if self._inbox:
-                    self._pump()
+        self._try(lambda: self._step(mask), TURN_PATIENCE)
 
     def _step(self, mask: int) -> None:
         sock = self._sock
@@ -816,7 +582,7 @@ class Driver:
         once and leaves the connection as it was.
         """
         ends = None if timeout is None else _monotonic() + timeout
-        shield = _shield()
+        shield = guard()
         try:
             return self._sleep_until(done, ends, shield)
         finally:
@@ -859,7 +625,7 @@ class Driver:
                 leads = self._can_lead() and self._take_lead(me, done)
             return False
 
-        shield = _shield()
+        shield = guard()
         try:
             try:
                 try:
@@ -880,14 +646,14 @@ class Driver:
             if shield is not None:
                 shield.lift()
 
-    def _sleep_until(self, done: Callable[[], bool], ends: float | None, shield: _Shield | None) -> bool:
+    def _sleep_until(self, done: Callable[[], bool], ends: float | None, shield: Shield | None) -> bool:
         lock = _thread.allocate_lock()
         lock.acquire()
         waiter = Waiter(done, lock.release)
         try:
             if self._call(lambda: self._done_or_watched(waiter), shield):
                 return True
-            _acquire(lock, ends, shield)
+            interrupts.acquire(lock, ends, shield)
         except BaseException:
             self.post(lambda: self.unwatch(waiter))
             raise
@@ -1008,7 +774,7 @@ class Driver:
             self._prompt = bool(self._no_wait)
         self._lease(now)
 
-    def _lead(self, ends: float, shield: _Shield | None, along: Runs | None) -> None:
+    def _lead(self, ends: float, shield: Shield | None, along: Runs | None) -> None:
         """Read until that has brought what is waited for, until time is over, or until the socket is gone."""
         poller = self._poller
         while poller is not None and self._poller is poller:
@@ -1020,7 +786,7 @@ class Driver:
             else:
                 try:
                     shield.open()
-                    ready = poller.poll(min(left, INTERRUPT_PATIENCE * 1000))
+                    ready = poller.poll(min(left, interrupts.PATIENCE * 1000))
                 finally:
                     shield.close()
             if ready:

@@ -21,9 +21,8 @@ from typing import Any
 import pytest
 
 from ipyreconnect import CallerError, Client, ConnectionLost, ExpectTimeout, KeepAlive, Retry
-from ipyreconnect.network import driver as driver_module
+from ipyreconnect.network import interrupts, sockets
 from ipyreconnect.network import loop as loops
-from ipyreconnect.network import sockets
 from ipyreconnect.network.driver import Driver, Follower
 from tests.servers.line_server import LineServer, Peer, echo, flood, mute, never_read
 from tests.watching import PATIENCE, until
@@ -130,7 +129,7 @@ def interrupted(driver: Driver, call: Callable[[], object], monkeypatch: pytest.
     holder.start()
     assert begun.wait(PATIENCE)
     with monkeypatch.context() as patched:
-        patched.setattr("ipyreconnect.network.driver._acquire", see_and_be_interrupted)
+        patched.setattr("ipyreconnect.network.interrupts.acquire", see_and_be_interrupted)
         threading.Thread(target=ask, daemon=True).start()
         assert ended.wait(PATIENCE)
     holder.join(PATIENCE)
@@ -311,7 +310,7 @@ def test_an_interrupt_that_comes_when_another_thread_has_given_the_lead_takes_it
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Who is interrupted before it could begin to read does not keep others from reading."""
-    acquire = driver_module._acquire
+    acquire = interrupts.acquire
 
     def interrupted(lock: Any, ends: float | None, shield: Any) -> None:
         acquire(lock, ends, shield)
@@ -324,7 +323,7 @@ def test_an_interrupt_that_comes_when_another_thread_has_given_the_lead_takes_it
 
     thread = threading.Thread(target=ask)
     with LineServer(mute) as server, Client(server.address) as client:
-        monkeypatch.setattr(driver_module, "_acquire", interrupted)
+        monkeypatch.setattr(interrupts, "acquire", interrupted)
 
         def begin() -> None:
             thread.start()

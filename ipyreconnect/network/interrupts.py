@@ -1,0 +1,117 @@
+"""Keeps Ctrl-C from tearing what the main thread does to a connection in two, and lets it through where that
+thread only waits.
+
+Python runs a signal's handler in the main thread between any two bytecodes. While that thread has a
+connection's turn, an interrupt is noted, and raised afterwards: no step of a connection is ever torn in two.
+"""
+
+from __future__ import annotations
+
+import _thread
+import importlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+__all__ = ["PATIENCE", "Shield", "acquire", "guard"]
+
+PATIENCE = 0.25
+"""Seconds that the main thread waits in one piece: a signal that comes in the very moment before it falls
+asleep does not wake it, whatever it sleeps in."""
+
+_get_ident = _thread.get_ident
+_monotonic = time.monotonic
+_SIGINT = int(signal.SIGINT)
+# The functions beneath signal's own: without turning each number into an enum and back, which costs 8 µs a
+# send.
+_raw_signal: Any = importlib.import_module("_signal")
+_get_handler, _set_handler = _raw_signal.getsignal, _raw_signal.signal
+
+
+class Shield:
+    """Notes Ctrl-C, which is raised when the shield is lifted or opened. The main thread only.
+
+    before: the handler that was there. The shield is the handler itself from the moment that it is made.
+    """
+
+    __slots__ = ("_before", "_noted", "_open")
+
+    def __init__(self, before: Callable[[int, FrameType | None], object]) -> None:
+        self._open = False  # while it is, an interrupt goes through at once: nothing but waiting is under way
+        self._noted = False
+        self._before = before
+        _set_handler(_SIGINT, self)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Be the handler. Called by Python in the main thread, with what a handler is given."""
+        if self._open:
+            # Closed first: what it raises leads out of the waiting, and a second one must not tear that.
+            self._open = False
+            self._before(number, frame)
+            self._open = True
+        else:
+            self._noted = True
+
+    def lift(self) -> None:
+        """Let interrupts through again, the one that was noted first."""
+        installed = _set_handler(_SIGINT, self._before)
+        if installed is not self:
+            _set_handler(_SIGINT, installed)  # a handler that was called has put in another
+        if self._noted:
+            self._before(_SIGINT, None)
+
+    def open(self) -> None:
+        """Let interrupts through while the caller waits, the one that was noted first."""
+        self._open = True
+        if self._noted:
+            self._noted = self._open = False
+            self._before(_SIGINT, None)
+            self._open = True
+
+    def close(self) -> None:
+        """Note interrupts again."""
+        self._open = False
+
+
+_main_thread = threading.main_thread().ident
+
+
+def _find_main_thread() -> None:
+    global _main_thread
+    _main_thread = threading.main_thread().ident
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_find_main_thread)
+
+
+def guard() -> Shield | None:
+    """Return a shield for the main thread; no other is ever interrupted, and it neither where no handler of
+    Python's own could raise anything.
+    """
+    if _get_ident() != _main_thread or not callable(before := _get_handler(_SIGINT)):
+        return None
+    try:
+        return Shield(before)
+    except ValueError:  # another interpreter's thread took threading for its own: no signals here
+        return None
+
+
+def acquire(lock: Any, ends: float | None, shield: Shield | None) -> None:
+    """Wait for `lock` until `ends` (monotonic, s) at most; with a shield, an interrupt ends it."""
+    try:
+        while True:
+            left = threading.TIMEOUT_MAX if ends is None else max(0.0, ends - _monotonic())
+            if shield is None:
+                lock.acquire(True, min(left, threading.TIMEOUT_MAX))
+                return
+            shield.open()
+            if lock.acquire(True, min(left, PATIENCE)) or left <= PATIENCE:
+                return
+    finally:
+        if shield is not None:
+            shield.close()
