@@ -22,6 +22,7 @@ import hypothesis
 import pytest
 
 from ipyreconnect import Client, Retry
+from ipyreconnect.network.driver import Driver
 from tests.namespaces import NamespacePair, unavailable
 from tests.servers.line_server import LineServer, echo
 
@@ -224,6 +225,12 @@ def client(server: LineServer) -> Iterator[Client]:
     """A client of it, which comes back quickly."""
     with Client(server.address, retry=Retry(delay=0.02, jitter=0)) as client:
         yield client
+
+
+@pytest.fixture
+def driver(client: Client) -> Driver:
+    """What drives it."""
+    return client._driver
 
 
 @pytest.fixture

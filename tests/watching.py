@@ -1,4 +1,4 @@
-"""Wait for what a client does, woken by the client itself; never sleeps, and holds no tests."""
+"""Wait for what a client does, woken by the client itself, or keep it waiting; never sleeps, has no tests."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 from ipyreconnect import Client
+from ipyreconnect.network.turn import Turns
 
-__all__ = ["PATIENCE", "States", "until", "waiting"]
+__all__ = ["PATIENCE", "States", "holding_the_turn", "until", "waiting"]
 
 PATIENCE: Final = 10.0
 """Seconds that a test waits for anything; one that meets this limit has failed."""
@@ -28,6 +29,24 @@ def until(client: Client, condition: Callable[[], bool], timeout: float = PATIEN
             changed.clear()
     finally:
         client.remove_watcher(changed.set)
+
+
+def holding_the_turn(turns: Turns, meanwhile: Callable[[], None]) -> None:
+    """Have another thread hold the turn while `meanwhile` runs here."""
+    begun, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        over.wait(PATIENCE)
+
+    thread = threading.Thread(target=lambda: turns.call(hold))
+    thread.start()
+    assert begun.wait(PATIENCE)
+    try:
+        meanwhile()
+    finally:
+        over.set()
+        thread.join(PATIENCE)
 
 
 def waiting(client: Client) -> int:

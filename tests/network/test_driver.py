@@ -1,21 +1,15 @@
-"""Prove how one connection is driven: turns, the reading leader, waiting, and what the system refuses."""
+"""Prove how one connection is driven: the reading leader, waiting, and what the system refuses."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
-import gc
-import os
 import queue
 import select
 import selectors
-import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -25,218 +19,7 @@ from ipyreconnect.network import interrupts, sockets
 from ipyreconnect.network import loop as loops
 from ipyreconnect.network.driver import Driver, Follower
 from tests.servers.line_server import LineServer, Peer, echo, flood, mute, never_read
-from tests.watching import PATIENCE, until
-
-
-@pytest.fixture
-def driver(client: Client) -> Driver:
-    """What drives it."""
-    return client._driver
-
-
-def holding_the_turn(driver: Driver, meanwhile: Callable[[], None]) -> None:
-    """Have another thread hold the turn while `meanwhile` runs here."""
-    begun, over = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        begun.set()
-        over.wait(PATIENCE)
-
-    thread = threading.Thread(target=lambda: driver.call(hold))
-    thread.start()
-    assert begun.wait(PATIENCE)
-    try:
-        meanwhile()
-    finally:
-        over.set()
-        thread.join(PATIENCE)
-
-
-# -- the turn
-
-
-def test_work_is_done_one_piece_at_a_time(driver: Driver) -> None:
-    """Whatever the threads, no two pieces of work run at the same time, and each caller gets its
-    own result.
-    """
-    inside: list[int] = []
-    most: list[int] = []
-
-    def work(number: int) -> int:
-        inside.append(number)
-        most.append(len(inside))
-        time.sleep(0)  # lets others in, if they could
-        inside.remove(number)
-        return number
-
-    def many(first: int) -> None:
-        for number in range(first, first + 200):
-            assert driver.call(partial(work, number)) == number
-
-    threads = [threading.Thread(target=many, args=(1000 * index,)) for index in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert len(most) == 1200
-    assert max(most) == 1
-
-
-def test_what_a_piece_of_work_raises_reaches_its_caller(driver: Driver) -> None:
-    """An error of the work is raised where it was asked for, also when another thread did it."""
-
-    def fail() -> None:
-        raise KeyError("x")
-
-    with pytest.raises(KeyError):
-        driver.call(fail)
-    errors: queue.Queue[BaseException] = queue.Queue()
-
-    def ask() -> None:
-        try:
-            driver.call(fail)
-        except KeyError as error:
-            errors.put(error)
-
-    thread = threading.Thread(target=ask)
-    holding_the_turn(driver, thread.start)
-    thread.join(PATIENCE)
-    assert isinstance(errors.get(timeout=PATIENCE), KeyError)
-
-
-def interrupted(driver: Driver, call: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have another thread do what `call` asks for, and interrupt the caller just when it sees the end."""
-    begun, over = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        begun.set()
-        over.wait(PATIENCE)
-
-    def see_and_be_interrupted(lock: Any, ends: float | None, shield: object) -> None:
-        over.set()  # only now, so that the work waits in the inbox before
-        lock.acquire()
-        raise KeyboardInterrupt
-
-    ended = threading.Event()
-
-    def ask() -> None:
-        with contextlib.suppress(KeyboardInterrupt):
-            call()
-            raise AssertionError("it was not interrupted")
-        ended.set()
-
-    holder = threading.Thread(target=lambda: driver.call(hold))
-    holder.start()
-    assert begun.wait(PATIENCE)
-    with monkeypatch.context() as patched:
-        patched.setattr("ipyreconnect.network.interrupts.acquire", see_and_be_interrupted)
-        threading.Thread(target=ask, daemon=True).start()
-        assert ended.wait(PATIENCE)
-    holder.join(PATIENCE)
-
-
-def test_an_interrupt_at_the_end_of_what_another_thread_did_comes_through(
-    driver: Driver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C in the very moment in which the end of one's work is seen hangs nobody."""
-    done: list[int] = []
-    interrupted(driver, lambda: driver.call(lambda: done.append(1)), monkeypatch)
-    assert done == [1]
-
-
-def test_an_interrupt_with_the_wait_just_begun_leaves_no_waiter(
-    driver: Driver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who is interrupted when another thread has begun to watch for it is forgotten."""
-    interrupted(driver, lambda: driver.wait(lambda: False, PATIENCE), monkeypatch)
-    assert driver.call(lambda: driver._waiters) == []
-
-
-def test_posted_work_waits_for_nobody_and_is_done(driver: Driver) -> None:
-    """Work that is posted while another thread has the turn is done by that one, and the poster goes on."""
-    done = threading.Event()
-
-    def post() -> None:
-        driver.post(done.set)
-        assert not done.is_set()
-
-    holding_the_turn(driver, post)
-    assert done.wait(PATIENCE)
-
-
-def test_calling_from_within_a_step_is_refused(driver: Driver) -> None:
-    """Who has the turn cannot wait for it: a call is refused, a post is done afterwards."""
-    done: list[str] = []
-
-    def within() -> None:
-        assert driver.has_turn
-        with pytest.raises(CallerError, match="in the middle of something"):
-            driver.call(lambda: None)
-        driver.post(lambda: done.append("later"))
-        done.append("now")
-
-    driver.call(within)
-    assert not driver.has_turn
-    assert done == ["now", "later"]
-
-
-def test_a_finalizer_in_the_middle_of_a_step_may_forget_a_follower(client: Client, driver: Driver) -> None:
-    """The collector may come at any time, and end a forgotten iterator in the middle of the same
-    connection's step.
-    """
-    client.send("x", expect="x")
-    forgotten = client.follow(start=0)
-    next(forgotten)
-    cycle = [forgotten]
-    cycle.append(cycle)  # type: ignore[arg-type]
-    del forgotten
-
-    def collect() -> None:
-        cycle.clear()
-        gc.collect()
-
-    driver.call(collect)
-    assert driver._followers == []
-    client.send("y", expect="y")
-
-
-def test_each_piece_is_settled_before_the_next(client: Client, driver: Driver) -> None:
-    """A stop and a start that wait for the same turn are done one after the other, each with all
-    that follows.
-    """
-    connection = driver.connection
-    ended = driver.ended
-
-    def post() -> None:
-        driver.post(lambda: connection.fail(ConnectionLost("test"), time.monotonic()))
-        driver.post(lambda: connection.stop(time.monotonic()))
-        driver.post(lambda: connection.start(time.monotonic()))
-
-    holding_the_turn(driver, post)
-    until(client, lambda: client.state == "connected")
-    assert driver.ended == ended + 1
-    assert client.status.connection == 2
-    client.send("x", expect="x")
-
-
-def test_an_error_of_our_own_drops_the_connection_and_says_so(
-    client: Client, driver: Driver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A mistake in the engine neither hangs nor hides: the connection is lost for that reason,
-    and comes back.
-    """
-
-    def fail(connection: object, size: int, now: float) -> None:
-        raise AssertionError("oops")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(type(driver.connection), "committed", fail)
-        client.send("x")
-        until(client, lambda: "internal error" in client.reason)
-    assert client.reason == "internal error, please report it: AssertionError: oops"
-    until(client, lambda: client.status.connection == 2)
-    client.send("x", expect="x")
-
+from tests.watching import PATIENCE, holding_the_turn, until
 
 # -- waiting
 
@@ -575,61 +358,6 @@ def test_an_outbox_leaves_when_the_peer_reads_again() -> None:
         go.set()
         assert deliveries[-1].wait("acknowledged", timeout=PATIENCE)
         assert {delivery.status for delivery in deliveries} == {"acknowledged"}
-
-
-def test_a_handler_that_only_counts_does_not_end_a_wait(server: LineServer) -> None:
-    """A user's own handler of SIGINT is called at once while something is waited for, and again and again."""
-    counted: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: counted.append(number))
-    try:
-        with LineServer(mute) as quiet, Client(quiet.address) as client:
-
-            def interrupt() -> None:
-                for number in range(3):
-                    os.kill(os.getpid(), signal.SIGINT)
-                    while len(counted) <= number:
-                        time.sleep(0)
-                quiet.peer(0).send(b"answer\r\n")
-
-            thread = threading.Thread(target=interrupt)
-            until(client, lambda: client.state == "connected")
-            thread.start()
-            client.expect("answer")
-            thread.join(PATIENCE)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert counted == [signal.SIGINT] * 3
-
-
-def test_a_handler_that_replaces_itself_stays_replaced(server: LineServer, client: Client) -> None:
-    """A handler that puts in another one, as for a second Ctrl-C that ends all, is not put back by us."""
-    called: list[str] = []
-
-    def second(number: int, frame: object) -> None:
-        called.append("second")
-
-    def first(number: int, frame: object) -> None:
-        called.append("first")
-        signal.signal(signal.SIGINT, second)
-
-    before = signal.signal(signal.SIGINT, first)
-    try:
-        with LineServer(mute) as quiet, Client(quiet.address) as other:
-
-            def interrupt() -> None:
-                while not other._driver._leader:
-                    time.sleep(0)
-                os.kill(os.getpid(), signal.SIGINT)
-
-            thread = threading.Thread(target=interrupt)
-            thread.start()
-            with pytest.raises(ExpectTimeout):
-                other.expect("never", timeout=0.2)
-            thread.join(PATIENCE)
-        assert signal.getsignal(signal.SIGINT) is second
-        assert called == ["first"]
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def test_a_very_long_wait_is_cut_into_pieces(client: Client) -> None:
