@@ -83,7 +83,7 @@ class Connections:
             if near:
                 hint = f"did you mean {near}?"
             elif self._clients:
-                hint = f"there are {', '.join(self._clients)}"
+                hint = f"known: {', '.join(self._clients)}"
             else:
                 hint = "there is none yet; start one with %connect ADDRESS"
             raise UsageError(f"no connection named {name!r}; {hint}")
