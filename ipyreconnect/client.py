@@ -460,7 +460,7 @@ class Client(traitlets.HasTraits):
         """Look through what was received, if that is much, before the connection is asked to: with its turn,
         nobody else could do anything meanwhile.
         """
-        start, end = self._connection.looks_from, self.transcript.end
+        start, end = self._connection.expectations.looks_from, self.transcript.end
         return expectation.rule_out(self.transcript, start, end) if end - start > MANY_LINES else iter(())
 
     def _outcome(

@@ -100,7 +100,7 @@ class Reader(Generic[T]):
         self._driver = client._driver
         self._transcript = client.transcript
         self._as_bytes = as_bytes
-        self._next = client._connection.mark if start is None else start
+        self._next = client._connection.expectations.mark if start is None else start
         self._from_oldest = start is None  # until something was read: then nobody asked for what is forgotten
         self._place = Follower(self._next)
         self._runs: Iterator[list[T]] = iter(())

@@ -485,7 +485,7 @@ def test_a_loss_ends_expecting_at_once(server: LineServer) -> None:
     """At the moment of the loss expect raises ConnectionLost, with the reason."""
     with LineServer(mute) as server, Client(server.address, retry=QUICK) as client:
         waiting = Thread(lambda: client.expect("never"))
-        until(client, lambda: bool(client._connection._expectations))
+        until(client, lambda: bool(client._connection.expectations.pending))
         start = time.monotonic()
         server.peer(0).reset()
         with pytest.raises(ConnectionLost, match=f"^reset by {server.address}$"):
@@ -563,7 +563,7 @@ def test_a_bad_timeout_is_refused_before_anything_is_done(server: LineServer, cl
         asyncio.run(client.asend("DELETE 1", expect="x", timeout=-1))
     with pytest.raises(ValueError, match="timeout"):
         asyncio.run(client.aexpect("x", timeout=-1))
-    assert client._connection._expectations == []
+    assert client._connection.expectations.pending == []
     client.send("x", expect="x")
     assert server.peer(0).lines == [b"x"]
 
@@ -611,7 +611,7 @@ def test_a_dropped_coroutine_leaves_no_trace(client: Client) -> None:
         client._driver.call(coroutines.clear)
 
     asyncio.run(drop())
-    assert (client._driver._waiters, client._connection._expectations) == ([], [])
+    assert (client._driver._waiters, client._connection.expectations.pending) == ([], [])
 
 
 def test_a_cancelled_coroutine_leaves_no_trace() -> None:
@@ -627,7 +627,7 @@ def test_a_cancelled_coroutine_leaves_no_trace() -> None:
                 await task
 
         asyncio.run(cancel())
-        assert (client._driver._waiters, client._connection._expectations) == ([], [])
+        assert (client._driver._waiters, client._connection.expectations.pending) == ([], [])
         server.peer(0).send(b"late\r\n")
         assert client.expect("late").text == "late"
 

@@ -492,7 +492,7 @@ def test_everything_at_once_neither_hangs_nor_leaks() -> None:
         until(client, lambda: client.connect(wait=0).state == "connected")
         driver = client._driver
         assert (driver._leader, driver._waiters, driver._condemned) == (0, [], [])
-        assert client._connection._expectations == []
+        assert client._connection.expectations.pending == []
         assert driver._followers == []
         stop_at_once(client)
 
@@ -682,7 +682,7 @@ def test_an_interrupt_leaves_every_wait(wait: str) -> None:
         assert took < 0.5
         assert client.state == "connected"
         assert (driver._waiters, driver._leader, driver._followers) == ([], 0, [])
-        assert client._connection._expectations == []
+        assert client._connection.expectations.pending == []
         if wait != "delivery":
             client.send("after")
             server.peer(0).wait_line(b"after")
@@ -696,7 +696,7 @@ def test_an_interrupt_leaves_a_coroutine_s_wait() -> None:
         took = interrupted(lambda: asyncio.run(client.aexpect("never")), lambda: bool(driver._waiters))
         assert took < 0.5
         assert client.state == "connected"
-        assert (driver._waiters, client._connection._expectations) == ([], [])
+        assert (driver._waiters, client._connection.expectations.pending) == ([], [])
 
 
 def fill_the_kernel(client: Client) -> None:
@@ -745,7 +745,7 @@ STORM = """
             pass
     client.send("the end", expect="^the end$")
     driver = client._driver
-    left = [len(driver._waiters), driver._leader, len(client._connection._expectations)]
+    left = [len(driver._waiters), driver._leader, len(client._connection.expectations.pending)]
     print(interrupts, client.status.connection, client.state, *left, flush=True)
     client.stop()
 """

@@ -24,9 +24,9 @@ from ..errors import AttemptFailed, CallerError, ConnectionLost, NotConnected, O
 from ..settings import Heartbeat, KeepAlive, Retry
 from .delivery import UNCONFIRMED, Delivery, Ledger
 from .events import Status
-from .expect import Expectation, Match
+from .expect import Expectation, Expectations
 from .framing import Announced, Fragment, Framer, Raw, make_framer
-from .line import Line, decode, in_one_line
+from .line import decode, in_one_line
 from .liveness import (
     LONGEST_PAUSE,
     UNKNOWN,
@@ -131,20 +131,16 @@ class Connection:
 
     __slots__ = (
         "_applied",
-        "_asked",
-        "_asked_from",
         "_beat_at",
         "_chance",
         "_changed_at",
         "_changed_meanwhile",
-        "_expectations",
         "_failures",
         "_farewell_at",
         "_framer",
         "_ledger",
         "_look_at",
         "_look_pause",
-        "_lost_at",
         "_phase_ends",
         "_pipe",
         "_probe_begins",
@@ -160,7 +156,6 @@ class Connection:
         "_session",
         "_starttls",
         "_state",
-        "_unanswered_loss",
         "_up_at",
         "_watch_at",
         "_watchdog",
@@ -168,11 +163,10 @@ class Connection:
         "along",
         "changes",
         "effects",
+        "expectations",
         "health",
         "keepalive",
         "last_received",
-        "last_send",
-        "mark",
         "outgoing",
         "pauses_limited",
         "reading",
@@ -213,8 +207,7 @@ class Connection:
         self.session = 0
         self.session_wanted = False
         self.session_start = (0, 0, 0)  # line, bytes of it, and received_bytes where the function begins
-        self.mark = 0
-        self.last_send = 0
+        self.expectations = Expectations(transcript, settings.encoding)
         self._chance = chance
         self._state = _STOPPED
         self._ledger = Ledger()
@@ -228,7 +221,6 @@ class Connection:
         self._queue: list[_Queued] = []
         self._queue_size = 0
         self._refused = False  # whether a line of our own accord found no room, after the last that did
-        self._expectations: list[Expectation] = []
         self._failures = 0
         self._up_at = 0.0
         self._phase_ends = NEVER
@@ -249,10 +241,6 @@ class Connection:
         self.reading = True
         self.along: Runs | None = None  # takes the lines of a follower's own reading
         self._said = ""
-        self._asked = False  # a line was sent that no match has answered yet
-        self._unanswered_loss: str | None = None
-        self._asked_from = 0
-        self._lost_at = 0
         self._script_mark = 0
         self._script_left: list[Send] = []  # what its outbox has no room for yet
         self._script_sent = 0  # bytes of the stream that had left when more of the script was written last
@@ -335,9 +323,7 @@ class Connection:
         if self._state is _STOPPED:
             self.transcript.begin_writing(self)
             self._failures = 0
-            self._asked = False
-            self._unanswered_loss = None
-            self.mark = self.last_send = self.transcript.end
+            self.expectations.start()
             self.status = replace(self.status, reason="", attempt=0)
         self._enter(Input.START, now)
 
@@ -404,36 +390,21 @@ class Connection:
         if session != self.session or self.status.phase is not Phase.SCRIPT or self._state is not _CONNECTING:
             raise ConnectionLost(self._said or f"the session with {self.settings.where} is over")
 
-    @property
-    def looks_from(self) -> int:
-        """The number of the line from which on `expect` looks."""
-        return self.mark if self._unanswered_loss is None else self._asked_from
-
     def expect(self, expectation: Expectation, now: float) -> None:
         """Look for `expectation` from the last send or match on; its outcome is set now, or when a line
         comes.
         """
-        if self._unanswered_loss is not None:
-            # The answer may have come before the loss. If not, it never will, however long anybody waits.
-            expectation.arm(self._asked_from)
-            if not self._look_through(expectation, self._lost_at):
-                expectation.outcome = ConnectionLost(self._unanswered_loss)
-                self._unanswered_loss = None
-                self.mark = max(self.mark, self._lost_at)
-            return
-        expectation.arm(self.mark)
-        expectation.origin = self.last_send
-        if self._look_through(expectation, self.transcript.end):
+        self.expectations.expect(expectation)
+        if expectation.outcome is not None:
             return
         if self._state in (_STOPPED, _STOPPING):
             expectation.outcome = NotConnected(self._not_connected(now))
         else:
-            self._expectations.append(expectation)
+            self.expectations.pending.append(expectation)
 
     def forget(self, expectation: Expectation) -> None:
         """Look for it no longer: its time is over, or its waiter was interrupted."""
-        if expectation in self._expectations:
-            self._expectations.remove(expectation)
+        self.expectations.forget(expectation)
         for entry in self._queue:
             if entry.expectation is expectation:
                 entry.expectation = None  # the line itself is still sent
@@ -477,7 +448,7 @@ class Connection:
         self._queue_size = 0
         self.transcript.end_writing()
         self.unconfirmed = ()
-        self._fail_expectations(reason := "the process was forked: the connection stays with its parent")
+        self.expectations.fail(reason := "the process was forked: the connection stays with its parent")
         self.status = Status(reason=reason, connection=self.status.connection)
 
     def note(self, text: str, now: float) -> None:
@@ -703,14 +674,7 @@ class Connection:
         self._let_go()
         text = f"{self._said}{_never_acknowledged(lost)}{self._comes_next(now)}"
         number = self.transcript.append_note(text, wall)
-        told = any(expectation.origin >= self.last_send for expectation in self._expectations)
-        if self._asked and not told and self._state is not _STOPPED:
-            # Whoever asks for the answer later is told then, once.
-            self._unanswered_loss = self._said
-            self._asked_from = self.mark
-            self._lost_at = number
-        self._asked = False
-        self._fail_expectations(self._said)
+        self.expectations.lost(self._said, number, tells=self._state is not _STOPPED)
         self._set(connected_since=None, tls=None, keepalive=None, health=None)
 
     def _let_go(self) -> None:
@@ -856,7 +820,7 @@ class Connection:
     def _up(self, now: float, unread: tuple[int, int] | None = None) -> None:
         if self.settings.script or self.settings.has_function:
             # What the script has read and sent is its own affair.
-            self.mark = self.last_send = max(self.mark, self._script_mark)
+            self.expectations.pass_over(self._script_mark)
         self._script = None
         self._phase_ends = NEVER
         self._up_at = now
@@ -1025,7 +989,9 @@ class Connection:
     def _looks(self) -> bool:
         """Whether anybody waits for lines."""
         return (
-            bool(self._expectations or self.replies) or self.along is not None or self._state is _CONNECTING
+            bool(self.expectations.pending or self.replies)
+            or self.along is not None
+            or self._state is _CONNECTING
         )
 
     def _look_at_new(self, runs: Runs | None, now: float) -> None:
@@ -1045,12 +1011,8 @@ class Connection:
                 self.fail(error, now)
             return
         for number, lines in runs:
-            for expectation in tuple(self._expectations):
-                found = expectation.look(number, lines, self.settings.encoding)
-                if found:
-                    self._expectations.remove(expectation)
-                    number_found, data, match = found
-                    self._met(expectation, (number_found, data, now + self.wall_offset), match)
+            if self.expectations.pending:
+                self.expectations.look(number, lines, now + self.wall_offset)
             for pattern, template in self.replies if self._state is not _STOPPING else ():
                 for line in lines:
                     if found_reply := pattern.search(line):
@@ -1063,34 +1025,6 @@ class Connection:
                     text = decode(line, self.settings.encoding)
                     steps = self._script.line(text, now, self.transcript.redacted_text(text))
                     self._drive_script(steps, now)
-
-    def _look_through(self, expectation: Expectation, stop: int) -> bool:
-        first, after = expectation.ruled_out
-        if first <= expectation.cursor < after:
-            expectation.cursor = after
-        start = max(expectation.cursor, self.transcript.first)
-        if start < stop:
-            for number, lines in self.transcript.received(start, stop):
-                if found := expectation.look(number, lines, self.settings.encoding):
-                    self._met(expectation, self.transcript[found[0]], found[2])
-                    return True
-        expectation.cursor = max(expectation.cursor, self.transcript.end)
-        return False
-
-    def _met(
-        self, expectation: Expectation, line: Line | tuple[int, bytes, float], match: re.Match[Any]
-    ) -> None:
-        expectation.outcome = Match(line, match, self.transcript, expectation.origin)
-        # Up to and with the line, as the expectation has it now.
-        if self.mark < expectation.cursor:
-            self.mark = expectation.cursor
-        self._asked = False
-        self._unanswered_loss = None
-
-    def _fail_expectations(self, reason: str) -> None:
-        for expectation in self._expectations:
-            expectation.outcome = ConnectionLost(reason)  # one for each: they are raised in several threads
-        self._expectations.clear()
 
     # -- sending
 
@@ -1106,12 +1040,9 @@ class Connection:
         number = self.transcript.append_sent(line, now + self.wall_offset, delivery)
         delivery.number = number
         if not in_script:
-            self.mark = self.last_send = number + 1
-            self._asked = True
-            self._unanswered_loss = None
+            self.expectations.sent(number + 1)
         if expectation is not None:
-            expectation.arm(number + 1)
-            self._expectations.append(expectation)
+            self.expectations.add(expectation, number + 1)
         if self._pipe is None:
             self.outgoing.append(data)
             self._written += len(data)
@@ -1170,7 +1101,7 @@ class Connection:
     def _drop_queue(self, why: str, now: float) -> None:
         while self._queue:
             self._expire(self._queue.pop(0), why, now)
-        self._fail_expectations(why)
+        self.expectations.fail(why)
 
 
 def _on_grid(at: float | None, now: float) -> float:

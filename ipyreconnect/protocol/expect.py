@@ -1,4 +1,5 @@
-"""Expectations: a pattern that waits for a line, and the match that it finds. Waits for nothing itself.
+"""Expectations: a pattern that waits for a line, the match that it finds, and all those of a client. Nothing
+here waits itself.
 
 An expectation looks at each received line once, in order, from a line number on: first at those that are
 there, then as they come.
@@ -10,13 +11,13 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..errors import Overrun
+from ..errors import ConnectionLost, Overrun
 from .framing import Fragment
 from .line import Line, decode
 from .search import LineSearch, Pattern, compile_pattern
 from .transcript import Transcript
 
-__all__ = ["QUOTED", "Expectation", "Match", "Pattern", "compile_pattern", "last_lines"]
+__all__ = ["QUOTED", "Expectation", "Expectations", "Match", "Pattern", "compile_pattern", "last_lines"]
 
 QUOTED = 3
 QUOTED_CHARACTERS = 80
@@ -231,3 +232,132 @@ class Expectation:
         if number > self.cursor:
             self.cursor = number
         return None
+
+
+class Expectations:
+    """All that is awaited of one client's connections, and from where on: from the last send or match on,
+    whichever was later. With the turn only.
+
+    pending: those that wait. mark: the number of the line from which on the next one looks. last_send: from
+    which on its `Match.lines` counts.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_asked_from",
+        "_encoding",
+        "_loss",
+        "_lost_at",
+        "_transcript",
+        "last_send",
+        "mark",
+        "pending",
+    )
+
+    def __init__(self, transcript: Transcript, encoding: str | None) -> None:
+        self._transcript = transcript
+        self._encoding = encoding
+        self.pending: list[Expectation] = []
+        self.mark = 0
+        self.last_send = 0
+        self._asked = False  # a line was sent that no match has answered yet
+        self._loss: str | None = None  # the reason of one that left a question unanswered, until it is told
+        self._asked_from = 0
+        self._lost_at = 0
+
+    @property
+    def looks_from(self) -> int:
+        """The number of the line from which on `expect` looks."""
+        return self.mark if self._loss is None else self._asked_from
+
+    def start(self) -> None:
+        """Begin with what comes from now on."""
+        self.mark = self.last_send = self._transcript.end
+        self._asked = False
+        self._loss = None
+
+    def pass_over(self, number: int) -> None:
+        """Look at no line before `number`: what came and left until then was somebody else's affair."""
+        self.mark = self.last_send = max(self.mark, number)
+
+    def sent(self, number: int) -> None:
+        """Note that the user's line before `number` is sent: it is what the next match answers."""
+        self.mark = self.last_send = number
+        self._asked = True
+        self._loss = None
+
+    def add(self, expectation: Expectation, number: int) -> None:
+        """Have `expectation` look at all lines that come, from `number` on."""
+        expectation.arm(number)
+        self.pending.append(expectation)
+
+    def expect(self, expectation: Expectation) -> None:
+        """Look for `expectation` in what is there; where its outcome is not set then, it may be `pending`."""
+        if self._loss is not None:
+            # The answer may have come before the loss. If not, it never will, however long anybody waits.
+            expectation.arm(self._asked_from)
+            if not self._look_through(expectation, self._lost_at):
+                expectation.outcome = ConnectionLost(self._loss)
+                self._loss = None
+                self.mark = max(self.mark, self._lost_at)
+            return
+        expectation.arm(self.mark)
+        expectation.origin = self.last_send
+        self._look_through(expectation, self._transcript.end)
+
+    def forget(self, expectation: Expectation) -> None:
+        """Look for it no longer: its time is over, or its waiter was interrupted."""
+        if expectation in self.pending:
+            self.pending.remove(expectation)
+
+    def look(self, number: int, lines: list[bytes], time: float) -> None:
+        """Show all that wait the lines that have just come; `number` is the first one's, `time` theirs (Unix
+        time, s).
+        """
+        for expectation in tuple(self.pending):
+            if found := expectation.look(number, lines, self._encoding):
+                self.pending.remove(expectation)
+                number_found, data, match = found
+                self._met(expectation, (number_found, data, time), match)
+
+    def lost(self, reason: str, number: int, *, tells: bool) -> None:
+        """Fail all that wait: their connection is lost. number: of the line that says so. tells: whether who
+        asks for the answer to the last send later is told so too, once.
+        """
+        told = any(expectation.origin >= self.last_send for expectation in self.pending)
+        if self._asked and tells and not told:
+            self._loss = reason
+            self._asked_from = self.mark
+            self._lost_at = number
+        self._asked = False
+        self.fail(reason)
+
+    def fail(self, reason: str) -> None:
+        """Fail all that wait."""
+        for expectation in self.pending:
+            expectation.outcome = ConnectionLost(reason)  # one for each: they are raised in several threads
+        self.pending.clear()
+
+    def _look_through(self, expectation: Expectation, stop: int) -> bool:
+        first, after = expectation.ruled_out
+        if first <= expectation.cursor < after:
+            expectation.cursor = after
+        transcript = self._transcript
+        start = max(expectation.cursor, transcript.first)
+        if start < stop:
+            for number, lines in transcript.received(start, stop):
+                if found := expectation.look(number, lines, self._encoding):
+                    self._met(expectation, transcript[found[0]], found[2])
+                    return True
+        expectation.cursor = max(expectation.cursor, transcript.end)
+        return False
+
+    def _met(
+        self, expectation: Expectation, line: Line | tuple[int, bytes, float], match: re.Match[Any]
+    ) -> None:
+        expectation.outcome = Match(line, match, self._transcript, expectation.origin)
+        # Up to and with the line, as the expectation has it now.
+        if self.mark < expectation.cursor:
+            self.mark = expectation.cursor
+        self._asked = False
+        self._loss = None

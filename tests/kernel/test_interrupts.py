@@ -16,7 +16,9 @@ SOON = 0.5
 """Seconds within which the interrupted cell ends; of up to three times one, as the machine may be busy."""
 
 # What is there besides the wait: nobody waits, nobody watches, and a line is answered.
-AS_IT_WAS = "print(c.state, len(c._connection._expectations), len(c._watchers), len(c._driver._waiters))"
+AS_IT_WAS = (
+    "print(c.state, len(c._connection.expectations.pending), len(c._watchers), len(c._driver._waiters))"
+)
 
 
 # Tells from beside the cell that it waits.
@@ -25,7 +27,9 @@ import threading, time
 
 def waits(name):
     c = get_ipython().magics_manager.registry["ReconnectMagics"].connections.get(name)
-    return c is not None and bool(c._connection._expectations or c._driver._waiters or c._driver._leader)
+    if c is None:
+        return False
+    return bool(c._connection.expectations.pending or c._driver._waiters or c._driver._leader)
 
 def tell(name):
     while not waits(name):
