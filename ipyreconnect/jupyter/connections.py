@@ -12,6 +12,7 @@ from ipyreconnect.address import Address
 from ipyreconnect.client import Client
 from ipyreconnect.jupyter.options import suggest
 from ipyreconnect.jupyter.terminal import shortened
+from ipyreconnect.protocol.events import Status
 from ipyreconnect.protocol.line import visible
 from ipyreconnect.protocol.liveness import Verdict
 from ipyreconnect.protocol.state import State
@@ -115,8 +116,8 @@ def table(clients: Sequence[Client], latest: Client | None, now: float) -> str:
     rows = [(f"{marks[1]}NAME", "ADDRESS", "STATE", "SINCE", "LAST LOSS")]
     for client in clients:
         name = marks[client is not latest] + visible(client.name)
-        reason = shortened(visible(client.status.reason), LONGEST_REASON)
-        rows.append((name, str(client.address), state(client, now), since(client, now), reason))
+        lost = shortened(visible(last_loss(client.status)), LONGEST_REASON)
+        rows.append((name, str(client.address), state(client, now), since(client, now), lost))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -138,6 +139,12 @@ def state(client: Client, now: float) -> str:
             return f"connected, {'dead' if left else health.verdict.value}{left}"
         case _:
             return str(status.state.value)
+
+
+def last_loss(status: Status) -> str:
+    """Say why the last connection was lost and, until it is back, why the last try failed."""
+    reasons = (status.loss,) if status.state is State.CONNECTED else (status.loss, status.reason)
+    return "; then ".join(dict.fromkeys(filter(None, reasons)))
 
 
 def since(client: Client, now: float) -> str:

@@ -88,6 +88,7 @@ class Throttle:
         return max(0.0, (min(self.rate, self.burst) - self._left) / self.rate)
 
 
+_CONNECTED = re.compile(r"(?:CERTIFICATE NOT VERIFIED: )?connected ")
 _NEXT_TRY = re.compile(r";? ?(?:\(?try|attempt) \d+.*$")
 
 
@@ -99,7 +100,7 @@ class Repeats:
 
     def shows(self, note: str) -> bool:
         """Say whether to show this event: the 1st, 2nd, 3rd, 5th, 10th, 20th, 50th, … of its kind."""
-        if note.startswith("connected"):
+        if _CONNECTED.match(note):
             self._counts.clear()
             return True
         kind = _NEXT_TRY.sub("", note)

@@ -324,7 +324,7 @@ class Connection:
             self.transcript.begin_writing(self)
             self._failures = 0
             self.expectations.start()
-            self.status = replace(self.status, reason="", attempt=0)
+            self.status = replace(self.status, reason="", loss="", attempt=0)
         self._enter(Input.START, now)
 
     def retry_now(self, now: float) -> None:
@@ -332,7 +332,7 @@ class Connection:
         if self._state is _CONNECTED:
             self._said = f"connection to {self.settings.where} dropped to reconnect"
             self._failures = 0
-            self.status = replace(self.status, reason=self._said, attempt=0)
+            self.status = replace(self.status, reason=self._said, loss=self._said, attempt=0)
         self._enter(Input.RETRY, now)
 
     def stop(self, now: float) -> None:
@@ -546,7 +546,8 @@ class Connection:
         if not final and tries is not None and self.status.attempt >= tries:
             final = True
             reason = f"{reason}; gave up after {tries} {'try' if tries == 1 else 'tries'}"
-        self.status = replace(self.status, reason=reason)
+        loss = reason if self._state is _CONNECTED else self.status.loss
+        self.status = replace(self.status, reason=reason, loss=loss)
         self._said = reason
         self._enter(Input.GIVE_UP if final else Input.FAIL, now)
 
@@ -830,15 +831,16 @@ class Connection:
         self.last_received = now
         if self._framer is None:
             self._framer = make_framer(self.settings.framing, self.settings.profile)
-        how = ""
+        how = doubt = ""
         if status.tls is not None:
-            doubt = "" if status.tls.verified else ", CERTIFICATE NOT VERIFIED"
-            how = f" ({status.tls.version}, {status.tls.cipher}{doubt})"
+            # First, where no narrow window cuts it off.
+            doubt = "" if status.tls.verified else "CERTIFICATE NOT VERIFIED: "
+            how = f" ({status.tls.version}, {status.tls.cipher})"
         self._set(state=self._state, phase=None, connected_since=wall, connection=status.connection + 1)
         peer = (
             status.peer if status.peer == self.settings.where else f"{self.settings.where} at {status.peer}"
         )
-        self.transcript.append_note(f"connected to {peer}{how}", wall)
+        self.transcript.append_note(f"{doubt}connected to {peer}{how}", wall)
         beat = self.settings.heartbeat
         if beat is not None:
             self._beat_at = now + beat.every

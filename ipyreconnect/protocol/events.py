@@ -19,7 +19,8 @@ class Status:
     """All that is known about a connection's state at one moment; swapped as a whole, so it is never half
     old.
 
-    state, phase: see `State` and `Phase`. reason: of the last failure or loss ("" when there was none).
+    state, phase: see `State` and `Phase`. reason: of the last failure or loss ("" when there was none). loss:
+    of the last loss of a connection; failed tries may have followed.
     attempt: tries begun since the last connection that was stable (`Retry.stable`). retry_at: when the next
     one is (Unix epoch, s).
     connected_since: Unix epoch, s. keepalive: in force, as the kernel gave it back. tls: what the handshake
@@ -31,6 +32,7 @@ class Status:
     state: State = State.STOPPED
     phase: Phase | None = None
     reason: str = ""
+    loss: str = ""
     attempt: int = 0
     retry_at: float | None = None
     connected_since: float | None = None

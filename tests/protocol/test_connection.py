@@ -328,6 +328,28 @@ def test_a_server_that_accepts_and_closes_is_not_called_for_ever() -> None:
     assert play.status.reason == "closed by server:1; gave up after 3 tries"
 
 
+def test_the_last_loss_is_told_apart_from_the_tries_that_failed_since() -> None:
+    """Why the connection was lost stays known while tries are refused, and until the next loss."""
+    play = Play(retry=Retry(jitter=0))
+    play.start()
+    play.refused()
+    assert play.status.loss == ""
+    play.until(2.0)
+    play.dialed(2.0)
+    play.eof(3.0)
+    play.until(5.0)
+    play.refused(5.0)
+    assert (play.status.loss, play.status.reason) == ("closed by server:1", "refused by server:1")
+    play.until(7.0)
+    play.dialed(7.0)
+    assert (play.state, play.status.loss) == ("connected", "closed by server:1")
+    play.lost(8.0)
+    assert play.status.loss == "reset by server:1"
+    play.stop(9.0)
+    play.start(10.0)
+    assert play.status.loss == ""
+
+
 def test_attempts_do_not_end_what_was_stable() -> None:
     """The loss of a connection that lasted is no failed attempt: with one attempt it still tries
     once more.
@@ -1439,7 +1461,9 @@ def test_an_unverified_certificate_is_loud(certificates: Certificates) -> None:
     play = Play(**tls_settings(certificates, verify=False))
     handshake(play, certificates.wrong_name())
     assert play.state == "connected"
-    assert "CERTIFICATE NOT VERIFIED" in play.log[-1]
+    assert play.log[-1].startswith(
+        "* CERTIFICATE NOT VERIFIED: connected to server:1 at 10.0.0.1:1 (TLSv1.3, "
+    )
     assert play.status.tls is not None
     assert not play.status.tls.verified
 
