@@ -116,8 +116,8 @@ class Client(traitlets.HasTraits):
     eol: the line end that is added: "crlf", "lf", "cr", "none" or bytes; None: the protocol's.
     framing: "lines", "announced", "raw", or an object with `feed(data) -> list[bytes]`; None: the protocol's.
     heartbeat: a `Heartbeat`, or the line (every minute); None: none.
-    replies: {regex: line} answered by themselves; they come before the protocol's own (PING); an empty
-    mapping switches those off.
+    replies: {regex: line} answered by themselves; a line is answered by the first that is found in it, and by
+    the protocol's own (PING) where none is; an empty mapping switches those off.
     on_connect: an on-connect script, or a function that is given a session.
     transcript: a `Transcript` with limits of its own, or how many lines to keep.
     record: a file to which every line is appended as it happens, as JSON; `Transcript.load` reads it.
@@ -652,7 +652,11 @@ class Client(traitlets.HasTraits):
         return in_force
 
     def add_reply(self, pattern: str | bytes, line: str | bytes) -> None:
-        """Answer each received line in which `pattern` is found with `line`; it may refer to groups."""
+        """Answer each received line in which `pattern` is found with `line`; it may refer to groups.
+
+        A line is answered once: by this rule rather than by those that were there before, the protocol's own
+        included.
+        """
         rule = reply_from(pattern, line, self.encoding)
         self._driver.call(lambda: self._connection.add_reply(*rule))
 

@@ -26,7 +26,7 @@ from .delivery import UNCONFIRMED, Delivery, Ledger
 from .events import Status
 from .expect import Expectation, Expectations
 from .framing import Announced, Fragment, Framer, Raw, make_framer
-from .line import decode, in_one_line
+from .line import decode, has_break, in_one_line
 from .liveness import (
     LONGEST_PAUSE,
     UNKNOWN,
@@ -220,7 +220,7 @@ class Connection:
         self._written = 0  # bytes of the outgoing stream so far
         self._queue: list[_Queued] = []
         self._queue_size = 0
-        self._refused = False  # whether a line of our own accord found no room, after the last that did
+        self._refused = False  # whether the last line of our own accord was not sent
         self._failures = 0
         self._up_at = 0.0
         self._phase_ends = NEVER
@@ -430,8 +430,8 @@ class Connection:
             self._set(keepalive=in_force)
 
     def add_reply(self, pattern: re.Pattern[bytes], template: bytes) -> None:
-        """Answer each line in which `pattern` is found from now on, after the rules that are there."""
-        self.replies = (*self.replies, (pattern, template))
+        """Answer each line in which `pattern` is found from now on, before the rules that are there."""
+        self.replies = ((pattern, template), *self.replies)
 
     def set_retry(self, retry: Retry) -> None:
         """Wait by `retry` from the next failure on."""
@@ -1015,10 +1015,9 @@ class Connection:
         for number, lines in runs:
             if self.expectations.pending:
                 self.expectations.look(number, lines, now + self.wall_offset)
-            for pattern, template in self.replies if self._state is not _STOPPING else ():
+            if self.replies and self._state is not _STOPPING:
                 for line in lines:
-                    if found_reply := pattern.search(line):
-                        self._write_quietly(found_reply.expand(template) + self.settings.eol, now)
+                    self._reply(line, now)
             if self._script is not None:
                 for index, line in enumerate(lines):
                     if self._script is None:
@@ -1027,6 +1026,20 @@ class Connection:
                     text = decode(line, self.settings.encoding)
                     steps = self._script.line(text, now, self.transcript.redacted_text(text))
                     self._drive_script(steps, now)
+
+    def _reply(self, line: bytes, now: float) -> None:
+        """Answer a received line by the first rule that is for it."""
+        for pattern, template in self.replies:
+            if found := pattern.search(line):
+                reply = found.expand(template)
+                if has_break(reply):
+                    # What the peer has put into it must not become a command.
+                    rule = pattern.pattern.decode("utf-8", "backslashreplace")
+                    why = f"a line break that came with {self.settings.where}'s line"
+                    self._refuse(f"the reply to {rule!r} has {why}: it is not sent", now)
+                else:
+                    self._write_quietly(reply + self.settings.eol, now)
+                return
 
     # -- sending
 
@@ -1065,12 +1078,16 @@ class Connection:
         try:
             self._check_room(lines, size, len(data), "replies and heartbeats are not sent meanwhile")
         except OutboxFull as error:
-            if not self._refused:  # once, however many there are
-                self._refused = True
-                self.transcript.append_note(str(error), now + self.wall_offset)
+            self._refuse(str(error), now)
             return
         self._refused = False
         self._write_line(data, line, Delivery(line), now, in_script=True)
+
+    def _refuse(self, why: str, now: float) -> None:
+        """Say why a line of our own accord is not sent; once, however many there are in a row."""
+        if not self._refused:
+            self._refused = True
+            self.transcript.append_note(why, now + self.wall_offset)
 
     def _collect(self) -> None:
         if self._pipe is not None and (data := self._pipe.take()):

@@ -1072,6 +1072,34 @@ def test_a_reply_answers_without_moving_the_user_s_place() -> None:
     assert found(play.expect("answer")).text == "answer"
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_each_line_is_answered_in_turn_by_the_first_rule_that_is_for_it(together: bool) -> None:
+    """However the network cuts the questions, the answers come in their order, and one for each."""
+    play = Play(replies=((rb"PASS", rb"secret"), (rb"USER", rb"me"), (rb"\?", rb"what"))).up()
+    lines = [b"USER?\r\n", b"PASS?\r\n", b"AGE?\r\n"]
+    for piece in [b"".join(lines)] if together else lines:
+        play.receive(piece)
+    assert play.wire == b"me\r\nsecret\r\nwhat\r\n"
+    play.connection.add_reply(re.compile(rb"^AGE"), b"42")
+    play.receive(b"AGE?\r\n")
+    assert play.wire.endswith(b"what\r\n42\r\n")
+
+
+@pytest.mark.parametrize("rest", [b"a\rQUIT", b"a\nQUIT", b"$7\r\na\r\nQUIT"])
+def test_a_peer_cannot_make_a_reply_two_commands(rest: bytes) -> None:
+    """A reply that repeats a line break of the peer's is not sent, and the log says why, once."""
+    play = Play(replies=((rb"(?s)^PING (.*)", rb"PONG \1"),), framing="raw").up()
+    for number in range(3):
+        play.receive(b"PING " + rest, float(number))
+    assert play.wire == b""
+    why = (
+        r"""* the reply to '(?s)^PING (.*)' has a line break that came with server:1's line: it is not sent"""
+    )
+    assert [line for line in play.log if line.startswith("*")][1:] == [why]
+    play.receive(b"PING b")
+    assert play.wire == b"PONG b\r\n"
+
+
 def test_replies_do_not_fill_the_outbox_for_ever() -> None:
     """A peer that asks without reading gets no more answers than the outbox holds; the log says so."""
     play = Play(replies=((rb"^PING", rb"PONG"),), queue_lines=10).up()
