@@ -323,7 +323,7 @@ class Connection:
         if self._state is _STOPPED:
             self.transcript.begin_writing(self)
             self._failures = 0
-            self.expectations.start()
+            self.expectations.begin()
             self.status = replace(self.status, reason="", loss="", attempt=0)
         self._enter(Input.START, now)
 
@@ -382,6 +382,7 @@ class Connection:
             )
             self._queue.append(_Queued(data, line, delivery, expectation, now))
             self._queue_size += len(data)
+            self.expectations.begin()
         else:
             raise NotConnected(self._not_connected(now))
 

@@ -270,8 +270,8 @@ class Expectations:
         """The number of the line from which on `expect` looks."""
         return self.mark if self._loss is None else self._asked_from
 
-    def start(self) -> None:
-        """Begin with what comes from now on."""
+    def begin(self) -> None:
+        """Look at nothing that came before: the client starts, or its user's next line waits to be sent."""
         self.mark = self.last_send = self._transcript.end
         self._asked = False
         self._loss = None
@@ -297,7 +297,9 @@ class Expectations:
             # The answer may have come before the loss. If not, it never will, however long anybody waits.
             expectation.arm(self._asked_from)
             if not self._look_through(expectation, self._lost_at):
-                expectation.outcome = ConnectionLost(self._loss)
+                expectation.outcome = ConnectionLost(
+                    f"{self._loss}, before a line matched; expect again to look at what has come since"
+                )
                 self._loss = None
                 self.mark = max(self.mark, self._lost_at)
             return

@@ -975,11 +975,28 @@ def test_an_unanswered_send_is_told_of_its_loss_once() -> None:
     play.lost(1.0)
     play.until(3.5)
     play.dialed(3.5)
-    assert lost(play.expect("answer", 4.0)) == "reset by server:1"
+    told = lost(play.expect("answer", 4.0))
+    assert told == "reset by server:1, before a line matched; expect again to look at what has come since"
     again = play.expect("hello", 5.0)
     assert again.outcome is None
     play.receive(b"hello\r\n", 6.0)
     assert found(again).text == "hello"
+
+
+def test_who_has_queued_another_line_expects_its_answer() -> None:
+    """With the next line the loss of the one before is past: neither that nor its late answer is found."""
+    play = Play().up()
+    play.send(b"ask")
+    play.receive(b"answer to ask\r\n")
+    play.lost(1.0)
+    play.send(b"ask more", 2.0, queue=True)
+    expectation = play.expect("answer", 2.5)
+    assert expectation.outcome is None
+    play.until(3.5)
+    play.dialed(3.5)
+    assert play.wire == b"ask more\r\n"
+    play.receive(b"answer to more\r\n", 4.0)
+    assert found(expectation).text == "answer to more"
 
 
 def test_an_answer_that_came_before_the_loss_is_found_after_it() -> None:
