@@ -128,6 +128,7 @@ class Driver(Turns):
         "_local",
         "_loop",
         "_no_wait",
+        "_pause_timer",
         "_paused",
         "_poller",
         "_prompt",
@@ -171,6 +172,7 @@ class Driver(Turns):
         self._local: Any = None
         self._followers: list[Follower] = []
         self._paused = False
+        self._pause_timer: Timer | None = None
         self._leader = 0
         self._leader_done: Callable[[], bool] | None = None
         self._leased = False
@@ -509,6 +511,9 @@ class Driver(Turns):
         loop = self._loop
         self._interest = 0
         self._leased = self._paused = False
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
+            self._pause_timer = None
         self._poller = None
         if not self._leader:
             self._close_wake_pair()
@@ -704,17 +709,15 @@ class Driver(Turns):
             for place in self._followers
             if place.next < recent and now < place.read_at + FOLLOW_PATIENCE
         ]
-        was, self._paused = self._paused, bool(waited)
+        self._paused = bool(waited) and self._sock is not None
         self.connection.reading = not self._paused
-        if waited and not was and self._loop is not None:
-            self._loop.call_at(min(waited), self._pause_over)
+        if self._paused and self._pause_timer is None and self._loop is not None:
+            # One, however often it is paused meanwhile: who reads on moves what it waits for, not the timer.
+            self._pause_timer = self._loop.call_at(min(waited), lambda: self.post(self._pause_over))
 
     def _pause_over(self) -> None:
-        def reconsider() -> None:
-            self._paused = False
-            self._reconsider_pause()
-
-        self.post(reconsider)
+        self._pause_timer = None
+        self._reconsider_pause()
 
     def watch(self, waiter: Waiter) -> None:
         """Wake `waiter` when it is done, at once if it is already. Any thread."""
@@ -901,7 +904,7 @@ class Driver(Turns):
                 sock.close()
         if self._dial is not None:
             self._dial.cancel()
-        self._sock = self._dial = self._timer = self._loop = self._thread = None
+        self._sock = self._dial = self._timer = self._pause_timer = self._loop = self._thread = None
         self._armed = float("inf")
         self._interest = self._leader = 0
         self._condemned = []

@@ -268,6 +268,30 @@ def test_a_pause_ends_with_its_connection() -> None:
         client.send("x", expect="x", timeout=1)
 
 
+def test_a_slow_follower_takes_one_timer_however_often_it_is_waited_for() -> None:
+    """Who is slower than a flood for hours, and waited for again and again, leaves no heap of timers."""
+    with LineServer(flood()) as server, Client(server.address, transcript=5000) as client:
+        driver, place = client._driver, Follower(0)
+        driver.begin_following(place)
+        until(client, lambda: driver._paused)
+
+        def read(number: int) -> bool:
+            place.next, place.read_at = number, time.monotonic()
+            driver._reconsider_pause()
+            return driver._paused
+
+        for _ in range(100):
+            assert not driver.call(lambda: read(client.transcript.end))
+            assert driver.call(lambda: read(0))
+        loop = driver._loop
+        assert loop is not None
+        pushed = threading.Event()
+        loop.call_soon(pushed.set)
+        assert pushed.wait(PATIENCE)
+        assert len(loop._timers) < 20
+        driver.end_following(place)
+
+
 def test_a_paused_connection_notices_its_end() -> None:
     """A connection that is held up by a follower is still told of a reset at once."""
     with LineServer(flood()) as server, Client(server.address, transcript=5000, retry=60) as client:
