@@ -25,7 +25,10 @@ def told(client: Client) -> list[str]:
     texts = [repr(value) for value in vars(client).values()]
     texts += [repr(made.trait_values()), repr(client), repr(client.status), str(client.on_connect)]
     texts += [repr(client._driver.connection.settings), client.transcript.text()]
-    texts += [f"{line!r} {line.text!r} {line.data!r} {to_json(line)}" for line in client.transcript]
+    texts += [
+        f"{line!r} {line.text!r} {line.data!r} {to_json(line)} {line.delivery!r}"
+        for line in client.transcript
+    ]
     return texts
 
 

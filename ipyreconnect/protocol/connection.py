@@ -1074,7 +1074,7 @@ class Connection:
 
     def _write_quietly(self, data: bytes, now: float) -> None:
         """Send a line of our own accord: logged, accounted for, and moving nobody's mark."""
-        line = data.removesuffix(b"\n").removesuffix(b"\r")
+        line = self.transcript.redacted(data.removesuffix(b"\n").removesuffix(b"\r"))
         lines, size = self._ledger.lines_queued, self._ledger.size_unsent
         try:
             self._check_room(lines, size, len(data), "replies and heartbeats are not sent meanwhile")
