@@ -46,13 +46,13 @@ class Follow(Generic[T]):
     """
 
     def __init__(self, client: Client, as_bytes: bool, start: int | None) -> None:
-        self._reader: Reader[T] = Reader(client, as_bytes, start)
-        self._lines: Iterator[T] | None = None
-        self._awaited: Iterator[T] = iter(())
         self._awaits = False
+        self._reader: Reader[T] = Reader(client, as_bytes, start)
+        self._lines: Iterator[T] = iter(())
+        self._awaited: Iterator[T] = iter(())
 
     def __iter__(self) -> Iterator[T]:
-        if self._lines is None:
+        if not self._reader.reads:  # yet, or any more: an interrupt ends a loop, say
             # A chain hands out the lines of a part without a step of Python for each, which is half the cost.
             # Nothing in it refers to this object, so that whoever leaves a loop leaves nothing behind.
             self._lines = chain.from_iterable(self._reader.parts())
@@ -111,6 +111,8 @@ class Reader(Generic[T]):
         self._size = 1
         self._began = 0.0
         self._closed = False
+        self.reads = False
+        """Whether a loop has begun, and has not ended."""
 
     def begin(self) -> None:
         """Have the receiving wait for this reader, when it is far behind."""
@@ -129,6 +131,7 @@ class Reader(Generic[T]):
 
     def parts(self) -> Generator[list[T], None, None]:
         """Yield the lines as they come, a few at a time, until the client is stopped."""
+        self.reads = True
         try:
             self.begin()
             while (part := self.take()) is not None:
@@ -137,6 +140,7 @@ class Reader(Generic[T]):
                 else:
                     self._driver.read_until(self.news, self._along if self._as_bytes else None)
         finally:
+            self.reads = False
             self.end()
 
     def news(self) -> bool:
@@ -184,6 +188,7 @@ class Reader(Generic[T]):
                 return lines
         except Overrun:
             if not self._from_oldest:
+                self._next = max(self._next, self._transcript.first)  # where the next loop goes on
                 raise
         if self._next >= self._transcript.end:
             return None
@@ -284,7 +289,7 @@ class Listener:
     def _tell(self, line: Line) -> None:
         try:
             self._listener(line)
-        except Exception:
+        except BaseException:  # a SystemExit of one must not end the others
             self._failures += 1
             now = time.monotonic()
             if now < self._complains_at:

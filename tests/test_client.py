@@ -9,9 +9,11 @@ import contextlib
 import copy
 import gc
 import logging
+import os
 import pickle
 import queue
 import re
+import signal
 import socket
 import ssl
 import threading
@@ -705,6 +707,26 @@ def test_an_unfinished_loop_leaves_nothing_behind(client: Client) -> None:
         gc.enable()
 
 
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_a_loop_that_was_interrupted_can_be_gone_on_with(client: Client, as_bytes: bool) -> None:
+    """Ctrl-C is the usual way out of a loop in a notebook: the next one goes on where it was."""
+
+    def interrupt() -> None:
+        until(client, lambda: waiting(client) == 1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    lines: Iterator[Any] = client.follow(as_bytes=as_bytes)
+    for number in range(2):
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            list(lines)
+        thread.join(PATIENCE)
+        client.send(f"{number}")
+        line = next(lines)
+        assert (line.decode() if as_bytes else line.text) == str(number)
+
+
 def test_closing_ends_a_loop_that_waits(client: Client) -> None:
     """Close ends the iteration, also for a thread that waits for the next line."""
     lines = client.follow()
@@ -880,6 +902,7 @@ def test_a_forgotten_follower_holds_nothing_up_for_long() -> None:
             Overrun, match=r"^lines \d+ to \d+ were forgotten before they were read: read faster"
         ):
             list(lines)
+        assert re.fullmatch(rb"\w+", next(lines))  # from the oldest that is kept
 
 
 def test_following_a_flood_begins_with_what_is_kept() -> None:
@@ -1034,15 +1057,16 @@ def test_each_line_is_told_to_a_listener(client: Client) -> None:
     assert seen.empty()
 
 
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt])
 def test_a_listener_that_fails_is_told_the_next_lines(
-    client: Client, caplog: pytest.LogCaptureFixture
+    client: Client, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ) -> None:
-    """A listener that raises misses no line."""
+    """A listener that raises, whatever it is, misses no line."""
     seen: queue.Queue[str] = queue.Queue()
 
     def listen(line: Line) -> None:
         seen.put(line.text)
-        raise ValueError(line.text)
+        raise error(line.text)
 
     client.on_line(listen)
     with caplog.at_level(logging.CRITICAL + 1):
