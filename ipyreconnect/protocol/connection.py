@@ -1072,17 +1072,20 @@ class Connection:
             self._look_pause = FIRST_LOOK
             self._look_at = now + FIRST_LOOK
 
-    def _write_quietly(self, data: bytes, now: float) -> None:
-        """Send a line of our own accord: logged, accounted for, and moving nobody's mark."""
+    def _write_quietly(self, data: bytes, now: float) -> bool:
+        """Send a line of our own accord: logged, accounted for, and moving nobody's mark. Return whether that
+        found room.
+        """
         line = self.transcript.redacted(data.removesuffix(b"\n").removesuffix(b"\r"))
         lines, size = self._ledger.lines_queued, self._ledger.size_unsent
         try:
             self._check_room(lines, size, len(data), "replies and heartbeats are not sent meanwhile")
         except OutboxFull as error:
             self._refuse(str(error), now)
-            return
+            return False
         self._refused = False
         self._write_line(data, line, Delivery(line), now, in_script=True)
+        return True
 
     def _refuse(self, why: str, now: float) -> None:
         """Say why a line of our own accord is not sent; once, however many there are in a row."""
@@ -1104,8 +1107,7 @@ class Connection:
             if isinstance(beat.line, bytes)
             else beat.line.encode(self.settings.encoding or "utf-8") + self.settings.eol
         )
-        self._write_quietly(line, now)
-        if self._watchdog is not None:
+        if self._write_quietly(line, now) and self._watchdog is not None:
             self._watchdog.beat(now)
 
     # -- the queue

@@ -378,6 +378,7 @@ class Watchdog:
         """Whether the peer's window was closed for more than a moment at any look."""
         self._received_at = now
         self._beat_at: float | None = None  # the first heartbeat since something was received
+        self._bytes_acked: int | None = None  # at the last look
 
     @property
     def keepalive(self) -> KeepAlive:
@@ -429,7 +430,11 @@ class Watchdog:
         self._now = now
         look = self._judge(info, now, late, unacknowledged)
         if self._heartbeat is not None and not look.dead:
-            look = self._listen(look, self._heartbeat, now, late, received_at, reading)
+            # Nobody can answer what stands behind much else before all that is read.
+            moves = info is not None and unacknowledged > 0 and info.bytes_acked != self._bytes_acked
+            asked = reading and not late and not moves
+            look = self._listen(look, self._heartbeat, now, received_at, asked)
+        self._bytes_acked = None if info is None else info.bytes_acked
         self._planned = look.next_look
         return look
 
@@ -645,12 +650,11 @@ class Watchdog:
 
     # -- the application's heartbeat
 
-    def _listen(
-        self, look: Look, every: float, now: float, late: float, received_at: float | None, reading: bool
-    ) -> Look:
+    def _listen(self, look: Look, every: float, now: float, received_at: float | None, asked: bool) -> Look:
         """Judge by what the application receives: a peer's kernel may answer for a program that hangs."""
-        if late or not reading:
-            # Nobody sent heartbeats, or nobody read the answers: nothing follows, and counting starts anew.
+        if not asked:
+            # Nobody sent heartbeats, nobody read the answers, or the peer is still at what was sent before:
+            # nothing follows, and counting starts anew.
             self._received_at = now
             self._beat_at = None
         elif received_at is not None and received_at > self._received_at:

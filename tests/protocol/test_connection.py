@@ -1138,6 +1138,16 @@ def test_a_heartbeat_beats() -> None:
     assert found(play.expect("x")).line.number < play.connection.transcript.end
 
 
+def test_a_heartbeat_that_found_no_room_asks_nothing() -> None:
+    """A peer that does not read, whose outbox is full, cannot be missing an answer to what was never sent."""
+    play = Play(heartbeat=Heartbeat("NOOP", every=10.0), queue_lines=10).up()
+    for number in range(10):
+        play.send(b"%d" % number, takes=0)
+    play.stuck = True
+    play.until(100.0)
+    assert play.state == "connected"
+
+
 def test_a_heartbeat_of_bytes_is_sent_as_it_is() -> None:
     """A heartbeat given as bytes gets no line end."""
     play = Play(heartbeat=Heartbeat(b"\0", every=10.0)).up()

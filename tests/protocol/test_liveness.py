@@ -844,6 +844,31 @@ def test_who_was_asked_late_may_answer_late() -> None:
     assert quiet(watchdog, 50.5, 50.5)[-1].dead
 
 
+def beaten(acked: Callable[[float], int], waiting: Callable[[float], int]) -> float | None:
+    """Send heartbeats every 10 s, look twice a second, and return when the peer was dead, if within 200 s."""
+    watchdog = Watchdog(USUAL, 0.0, heartbeat=10.0)
+    for number in range(6, 400):
+        at = number / 2
+        if at % 10 == 0:
+            watchdog.beat(at)
+        info = TcpInfo(last_data_recv=10**9, last_ack_recv=100, bytes_acked=acked(at))
+        if watchdog.look(info, at, unacknowledged=waiting(at), received_at=3.0).dead:
+            return at
+    return None
+
+
+def test_a_peer_that_reads_what_came_before_the_heartbeat_is_not_cut() -> None:
+    """Who is still at megabytes that were sent before cannot answer: who acknowledges nothing more hangs."""
+    assert beaten(lambda at: int(at) // 9, lambda at: 10**6) is None
+    assert beaten(lambda at: min(int(at), 100), lambda at: 10**6) == 120.0
+
+
+def test_what_the_heartbeat_itself_moves_is_no_sign_of_life() -> None:
+    """The kernel of a program that hangs acknowledges each heartbeat, and hides nothing by it."""
+    assert beaten(lambda at: 6 * int(at // 10), lambda at: 0) == 23.0
+    assert beaten(lambda at: 6 * int((at - 0.5) // 10), lambda at: 6 * (at % 10 == 0)) == 23.0
+
+
 def test_nothing_follows_from_silence_while_nobody_reads() -> None:
     """While reading is paused, counting does not begin."""
     watchdog = Watchdog(USUAL, 0.0, heartbeat=10.0)
