@@ -648,7 +648,8 @@ class Client(traitlets.HasTraits):
         except OSError as error:
             raise SettingsError(f"the system refuses the keepalive {wanted}: {error.strerror}") from None
         if wanted != before:
-            self._notify([("keepalive", before, wanted)])
+            # Posted, as everything that Ctrl-C must not tear.
+            self._driver.post(lambda: self._notify([("keepalive", before, wanted)]))
         return in_force
 
     def add_reply(self, pattern: str | bytes, line: str | bytes) -> None:
@@ -657,13 +658,14 @@ class Client(traitlets.HasTraits):
         A line is answered once: by this rule rather than by those that were there before, the protocol's own
         included.
         """
-        rule = reply_from(pattern, line, self.encoding)
+        with refusing(self.transcript.redacted_text):
+            rule = reply_from(pattern, line, self.encoding)
         self._driver.call(lambda: self._connection.add_reply(*rule))
 
     def _set_retry(self, retry: Retry | float) -> None:
         before, wanted = self.retry, retry_from(retry)
         self._driver.call(lambda: self._connection.set_retry(wanted))
-        self._notify([("retry", before, wanted)])
+        self._driver.post(lambda: self._notify([("retry", before, wanted)]))
 
     # -- for the skins ---------------------------------------------------------------------------------------
 
@@ -747,7 +749,7 @@ class Client(traitlets.HasTraits):
                 # Else it would keep this call, and all that the function made, until the collector runs.
                 error = raised.with_traceback(None)
             except BaseException as raised:  # noqa: BLE001 - whatever the user's function raises is the reason
-                error = ScriptFailed(f"on-connect function: {_in_one_line(raised)}")
+                error = ScriptFailed(f"on-connect function: {self._told_in_one_line(raised)}")
             self._driver.post(
                 lambda: self._connection.script_ended(session, error, time.monotonic(), mark, unread)
             )
@@ -757,6 +759,14 @@ class Client(traitlets.HasTraits):
         except RuntimeError as error:
             failed = ScriptFailed(f"on-connect function: {error}")
             self._driver.post(lambda: self._connection.script_ended(session, failed, time.monotonic()))
+
+    def _told_in_one_line(self, error: BaseException) -> str:
+        """Name an error of the user's; what is hidden is masked before anything in it is folded."""
+        try:
+            text = in_one_line(self.transcript.redacted_text(str(error)))
+        except Exception:  # noqa: BLE001 - an error that cannot even be told is one all the same
+            text = ""
+        return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _differences(before: Status, after: Status) -> Iterator[tuple[str, Any, Any]]:
@@ -789,12 +799,3 @@ def _in_notebook() -> bool:
     from .jupyter.front import Front, front_of
 
     return front_of(shell) is Front.NOTEBOOK
-
-
-def _in_one_line(error: BaseException) -> str:
-    """Name an error of the user's."""
-    try:
-        text = in_one_line(str(error))
-    except Exception:  # noqa: BLE001 - an error that cannot even be told is one all the same
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -43,7 +43,8 @@ def post(call: Callable[[], None]) -> None:
         threading.Thread(target=_run, name=THREAD_NAME, daemon=True).start()
     except RuntimeError:  # too many threads: the next one tries again
         _running = False
-        log.exception("cannot start the observers' thread: they will be told later")
+        if threading.main_thread().is_alive():  # else the interpreter ends, and starts no threads any more
+            log.exception("cannot start the observers' thread: they will be told later")
 
 
 def _run() -> None:

@@ -35,9 +35,11 @@ from ipyreconnect import (
 )
 from ipyreconnect.network import dial
 from ipyreconnect.network.driver import Driver
+from ipyreconnect.protocol.delivery import Delivery
 from tests.servers.line_server import (
     LineServer,
     LineServerProcess,
+    Peer,
     echo,
     flood,
     free_port,
@@ -846,6 +848,39 @@ def test_a_forked_child_can_connect_by_itself() -> None:
         client.send("parent", expect="parent")
         client.stop()
         assert len(server.peers) == 2
+
+
+def test_a_forked_child_begins_with_nothing_of_its_parent_s_connection() -> None:
+    """The half of a line that the parent has received is not the beginning of the child's first one, and what
+    the parent sends is none of its business.
+    """
+
+    async def greet(peer: Peer) -> None:
+        peer.send(b"* half a li" if len(server.peers) == 1 else b"* OK\r\n")
+        await peer.until_closed()
+
+    with LineServer(greet) as server:
+        client = Client(server.address).connect()
+        until(client, lambda: bool(client.transcript.unfinished))
+        delivery = client._driver.call(lambda: in_flight(client))
+
+        def child() -> str:
+            status = delivery.status
+            client.connect()
+            text = client.expect("OK").text
+            client.stop()
+            return f"{status} {text}"
+
+        assert in_child(child) == "unconfirmed * OK"
+        client.stop()
+
+
+def in_flight(client: Client) -> Delivery:
+    """Enter a line that is not acknowledged yet; with the turn."""
+    delivery = Delivery(b"x")
+    ledger = client._connection._ledger
+    ledger.add(ledger.sent + 10**6, delivery)
+    return delivery
 
 
 def test_nobody_is_told_in_a_forked_child() -> None:

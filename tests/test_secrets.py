@@ -117,6 +117,20 @@ def test_what_a_function_raises_shows_no_secret() -> None:
             assert_hidden(told(client))
 
 
+def test_a_secret_with_blanks_is_masked_before_they_are_folded() -> None:
+    """A reason is one line, with single blanks: a secret that has others is found in it all the same."""
+    words = "tr  ub\tador\x07"
+
+    def failing(session: Any) -> None:
+        raise ValueError(f"cannot log in\nwith {words}")
+
+    with (
+        LineServer(mute) as server,
+        Client(server.address, on_connect=failing, secrets=[Secret(words)], retry=60) as client,
+    ):
+        assert client.reason == f"on-connect function: ValueError: cannot log in with {MASK}"
+
+
 def test_a_pattern_that_is_refused_shows_no_secret() -> None:
     """Who forgets to escape a password in an expression does not find it in the traceback."""
     with LineServer(echo) as server, Client(server.address, secrets=[Secret(PASSWORD)]) as client:
@@ -128,6 +142,9 @@ def test_a_pattern_that_is_refused_shows_no_secret() -> None:
             with pytest.raises(SettingsError, match=f"not a regular expression: .*{MASK}") as raised:
                 ask()
             assert_hidden([str(raised.value)])
+        with pytest.raises(SettingsError, match=f'^a reply is a .* not ".{MASK}"') as raised:
+            client.add_reply(f"({PASSWORD}", "x")
+        assert_hidden([str(raised.value)])
 
 
 def test_an_expectation_shows_no_secret() -> None:

@@ -447,6 +447,8 @@ class Connection:
             entry.delivery.status = UNCONFIRMED  # its parent sends it
         self._queue.clear()
         self._queue_size = 0
+        self._ledger.close()  # what becomes of them, the parent knows
+        self.transcript.take_unfinished()
         self.transcript.end_writing()
         self.unconfirmed = ()
         self.expectations.fail(reason := "the process was forked: the connection stays with its parent")

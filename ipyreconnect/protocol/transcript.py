@@ -88,12 +88,13 @@ _NOT_RECEIVED = re.compile(b"[^%c]" % RECEIVED)
 Data = bytes  # where a parameter has the name
 Runs = list[tuple[int, list[bytes]]]
 """Received lines that follow each other: the number of the first, and their bytes."""
-_lock = threading.Lock()
+# Reentrant, as a signal's handler may connect in the middle of anything.
+_lock = threading.RLock()
 
 
 def _after_fork_in_child() -> None:
     global _lock
-    _lock = threading.Lock()  # another thread of the parent may have it
+    _lock = threading.RLock()  # another thread of the parent may have it
 
 
 if hasattr(os, "register_at_fork"):
@@ -360,7 +361,10 @@ class Transcript(Reversible[Line], Collection[Line]):
         if not self._hides:
             return text
         hidden = self._masked(text.encode("utf-8", "surrogatepass"), MASK.encode())
-        return hidden.decode("utf-8", "surrogatepass")
+        try:
+            return hidden.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:  # a secret of bytes was a part of a character
+            return hidden.decode("utf-8", "replace")
 
     def _masked(self, data: Data, mask: Data) -> Data:
         """Return `data` with the mask for each stretch of it that is hidden: secrets that overlap are one."""

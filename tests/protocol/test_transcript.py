@@ -841,6 +841,30 @@ def test_a_mask_is_text_in_every_encoding() -> None:
     assert Transcript().redacted_text("hunter2") == "hunter2"
 
 
+def test_a_secret_that_is_half_a_character_spoils_no_text() -> None:
+    """Bytes that are hidden may be a part of a character of some text: that is shown as well as it can be."""
+    transcript = Transcript()
+    transcript.hide(b"\xa9")
+    assert transcript.redacted_text("café au lait") == "caf\ufffd•••• au lait"
+
+
+def test_a_signal_s_handler_may_connect_in_the_middle_of_hiding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes between two steps of hiding a secret, on the same thread, is not waited for."""
+    transcript = Transcript()
+    real = re.compile
+
+    def interrupted(pattern: bytes) -> re.Pattern[bytes]:
+        transcript.begin_writing(transcript)
+        return real(pattern)
+
+    monkeypatch.setattr("ipyreconnect.protocol.transcript.re.compile", interrupted)
+    thread = threading.Thread(target=transcript.hide, args=(b"hunter2",), daemon=True)
+    thread.start()
+    thread.join(10)
+    monkeypatch.undo()
+    assert transcript.redacted(b"hunter2") == "••••".encode()
+
+
 def test_a_secret_of_several_lines_is_hidden_line_by_line() -> None:
     """Each line of a key is masked where it comes by itself, and lines are never joined by masking."""
     transcript = Transcript()
