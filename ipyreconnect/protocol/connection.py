@@ -25,7 +25,7 @@ from ..settings import Heartbeat, KeepAlive, Retry
 from .delivery import UNCONFIRMED, Delivery, Ledger
 from .events import Status
 from .expect import Expectation, Expectations
-from .framing import Announced, Fragment, Framer, Raw, make_framer
+from .framing import Announced, Fragment, Framer, Raw, make_framer, split_lines
 from .line import decode, has_break, in_one_line
 from .liveness import (
     LONGEST_PAUSE,
@@ -662,12 +662,16 @@ class Connection:
         wall = now + self.wall_offset
         if acknowledged is not None:
             self._ledger.acknowledge(acknowledged)
+        runs: Runs = []
         if self._framer is not None:
             try:
-                self.transcript.append_received(self._framer.finish(), wall, Fragment)
+                self.transcript.append_received(self._framer.finish(), wall, Fragment, runs)
             except CallerError:
                 pass  # the framing failed before, that was said
-        self.transcript.flush(wall)
+        self.transcript.flush(wall, runs)
+        for number, lines in runs:
+            # An answer may end with its connection instead of with a line end.
+            self.expectations.look(number, lines, wall)
         lost = self._ledger.close()
         if self.status.connected_since is not None:
             self.unconfirmed = lost
@@ -871,10 +875,9 @@ class Connection:
             transcript.append_received([unfinished[:offset]], wall, bytes, runs)
             unfinished = unfinished[offset:]
         framed = framer.feed(rest[offset:] + unfinished if rest else unfinished)
-        if isinstance(framer, Announced):
-            # The others are there already.
-            framed = [data for data in framed if b"\n" in data or isinstance(data, Fragment)]
-        transcript.append_received(framed, wall, Fragment, runs)
+        there = split_lines(rest)
+        there[:1] = [data[offset:] for data in there[:1]]
+        transcript.append_received(_new_ones(framed, there), wall, Fragment, runs)
         if runs:
             self._look_at_new(runs, now)
 
@@ -1126,6 +1129,19 @@ class Connection:
         while self._queue:
             self._expire(self._queue.pop(0), why, now)
         self.expectations.fail(why)
+
+
+def _new_ones(framed: list[bytes], there: list[bytes]) -> list[bytes]:
+    """Return the lines that a framer has made of those that are `there`, and not those that it left alone."""
+    known = set(there)
+    new: list[bytes] = []
+    at = 0
+    for line in framed:
+        try:
+            at = there.index(line, at if line in known else len(there)) + 1
+        except ValueError:
+            new.append(line)
+    return new
 
 
 def _on_grid(at: float | None, now: float) -> float:

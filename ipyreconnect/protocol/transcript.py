@@ -787,11 +787,14 @@ class Transcript(Reversible[Line], Collection[Line]):
         note = self.redacted_text(text).encode("utf-8", "backslashreplace")
         return self._append(note[: self._whole], NOTE, now)
 
-    def flush(self, now: float) -> None:
-        """Keep the unfinished line, of which no more will come, as a fragment. The writer only."""
+    def flush(self, now: float, runs: Runs | None = None) -> None:
+        """Keep the unfinished line, of which no more will come, as a fragment. The writer only.
+
+        runs: as for `commit`.
+        """
         block = self._last
         if block.used > block.settled:
-            self._mark(block, block.used, 1, FRAGMENT, now)
+            self._mark_fragment(block, block.used, FRAGMENT, now, runs)
         self._reach = self._longest
 
     @property

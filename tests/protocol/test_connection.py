@@ -957,6 +957,18 @@ def test_a_forgotten_expectation_takes_nothing() -> None:
     assert found(play.expect("x")).text == "x"
 
 
+def test_an_answer_that_ends_with_its_connection_is_found() -> None:
+    """Who answers and closes, without a line end (finger, whois), has answered; others are told the loss."""
+    play = Play().up()
+    expectations = [play.expect("^OK"), play.expect("more")]
+    play.receive(b"OK answer")
+    assert expectations[0].outcome is None
+    play.eof(1.0)
+    match = found(expectations[0])
+    assert (match.text, match.line.truncated) == ("OK answer", True)
+    assert lost(expectations[1]) == "closed by server:1"
+
+
 def test_a_loss_tells_everybody_who_waits() -> None:
     """At the moment of the loss each expectation is over, with its reason."""
     play = Play().up()
@@ -1310,6 +1322,32 @@ def test_a_script_that_loses_its_connection_says_where_it_was() -> None:
     assert play.status.reason == (
         "on-connect script, line 2, waiting for '^ok': closed by server:1; no line came at all"
     )
+
+
+def test_what_a_function_leaves_unread_is_there_once_whatever_the_framing() -> None:
+    """A user's framing gets it all, to be in step; lines that it leaves alone are answered once."""
+
+    class Bang:
+        """Ends lines with CRLF, too, and joins one that ends with a backslash with the next one."""
+
+        def __init__(self) -> None:
+            self.held = b""
+
+        def feed(self, data: bytes) -> list[bytes]:
+            *lines, self.held = (self.held + data).replace(b"\\\r\n", b"\\\0").split(b"\r\n")
+            return [line.replace(b"\\\0", b"\\\n") for line in lines]
+
+    play = Play(has_function=True, framing=Bang, replies=((rb"^PING (.*)", rb"PONG \1"),))
+    play.start()
+    play.dialed()
+    play.receive(b"hello\r\nPING a\r\ntwo\\\r\nhalves\r\ntwo\r\nthr")
+    play.connection.script_ended(1, None, 1.0, 1, (1, 0))
+    play.settle(1.0)
+    play.receive(b"ee\r\n", 2.0)
+    assert play.state == "connected"
+    assert play.wire == b"PONG a\r\n"
+    received = [line.data for line in play.lines if line.direction == "<"]
+    assert received == [b"hello", b"PING a", b"two\\", b"halves", b"two", b"two\\\nhalves", b"three"]
 
 
 def test_a_reason_is_one_line_that_no_terminal_obeys() -> None:
