@@ -665,7 +665,7 @@ class Connection:
         runs: Runs = []
         if self._framer is not None:
             try:
-                self.transcript.append_received(self._framer.finish(), wall, Fragment, runs)
+                self.transcript.append_received(self._framer.finish(), wall, runs)
             except CallerError:
                 pass  # the framing failed before, that was said
         self.transcript.flush(wall, runs)
@@ -872,12 +872,12 @@ class Connection:
         rest = b"" if isinstance(framer, Raw) else b"".join(data for _, data in whole)
         if not whole and offset:
             # That much the function has read.
-            transcript.append_received([unfinished[:offset]], wall, bytes, runs)
+            transcript.append_received([Fragment(unfinished[:offset])], wall, runs)
             unfinished = unfinished[offset:]
         framed = framer.feed(rest[offset:] + unfinished if rest else unfinished)
         there = split_lines(rest)
         there[:1] = [data[offset:] for data in there[:1]]
-        transcript.append_received(_new_ones(framed, there), wall, Fragment, runs)
+        transcript.append_received(_new_ones(framed, there), wall, runs)
         if runs:
             self._look_at_new(runs, now)
 
@@ -990,7 +990,7 @@ class Connection:
         self.last_received = now
         if framed := framer.feed(data[size:]):
             runs: Runs | None = [] if self._looks else None
-            self.transcript.append_received(framed, now + self.wall_offset, Fragment, runs)
+            self.transcript.append_received(framed, now + self.wall_offset, runs)
             self._look_at_new(runs, now)
 
     @property

@@ -713,24 +713,16 @@ class Transcript(Reversible[Line], Collection[Line]):
         self._reach = self._longest
         return unfinished
 
-    def append_received(
-        self,
-        lines: Iterable[bytes],
-        now: float,
-        truncated: type[bytes] = Fragment,
-        runs: Runs | None = None,
-    ) -> None:
-        """Append lines that a framer made; those of type `truncated` are marked so. The writer only.
+    def append_received(self, lines: Iterable[bytes], now: float, runs: Runs | None = None) -> None:
+        """Append lines that a framer made; those of type `Fragment` are marked so. The writer only.
 
         runs: as for `commit`.
         """
         made = lines if isinstance(lines, list) else list(lines)
         if made:
-            self._append_framed(made, now, truncated, runs)
+            self._append_framed(made, now, runs)
 
-    def _append_framed(
-        self, lines: list[bytes], now: float, truncated: type[bytes], runs: Runs | None
-    ) -> None:
+    def _append_framed(self, lines: list[bytes], now: float, runs: Runs | None) -> None:
         """Append lines as if they were received with line ends, where they can be told apart by those again:
         a mark each would cost much more.
         """
@@ -741,18 +733,18 @@ class Transcript(Reversible[Line], Collection[Line]):
                 len(data) <= self._longest
                 and count_lines(data) == count
                 and b"\r\n" not in data
-                and truncated not in set(map(type, lines))
+                and Fragment not in set(map(type, lines))
             ):
                 number = self._append(data, RECEIVED, now, count)
                 if runs is not None:
                     runs.append((number, lines))
             else:
-                self._append_framed(lines[: count // 2], now, truncated, runs)
-                self._append_framed(lines[count // 2 :], now, truncated, runs)
+                self._append_framed(lines[: count // 2], now, runs)
+                self._append_framed(lines[count // 2 :], now, runs)
             return
         line = lines[0]
         kept = line
-        if type(line) is truncated:
+        if type(line) is Fragment:
             kind = FRAGMENT
         elif len(line) < self._longest and b"\n" not in line and not line.endswith(b"\r"):
             kind = RECEIVED

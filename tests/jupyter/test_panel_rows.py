@@ -25,7 +25,7 @@ def client_with(*lines: tuple[str, str]) -> Client:
         if direction == ">":
             client.transcript.append_sent(text.encode(), 0.0, Delivery(text.encode()))
         else:
-            client.transcript.append_received([text.encode()], 0.0, bytearray)  # type: ignore[arg-type]
+            client.transcript.append_received([text.encode()], 0.0)
     return client
 
 
