@@ -188,12 +188,12 @@ class Reader(Generic[T]):
                 return lines
         except Overrun:
             if not self._from_oldest:
-                self._next = max(self._next, self._transcript.first)  # where the next loop goes on
+                self._next = max(self._next, self._transcript.oldest)  # where the next loop goes on
                 raise
         if self._next >= self._transcript.end:
             return None
-        if self._from_oldest:
-            self._next = max(self._next, self._transcript.first)
+        if self._from_oldest and self._next < self._transcript.oldest:
+            self._next = self._transcript.first
         self._runs = self._bytes_of_lines() if self._as_bytes else self._line_objects()
         return []
 
@@ -227,15 +227,22 @@ class Reader(Generic[T]):
         return cast("list[T]", lines)
 
     def _line_objects(self) -> Iterator[list[T]]:
-        transcript, end = self._transcript, self._transcript.end
+        end = self._transcript.end
         while self._next < end:
-            start, stop = self._next, min(end, self._next + FOLLOW_STEP)
-            lines = list(transcript.lines(start, stop))
-            if len(lines) < stop - start:
-                # Says what is lost, as an exception.
-                next(transcript.received(start, stop), None)
+            stop = min(end, self._next + FOLLOW_STEP)
+            lines: list[Line] = []
+            try:
+                lines.extend(self._transcript.lines(self._next, stop, strict=True))
+            except Overrun:
+                if lines:
+                    self._next = lines[-1].number + 1
+                    yield self._received_of(lines)  # first what was read before
+                raise
             self._next = stop
-            yield cast("list[T]", [line for line in lines if line.direction == "<"])
+            yield self._received_of(lines)
+
+    def _received_of(self, lines: list[Line]) -> list[T]:
+        return cast("list[T]", [line for line in lines if line.direction == "<"])
 
 
 class Listener:
@@ -260,8 +267,8 @@ class Listener:
     def _run(self) -> None:
         """Tell a number of lines, then let the other callbacks of the process have their turn."""
         client, transcript = self._client, self._client.transcript
-        if (missed := transcript.first - self._next) > 0:
-            self._next = transcript.first
+        if (missed := transcript.oldest - self._next) > 0:
+            self._next = transcript.oldest
             self._say(f"{missed} lines were forgotten before {self._name} was told of them: it is too slow")
         stop = min(transcript.end, self._next + LISTENER_STEP)
         try:

@@ -176,7 +176,7 @@ class Recorder:
         self._driver.post(_nothing)  # for who waits for it
 
     def _write(self, file: IO[str], stop: int) -> None:
-        if (first := self._transcript.first) > self._next:
+        if (first := self._transcript.oldest) > self._next:
             gap = f"lines {self._next} to {first - 1} were forgotten before they could be written"
             file.write(to_json(Line(gap.encode(), time.time(), "*", first - 1)) + "\n")
             self._next = first

@@ -168,10 +168,10 @@ class Session:
 
     def _check_kept(self) -> None:
         transcript = self._connection.transcript
-        if self._line < transcript.first:
+        if self._line < transcript.oldest:
             raise Overrun(
-                f"lines {self._line} to {transcript.first - 1} were forgotten before the on-connect function "
-                "read them: let the transcript keep more"
+                f"lines {self._line} to {transcript.oldest - 1} were forgotten before the on-connect "
+                "function read them: let the transcript keep more"
             )
 
     def _wait(self, look: Callable[[], bool], timeout: float) -> bool:

@@ -879,6 +879,32 @@ def test_a_slow_follower_holds_up_the_receiving_and_loses_nothing() -> None:
         assert pauses
 
 
+@pytest.mark.parametrize("kept", [10, 100, 400])
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_who_reads_along_misses_nothing_of_a_burst_however_little_is_kept(
+    kept: int, as_bytes: bool, tmp_path: Path
+) -> None:
+    """One read may bring more lines than the transcript keeps: a follower and a record get all of them."""
+    count = 5000
+
+    async def burst(peer: Peer) -> None:
+        await peer.readline()
+        peer.send(b"".join(b"%d\n" % number for number in range(count)))
+        await peer.until_closed()
+
+    record = tmp_path / "record.jsonl"
+    with LineServer(burst) as server, Client(server.address, transcript=kept, record=record) as client:
+        lines: Iterator[Any] = client.follow(as_bytes=as_bytes)
+        reading = Thread(lambda: list(islice(lines, count)))
+        until(client, lambda: waiting(client) == 1 + 1)  # and the record
+        client.send("go")
+        got = reading.result()
+        assert len(client.transcript) <= kept
+    assert [line if as_bytes else line.data for line in got] == [b"%d" % number for number in range(count)]
+    written = [line.text for line in Transcript.load(record) if line.direction == "<"]
+    assert written == [str(number) for number in range(count)]
+
+
 def test_a_forgotten_follower_holds_nothing_up_for_long() -> None:
     """Nobody waits longer than two seconds for a follower that does not read: then lines are forgotten, and
     it is told so.

@@ -216,6 +216,13 @@ class Transcript(Reversible[Line], Collection[Line]):
         return max(self._oldest, self._end - self._line_limit)
 
     @property
+    def oldest(self) -> int:
+        """The number of the oldest line whose bytes are still there. It may be less than `first`: a single
+        read can bring more lines than are kept, and who reads along is to get them all.
+        """
+        return self._oldest
+
+    @property
     def end(self) -> int:
         """The number that the next line will get: how many lines there have been."""
         return self._end
@@ -554,10 +561,11 @@ class Transcript(Reversible[Line], Collection[Line]):
         their bytes): runs of received lines, of which the first stands under that mark, and everything else
         line by line.
 
-        strict: raise Overrun where lines are forgotten already; else they are passed over.
+        strict: raise Overrun where lines are not there any more; else those are passed over, and those before
+        `first`.
         """
         stop = min(stop, self._end)
-        first = self.first
+        first = self._oldest if strict else self.first
         if strict and start < min(first, stop):
             raise _overrun(start, first)
         start = max(start, first)
@@ -591,7 +599,7 @@ class Transcript(Reversible[Line], Collection[Line]):
                 data = bytes(block.view[begin:end])
                 if block.given_up:
                     if strict:
-                        raise _overrun(number, self.first)
+                        raise _overrun(number, self._oldest)
                     break
                 yield block, low, number, after - number, data
 
