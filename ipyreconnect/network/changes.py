@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import Protocol
 
+from .dial import outdate_lookups
 from .loop import Loop
 from .netwatch import NetWatch, SleepClock, WakeWatch, read_clocks
 
@@ -48,6 +49,7 @@ class _Watch:
                 watch.close()
 
     def tell(self) -> None:
+        outdate_lookups()
         for subscriber in tuple(self.subscribers):
             subscriber.network_changed()
 

@@ -99,6 +99,8 @@ class _Question:
     resolver: Resolver
     host: str
     port: int
+    network: int
+    """Over which network it is asked: how often that had changed. The name server before may be mute now."""
 
     def ask(self) -> Answer:
         try:
@@ -111,6 +113,7 @@ class _Lookups:
     """The look-ups of the process: a thread for each name that is asked for, none when idle."""
 
     def __init__(self) -> None:
+        self.network = 0
         self.begin_anew()
 
     def begin_anew(self) -> None:
@@ -180,6 +183,12 @@ class _Lookups:
 
 _lookups: Final = _Lookups()
 
+
+def outdate_lookups() -> None:
+    """Ask anew from now on, whatever hangs: the network has changed. The I/O thread."""
+    _lookups.network += 1
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_lookups.begin_anew)
 
@@ -212,7 +221,7 @@ class Dial:
         self._done = done
         self._phase = phase
         self._timeout = timeout
-        self._question = _Question(resolver or resolve, address.host, address.port)
+        self._resolver = resolver or resolve
         self._finished = False
         self._waiter: _Waiter | None = None
         self._candidates: list[Candidate] = []
@@ -245,13 +254,15 @@ class Dial:
         self._connecting.clear()
 
     def again(self) -> None:
-        """Try each address once more beside those that have not answered, for the network has changed.
+        """Try each address once more beside those that have not answered, for the network has changed, or ask
+        for them once more.
 
         A call that was made over the old network may never be heard, or the next time only 4 s later.
 
-        The I/O thread; harmless when it is over.
+        The I/O thread, after `outdate_lookups`; harmless when it is over.
         """
-        if self._finished or not self._candidates or self._address.path or self._again is not None:
+        begun = self._waiter is not None or self._candidates
+        if self._finished or not begun or self._address.path or self._again is not None:
             return
         self._again = self._loop.call_at(max(self._again_at, time.monotonic()), self._try_again)
 
@@ -260,6 +271,10 @@ class Dial:
     def _try_again(self) -> None:
         self._again = None
         self._again_at = time.monotonic() + AGAIN_EVERY
+        if self._waiter is not None:
+            self._waiter.callback = None
+            self._ask()
+            return
         self._todo.clear()
         self._todo.extend(self._candidates)
         self._try_next()
@@ -291,7 +306,11 @@ class Dial:
             return
         self._phase("resolving")
         if not self._finished:
-            self._waiter = _lookups.ask(self._question, self._loop, self._resolved)
+            self._ask()
+
+    def _ask(self) -> None:
+        question = _Question(self._resolver, self._address.host, self._address.port, _lookups.network)
+        self._waiter = _lookups.ask(question, self._loop, self._resolved)
 
     def _refuse_name(self, error: Exception) -> None:
         self._fail(f"'{self._address.host}' is not a host name: {error}", final=True)

@@ -19,7 +19,7 @@ import pytest
 from ipyreconnect.address import Address, parse_address
 from ipyreconnect.errors import AttemptFailed
 from ipyreconnect.network import dial as dial_module
-from ipyreconnect.network.dial import Candidate, Dial, Resolver, resolve
+from ipyreconnect.network.dial import Candidate, Dial, Resolver, outdate_lookups, resolve
 from ipyreconnect.network.loop import Loop, acquire_loop, release_loop
 from tests.namespaces import Namespace, deafen, hear, unavailable
 
@@ -294,6 +294,33 @@ def test_a_storm_of_changes_calls_once_more(loop: Loop, stack: ExitStack) -> Non
     assert failure.reason == f"timed out connecting to 127.0.0.1:{port_of(server)}"
     on_io(loop, attempt.dial.again)
     assert waited_for(loop) == 0
+
+
+def test_a_change_of_network_asks_for_the_name_once_more(loop: Loop, stack: ExitStack) -> None:
+    """A look-up that hangs at the name server before holds up neither this try nor the next."""
+    hangs = threading.Event()
+    server = listener(stack)
+    asked = queue.SimpleQueue[int]()
+
+    def resolver(host: str, port: int) -> Sequence[Candidate]:
+        asked.put(1)
+        if not hangs.is_set():
+            hangs.set()
+            over.wait(PATIENCE)
+            raise OSError("the name server of the network before")
+        return [ipv4(port_of(server))]
+
+    over = threading.Event()
+    attempts = [Attempt(loop, "name:1", resolver=resolver) for _ in range(2)]
+    assert hangs.wait(PATIENCE)
+    on_io(loop, outdate_lookups)
+    for attempt in attempts:
+        on_io(loop, attempt.dial.again)
+        attempt.socket().close()
+    Attempt(loop, "name:1", resolver=resolver).socket().close()
+    over.set()
+    join_lookups()
+    assert asked.qsize() <= 4, "the two may have shared one"
 
 
 def test_the_families_take_turns_each_address_once() -> None:
