@@ -161,6 +161,22 @@ def test_an_expectation_shows_no_secret() -> None:
         assert_hidden([str(caught.value), repr(match), *told(client)])
 
 
+def test_a_group_that_is_a_part_of_a_secret_is_masked() -> None:
+    """An expression that cuts a password in two finds no half of it."""
+    secret = Secret("é-hunter2-ü")
+    with LineServer(echo) as server, Client(server.address, secrets=[secret]) as client:
+        match = client.send("ö é-hunter2-ü ok", expect=r"(?P<word>h\w*?)(\d)(-ü)? (ok)( never)?")
+        assert match.groups() == (MASK, MASK, MASK, "ok", None)
+        assert match.groups("")[4] == ""
+        assert match.groupdict() == {"word": MASK}
+        assert (match[0], match.group(2, 4), match["word"]) == (f"{MASK} ok", (MASK, "ok"), MASK)
+        assert (match.expand(r"\1"), match.group()) == (MASK, f"{MASK} ok")
+        match = client.send("x é-hunter2-ü\n".encode(), expect=rb"x (.*)-h(.*)2")
+        assert match.groups() == (MASK.encode(), MASK.encode())
+        match = client.send("no secret", expect="(no) (secret)")
+        assert (match.groups(), match.expand(r"\2 \1")) == (("no", "secret"), "secret no")
+
+
 @pytest.mark.parametrize(
     "refused",
     [

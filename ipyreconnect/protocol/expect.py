@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import ConnectionLost, Overrun
+from ..settings import MASK, mask_in
 from .framing import Fragment
 from .line import Line, decode
 from .search import LineSearch, Pattern, compile_pattern
@@ -35,8 +36,9 @@ def last_lines(texts: Sequence[str]) -> str:
 
 
 class Match:
-    """A line that was awaited. Behaves like a `re.Match` on it, but with •••• for what is hidden; where a
-    group begins and ends is counted in the line as it came. Any thread.
+    """A line that was awaited. Behaves like a `re.Match` on it, but with •••• for what is hidden, also where
+    a group is a part of that; where a group begins and ends is counted in the line as it came, and `re` is
+    the expression as it was given. Any thread.
 
     line: the received line that matches, or its number, its bytes as they came, and its time: most are never
     looked at, and making one takes a good part of a round trip. origin: from which number on `lines` counts.
@@ -96,16 +98,16 @@ class Match:
 
     def group(self, *groups: int | str) -> Any:
         """Return groups, as `re.Match.group`."""
-        return self._shown(self._match.group(*groups))
+        values = tuple(map(self._group, groups or (0,)))
+        return values if len(values) > 1 else values[0]
 
     def groups(self, default: Any = None) -> tuple[Any, ...]:
         """Return all groups, as `re.Match.groups`."""
-        groups: tuple[Any, ...] = self._shown(self._match.groups(default))
-        return groups
+        return tuple(self._group(number, default) for number in range(1, self._match.re.groups + 1))
 
     def groupdict(self, default: Any = None) -> dict[str, Any]:
         """Return the named groups, as `re.Match.groupdict`."""
-        return {name: self._shown(value) for name, value in self._match.groupdict(default).items()}
+        return {name: self._group(name, default) for name in self._match.re.groupindex}
 
     def start(self, group: int | str = 0) -> int:
         """Return where a group begins, as `re.Match.start`."""
@@ -120,7 +122,12 @@ class Match:
         return self._match.span(group)
 
     def expand(self, template: Any) -> Any:
-        """Return `template` with its references to groups filled in, as `re.Match.expand`."""
+        """Return `template` with its references to groups filled in, as `re.Match.expand`; where a group is a
+        part of what is hidden, all of it is.
+        """
+        for number in range(self._match.re.groups + 1):
+            if self._group(number) != self._shown(self._match[number]):
+                return self._mask
         return self._shown(self._match.expand(template))
 
     @property
@@ -149,7 +156,33 @@ class Match:
         return self._match.regs
 
     def __getitem__(self, group: int | str) -> Any:
-        return self._shown(self._match[group])
+        return self._group(group)
+
+    def _group(self, group: int | str, default: Any = None) -> Any:
+        """Return a group without what is hidden in the line, be it only a part of that."""
+        match = self._match
+        value, (start, end) = match[group], match.span(group)
+        if value is None or not self._transcript.hides:
+            return default if value is None else value
+        string = match.string
+        for begins, ends in reversed(self._hidden()):
+            begins, ends = max(begins, start), min(ends, end)
+            if begins < ends:
+                value = string[start:begins] + self._mask + value[ends - start :]
+        return value
+
+    def _hidden(self) -> list[tuple[int, int]]:
+        """Return where in the line that was matched each hidden stretch begins and ends."""
+        string = self._match.string
+        if isinstance(string, bytes):
+            return self._transcript.hidden(string)
+        data = string.encode("utf-8", "surrogatepass")
+        stretches = self._transcript.hidden(data)
+        return [(_characters(data[:start]), _characters(data[:end])) for start, end in stretches]
+
+    @property
+    def _mask(self) -> Any:
+        return MASK if isinstance(self._match.string, str) else mask_in(self._transcript.encoding)
 
     def _shown(self, value: Any) -> Any:
         """Return a text, bytes or a tuple of them without what is hidden."""
@@ -166,6 +199,14 @@ class Match:
 
     def __repr__(self) -> str:
         return f"<Match {self.line.text!r}>"
+
+
+def _characters(data: bytes) -> int:
+    """Return how many characters these bytes of a text are, of which the last may be cut."""
+    try:
+        return len(data.decode("utf-8", "surrogatepass"))
+    except UnicodeDecodeError:
+        return len(data.decode("utf-8", "replace"))
 
 
 class Expectation:

@@ -373,14 +373,24 @@ class Transcript(Reversible[Line], Collection[Line]):
         except UnicodeDecodeError:  # a secret of bytes was a part of a character
             return hidden.decode("utf-8", "replace")
 
+    def hidden(self, data: Data) -> list[tuple[int, int]]:
+        """Return where in `data` each hidden stretch begins and ends: secrets that overlap are one. Any
+        thread.
+        """
+        stretches: list[tuple[int, int]] = []
+        for start, end in sorted(span for pattern in self._hides for span in _overlapping(pattern, data)):
+            if stretches and start < stretches[-1][1]:
+                stretches[-1] = (stretches[-1][0], max(end, stretches[-1][1]))
+            else:
+                stretches.append((start, end))
+        return stretches
+
     def _masked(self, data: Data, mask: Data) -> Data:
-        """Return `data` with the mask for each stretch of it that is hidden: secrets that overlap are one."""
         pieces: list[Data] = []
         at = 0
-        for start, end in sorted(span for pattern in self._hides for span in _overlapping(pattern, data)):
-            if start >= at:
-                pieces += data[at:start], mask
-            at = max(at, end)
+        for start, end in self.hidden(data):
+            pieces += data[at:start], mask
+            at = end
         pieces.append(data[at:])
         return b"".join(pieces)
 
