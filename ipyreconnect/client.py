@@ -221,7 +221,6 @@ class Client(traitlets.HasTraits):
         self._told = self._connection.status
         self.itself = weakref.ref(self)  # for its deliveries
         # At last, as a client that is refused changes nothing of what it was given.
-        self.transcript.encoding = self.encoding
         self._hide(forms)
         # What a user may look at has no secret in it.
         self.on_connect = (

@@ -1208,6 +1208,14 @@ def test_bad_settings_are_refused_before_anything_starts(options: dict[str, Any]
     assert "\n" not in str(raised.value)
 
 
+def test_a_client_that_never_starts_changes_nothing(server: LineServer) -> None:
+    """The transcript that it shares with one that runs stays in the encoding of that."""
+    with Client(server.address, encoding="shift_jis") as client:
+        client.send("テスト", expect="テスト")
+        Client(server.address, transcript=client.transcript)
+        assert client.transcript[-1].text == "テスト"
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from ..address import Address
-from ..errors import AttemptFailed, ConnectionLost
+from ..errors import AttemptFailed, ConnectionLost, SettingsError
 from ..protocol.connection import Connection, Settings
 from ..protocol.events import Status
 from ..protocol.liveness import Health, TcpInfo, longest_retransmission, unanswered, user_timeout
@@ -153,6 +153,8 @@ class Driver(Turns):
         transcript: Transcript,
         sink: Sink,
     ) -> None:
+        if address.path and _AF_UNIX is None:
+            raise SettingsError("Python has no Unix sockets on this system: give a host and a port")
         super().__init__()
         self.connection = Connection(settings, keepalive, retry, transcript, random.random)
         self.keepalive = keepalive

@@ -321,7 +321,7 @@ class Connection:
         Raises SettingsError when another client writes the transcript.
         """
         if self._state is _STOPPED:
-            self.transcript.begin_writing(self)
+            self.transcript.begin_writing(self, self.settings.encoding)
             self._failures = 0
             self.expectations.begin()
             self.status = replace(self.status, reason="", loss="", attempt=0)
@@ -680,7 +680,7 @@ class Connection:
             in_handshake = self.status.tls is None
             self._session = None if in_handshake else self._pipe.session or self._session
         self._let_go()
-        text = f"{self._said}{_never_acknowledged(lost)}{self._comes_next(now)}"
+        text = f"{self._said}{_fate(lost, told=acknowledged is not None)}{self._comes_next(now)}"
         number = self.transcript.append_note(text, wall)
         self.expectations.lost(self._said, number, tells=self._state is not _STOPPED)
         self._set(connected_since=None, tls=None, keepalive=None, health=None)
@@ -1151,9 +1151,11 @@ def _on_grid(at: float | None, now: float) -> float:
     return at if at - now < 2 * WATCH_GRID else math.ceil(at / WATCH_GRID) * WATCH_GRID
 
 
-def _never_acknowledged(lost: tuple[Delivery, ...]) -> str:
+def _fate(lost: tuple[Delivery, ...], *, told: bool) -> str:
+    """Say how much was not acknowledged; told: whether the system tells what was."""
     if not lost:
         return ""
     size = sum(len(delivery.data) for delivery in lost)
     lines = "1 line" if len(lost) == 1 else f"{len(lost)} lines"
-    return f"; {lines} ({size} bytes) never acknowledged"
+    fate = "never acknowledged" if told else "of which this system does not tell what was acknowledged"
+    return f"; {lines} ({size} bytes) {fate}"

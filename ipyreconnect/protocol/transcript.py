@@ -635,8 +635,9 @@ class Transcript(Reversible[Line], Collection[Line]):
 
     # -- writing: only the one that has the connection's turn
 
-    def begin_writing(self, writer: object) -> None:
-        """Take the transcript for `writer`, which may have it already. Any thread.
+    def begin_writing(self, writer: object, encoding: str | None) -> None:
+        """Take the transcript for `writer`, which may have it already; from now on it is in its encoding. Any
+        thread.
 
         Raises SettingsError when another one writes it: two would overwrite each other's lines.
         """
@@ -646,6 +647,8 @@ class Transcript(Reversible[Line], Collection[Line]):
                     "this transcript is written by another client: stop that first, or give each its own"
                 )
             self._writer = writer
+            self.encoding = encoding
+            self._mask = mask_in(encoding)
 
     def end_writing(self) -> None:
         """Let another one write from now on. The writer only."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ipyreconnect import CallerError, Client, ConnectionLost, ExpectTimeout, KeepAlive, Retry
+from ipyreconnect import CallerError, Client, ConnectionLost, ExpectTimeout, KeepAlive, Retry, SettingsError
 from ipyreconnect.network import interrupts, sockets
 from ipyreconnect.network import loop as loops
 from ipyreconnect.network.driver import Driver, Follower
@@ -348,6 +348,13 @@ def test_where_only_its_own_thread_may_touch_the_selector(
         assert client._driver.loop_thread is io_thread
         assert io_thread is not None
         assert io_thread.is_alive()
+
+
+def test_without_unix_sockets_their_addresses_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Python has none, as on Windows, that is said before anything starts."""
+    monkeypatch.setattr("ipyreconnect.network.driver._AF_UNIX", None)
+    with pytest.raises(SettingsError, match="no Unix sockets on this system: give a host and a port"):
+        Client("unix:///run/server.sock")
 
 
 def test_a_refused_keepalive_changes_nothing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -683,6 +683,8 @@ def test_where_nobody_tells_of_acknowledgements_memory_stays_bounded() -> None:
     play.lost(31.0)
     assert len(play.connection.unconfirmed) == 10_000
     assert play.connection.unconfirmed[-1].data == b"24999"
+    said = "10000 lines (50000 bytes) of which this system does not tell what was acknowledged"
+    assert play.log[-1] == f"* reset by server:1; {said}; try 1 in 2.0 s"
 
 
 def test_what_was_not_acknowledged_is_unconfirmed_after_a_loss() -> None:

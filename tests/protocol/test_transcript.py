@@ -860,7 +860,7 @@ def test_a_signal_s_handler_may_connect_in_the_middle_of_hiding(monkeypatch: pyt
     real = re.compile
 
     def interrupted(pattern: bytes) -> re.Pattern[bytes]:
-        transcript.begin_writing(transcript)
+        transcript.begin_writing(transcript, None)
         return real(pattern)
 
     monkeypatch.setattr("ipyreconnect.protocol.transcript.re.compile", interrupted)
