@@ -200,6 +200,7 @@ class Transcript(Reversible[Line], Collection[Line]):
         self._last = _NOTHING
         self._end = 0
         self._oldest = 0  # the number of the first line that a block holds
+        self._gaps: list[tuple[int, int]] = []  # of a record: a line's number, how many miss before it
         self._cost = 0  # of all blocks but the last
         # How much may stand behind the last mark before it is looked at closely: the longest line; nothing
         # while the carry goes on a line of which fragments are kept already.
@@ -249,7 +250,7 @@ class Transcript(Reversible[Line], Collection[Line]):
 
     def __len__(self) -> int:
         first = self.first  # looked at before the end, which only grows: never less than nothing
-        return self._end - first
+        return self._end - first - sum(missing for number, missing in self._gaps if number > first)
 
     @overload
     def __getitem__(self, index: int) -> Line: ...
@@ -555,12 +556,14 @@ class Transcript(Reversible[Line], Collection[Line]):
         """Go on with line `number`: those before it are missing. Each block counts from its first line."""
         if not self._end:
             self._oldest = number
+        else:
+            self._gaps.append((number, number - self._end))
         self._end = number
         self._new_block(LEAST_ROOM)
 
     def __repr__(self) -> str:
         first = self.first
-        return f"<Transcript of {self._end - first} lines{f', {first} forgotten' if first else ''}>"
+        return f"<Transcript of {len(self)} lines{f', {first} forgotten' if first else ''}>"
 
     # -- reading, inside
 

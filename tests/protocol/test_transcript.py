@@ -949,6 +949,7 @@ def test_a_record_with_gaps_and_of_several_runs_is_loaded(tmp_path: Path) -> Non
     path.write_text("".join(to_json(line) + "\n" for line in rows))
     loaded = Transcript.load(path)
     assert numbers(loaded) == [5, 6, 10, 11, 12, 13, 20]
+    assert (len(loaded), repr(loaded)) == (7, "<Transcript of 7 lines, 5 forgotten>")
     assert [line.data for line in loaded] == [line.data for line in rows]
     assert (loaded.first, loaded.end, loaded[10].data, loaded[-1].data) == (5, 21, b"10", b"20")
     assert numbers(loaded[6:11]) == [6, 10]
