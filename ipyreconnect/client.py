@@ -546,7 +546,11 @@ class Client(traitlets.HasTraits):
         return delivery.reached(status)
 
     def hide(self, *secrets: Secret) -> None:
-        """Show these as •••• from now on, in all that is sent or received: in the log, a record, an error."""
+        """Show these as •••• from now on, in all that is sent or received: in the log, a record, an error.
+
+        A secret is recognised within a line: not where raw reads, or the fragments of a line that is too long
+        to be kept in one piece, cut through it.
+        """
         self._hide(forms_of(secrets, self.encoding))
 
     def _hide(self, forms: Iterable[bytes]) -> None:
