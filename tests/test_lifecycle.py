@@ -879,7 +879,7 @@ def in_flight(client: Client) -> Delivery:
     """Enter a line that is not acknowledged yet; with the turn."""
     delivery = Delivery(b"x")
     ledger = client._connection._ledger
-    ledger.add(ledger.sent + 10**6, delivery)
+    ledger.add(ledger.sent + 10**6, 1, delivery)
     return delivery
 
 

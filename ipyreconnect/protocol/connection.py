@@ -1070,7 +1070,7 @@ class Connection:
         else:
             self._pipe.write(data)
             self._collect()
-        self._ledger.add(self._written, delivery)
+        self._ledger.add(self._written, len(data), delivery)
         if not self.outgoing:
             self._ledger.hand_over(0)  # no bytes at all, which TLS makes no record of
         if self._look_at > now + FIRST_LOOK:

@@ -78,7 +78,7 @@ class Delivery:
         return f"<Delivery {self.data.decode('utf-8', 'replace')!r} {self.status}>"
 
 
-_NONE: Final[deque[tuple[int, Delivery]]] = deque()
+_NONE: Final[deque[tuple[int, int, Delivery]]] = deque()
 """Stands for the deques of a ledger without any entry: two of its own would take 1.5 KiB."""
 
 
@@ -91,17 +91,19 @@ class Ledger:
     __slots__ = ("_unacknowledged", "sent", "size_unsent", "unsent")
 
     def __init__(self) -> None:
-        self.unsent = _NONE  # offset of the end and delivery of what the kernel has not taken whole
+        self.unsent = _NONE  # end offset, size and delivery of what the kernel has not taken whole
         self._unacknowledged = _NONE
         self.sent = 0  # bytes of the stream that the kernel took
         self.size_unsent = 0  # bytes of the lines of which it has not taken the last byte yet
 
-    def add(self, end: int, delivery: Delivery) -> None:
-        """Enter a line whose last byte stands before offset `end` of the outgoing stream."""
+    def add(self, end: int, size: int, delivery: Delivery) -> None:
+        """Enter a line of `size` bytes, however it is shown, whose last one stands before offset `end` of the
+        outgoing stream.
+        """
         if self.unsent is _NONE:
             self.unsent, self._unacknowledged = deque(), deque()
-        self.unsent.append((end, delivery))
-        self.size_unsent += len(delivery.data)
+        self.unsent.append((end, size, delivery))
+        self.size_unsent += size
 
     def hand_over(self, size: int) -> None:
         """Note that the kernel took `size` more bytes."""
@@ -109,8 +111,8 @@ class Ledger:
         unsent = self.unsent
         while unsent and unsent[0][0] <= sent:
             entry = unsent.popleft()
-            entry[1].status = SENT
-            self.size_unsent -= len(entry[1].data)
+            entry[2].status = SENT
+            self.size_unsent -= entry[1]
             self._unacknowledged.append(entry)
 
     def acknowledge(self, offset: int) -> bool:
@@ -118,7 +120,7 @@ class Ledger:
         waiting = self._unacknowledged
         moved = False
         while waiting and waiting[0][0] <= offset:
-            waiting.popleft()[1].status = ACKNOWLEDGED
+            waiting.popleft()[2].status = ACKNOWLEDGED
             moved = True
         return moved
 
@@ -146,7 +148,7 @@ class Ledger:
         """End the ledger with its connection: what is not acknowledged now is unconfirmed, and returned in
         order.
         """
-        lost = tuple(delivery for _, delivery in (*self._unacknowledged, *self.unsent))
+        lost = tuple(delivery for _, _, delivery in (*self._unacknowledged, *self.unsent))
         for delivery in lost:
             delivery.status = UNCONFIRMED
         self._unacknowledged.clear()

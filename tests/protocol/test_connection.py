@@ -721,17 +721,30 @@ def test_a_full_outbox_says_so() -> None:
     by_size, by_lines = Play().up(), Play().up()
     by_size.send(b"x" * ((4 << 20) - 2), takes=0)
     with pytest.raises(
-        OutboxFull, match=r"^1 line \(4194302 bytes\) waits to be sent to server:1; the peer "
+        OutboxFull, match=r"^1 line \(4194304 bytes\) waits to be sent to server:1; the peer "
     ):
         by_size.send(b"y", takes=0)
     for _ in range(10_000):
         by_lines.send(b"y", takes=0)
-    with pytest.raises(OutboxFull, match=r"^10000 lines \(10000 bytes\) wait"):
+    with pytest.raises(OutboxFull, match=r"^10000 lines \(30000 bytes\) wait"):
         by_lines.send(b"y", takes=0)
     end = by_lines.connection.transcript.end
     by_lines.settle(0.0)
     by_lines.send(b"again")
     assert by_lines.connection.transcript.end == end + 1
+
+
+@pytest.mark.parametrize(("size", "shown"), [(400, b"****"), (40, b"*" * 400)])
+def test_however_a_line_is_masked_it_waits_as_it_is_sent(size: int, shown: bytes) -> None:
+    """The outbox holds as many bytes as it says, also of lines that the log shows shorter or longer."""
+    play, wire = Play(queue_bytes=1000).up(), b"x" * size
+    for _ in range(1000 // size):
+        play.connection.send(wire, shown, Delivery(shown), 0.0)
+    with pytest.raises(OutboxFull, match=rf"\({1000 // size * size} bytes\) wait to be sent"):
+        play.connection.send(wire, shown, Delivery(shown), 0.0)
+    assert play.connection.backlog == (1000 // size, 1000 // size * size)
+    play.settle(0.0)
+    assert play.connection.backlog == (0, 0)
 
 
 def test_a_line_that_is_longer_than_the_outbox_is_refused_whole() -> None:
@@ -1137,7 +1150,7 @@ def test_replies_do_not_fill_the_outbox_for_ever() -> None:
     for _ in range(20):
         play.receive(b"PING\r\n", takes=0)
     assert play.log.count("> PONG") == 10
-    said = "* 10 lines (40 bytes) wait to be sent to server:1; replies and heartbeats are not sent meanwhile"
+    said = "* 10 lines (60 bytes) wait to be sent to server:1; replies and heartbeats are not sent meanwhile"
     assert [line for line in play.log if line.startswith("* 10 lines")] == [said]
 
 

@@ -29,7 +29,7 @@ class Clock:
 def entered(ledger: Ledger, *ends: int) -> list[Delivery]:
     deliveries = [Delivery(b"%d" % end) for end in ends]
     for end, delivery in zip(ends, deliveries, strict=True):
-        ledger.add(end, delivery)
+        ledger.add(end, len(delivery.data), delivery)
     return deliveries
 
 
