@@ -26,6 +26,8 @@ DIRECTIONS = ("<", ">", "*")
 """Received, sent, and what happened."""
 LARGEST_NUMBER = 2**53
 """Of a line in a record: beyond it, JSON's numbers are not exact."""
+BEGINNING = '{"number": '
+"""Of each line of a record."""
 
 # Blanks other than the space, and the joiners that scripts and emoji need, do a terminal no harm.
 _KEPT = frozenset("\u200c\u200d")
@@ -191,7 +193,8 @@ def from_json(text: str, encoding: str | None = None) -> Line:
 
 def is_torn(text: str) -> bool:
     """Say whether `text` is no more than the beginning of what `to_json` writes. Any thread."""
-    if not text.startswith('{"number": '):
+    begun = text.removesuffix("\n")[: len(BEGINNING)]
+    if not begun or not BEGINNING.startswith(begun):
         return False
     try:
         json.loads(text)
