@@ -111,12 +111,14 @@ class Reader(Generic[T]):
         self._size = 1
         self._began = 0.0
         self._closed = False
+        self._ended = 0  # how often the connection was, when this reader began
         self.reads = False
         """Whether a loop has begun, and has not ended."""
 
     def begin(self) -> None:
         """Have the receiving wait for this reader, when it is far behind."""
         self._place.read_at = time.monotonic()
+        self._ended = self._driver.ended
         self._driver.begin_following(self._place)
 
     def end(self) -> None:
@@ -149,7 +151,8 @@ class Reader(Generic[T]):
 
     @property
     def _stopped(self) -> bool:
-        return self.client._connection.state is State.STOPPED
+        # Another thread may connect anew at once: then it was stopped all the same.
+        return self.client._connection.state is State.STOPPED or self._driver.ended != self._ended
 
     def take(self) -> list[T] | None:
         """Return the next lines, none when there are none yet, None at the end.

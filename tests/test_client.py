@@ -662,6 +662,26 @@ def test_for_reads_every_line_until_the_stop(server: LineServer, client: Client)
     assert reading.result() == [str(number) for number in range(100)]
 
 
+def test_a_stop_ends_a_loop_though_the_client_is_connected_anew(client: Client) -> None:
+    """Whoever follows learns of each stop, also of one that he had no time to see."""
+    loop, coroutine = client.follow(), client.follow()
+
+    async def read() -> list[str]:
+        return [line.text async for line in coroutine]
+
+    async def read_one() -> str:
+        return (await anext(coroutine)).text
+
+    client.send("one", expect="one")
+    client.send("two")
+    client.expect("two")
+    assert next(loop).text == asyncio.run(read_one()) == "one"
+    client.stop()
+    client.connect()
+    assert Thread(lambda: [line.text for line in loop]).result() == ["two"]
+    assert Thread(lambda: asyncio.run(read())).result() == ["two"]
+
+
 def test_following_goes_on_over_a_reconnection(server: LineServer, client: Client) -> None:
     """A follower gets the lines of the next connection too, without gap or repetition."""
     lines = client.follow()
