@@ -6,10 +6,12 @@ The file holds one JSON object a line (see `to_json` in protocol/transcript.py),
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO
 
 from .errors import Overrun, ReconnectError, SettingsError
@@ -23,6 +25,8 @@ STEP = 4096
 """Lines that are written between two looks at what is new."""
 EXIT_PATIENCE = 2.0
 """Seconds that a stop waits for the last lines to be written."""
+
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # Windows has no such files
 
 # Guards the beginnings and ends of all runs: microseconds each. Reentrant, as a signal's handler may connect.
 _lock = threading.RLock()
@@ -55,13 +59,15 @@ class Recorder:
         self._thread: threading.Thread | None = None  # of the latest run
         self._runs = False  # until it has decided to end
         self._starts = 0  # how many are about to start the connection: then none ends
-        self._open().close()
+        if not Path(self._path).is_fifo():  # whose reader would take this for the end
+            self._open().close()
 
     def _open(self) -> IO[str]:
         try:
-            return open(self._path, "a", encoding="ascii", newline="\n")
+            return open(self._path, "a", encoding="ascii", newline="\n", opener=_open_at_once)
         except OSError as error:
-            raise SettingsError(f"cannot write the record {self._path}: {error.strerror}") from None
+            why = "nobody reads it" if error.errno == errno.ENXIO else error.strerror
+            raise SettingsError(f"cannot write the record {self._path}: {why}") from None
 
     @property
     def _is_torn(self) -> bool:
@@ -187,6 +193,16 @@ class Recorder:
         except Overrun:
             return  # the next call says what is missing
         self._next = max(self._next, stop)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file, but wait for nobody who reads it, as a pipe does (fifo(7)): ENXIO says that there is none.
+    Writing to it does wait.
+    """
+    file = os.open(path, flags | _NO_WAIT, 0o666)
+    if _NO_WAIT:
+        os.set_blocking(file, True)
+    return file
 
 
 def _nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -12,7 +13,8 @@ from typing import IO, Any
 
 import pytest
 
-from ipyreconnect import Client, ReconnectError, Transcript
+from ipyreconnect import Client, ReconnectError, SettingsError, Transcript
+from ipyreconnect.protocol.line import from_json
 from ipyreconnect.recorder import Recorder
 from tests.servers.line_server import LineServer, echo, say
 from tests.watching import PATIENCE
@@ -160,3 +162,25 @@ def test_a_record_may_be_named_as_in_a_shell(tmp_path: Path, monkeypatch: pytest
             client.connect().stop()
     assert_whole(tmp_path / "home.jsonl", home)
     assert_whole(tmp_path / "here.jsonl", here)
+
+
+def test_a_pipe_that_nobody_reads_holds_nothing_up(tmp_path: Path) -> None:
+    """Whoever names one as the record is told so, before anything starts."""
+    os.mkfifo(tmp_path / "pipe")
+    client = Client("127.0.0.1:1", record=tmp_path / "pipe")
+    with pytest.raises(SettingsError, match=r"cannot write the record .*pipe: nobody reads it$"):
+        client.connect()
+    assert client.state == "stopped"
+
+
+def test_a_pipe_that_somebody_reads_is_a_record(tmp_path: Path) -> None:
+    """Another program may read along: it gets each line, and the end with the client's stop, not before."""
+    os.mkfifo(tmp_path / "pipe")
+    with open(os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)) as reader, LineServer(echo) as server:
+        client = Client(server.address, record=tmp_path / "pipe")
+        poll = select.poll()
+        poll.register(reader)
+        assert poll.poll(0) == []
+        with client:
+            client.send("x", expect="x")
+        assert [from_json(row) for row in reader] == list(client.transcript)
