@@ -13,16 +13,19 @@ import ssl
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from .address import Address, Profile, TLSMode
 from .errors import SettingsError
 from .protocol.line import decode, encode_line, has_break, visible
 from .protocol.script import Step, parse_script
+from .protocol.search import Pattern
 from .protocol.transcript import Transcript
 from .settings import TLS, Heartbeat, KeepAlive, Retry, Secret
 
 EOLS = {"crlf": b"\r\n", "lf": b"\n", "cr": b"\r", "none": b""}
-Replies = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
+Replies = Mapping[Any, str | bytes] | Iterable[tuple[Pattern, str | bytes]]
+"""Patterns and the lines that answer them; no type can say that a mapping may have any patterns as keys."""
 
 _contexts: weakref.WeakValueDictionary[object, ssl.SSLContext] = weakref.WeakValueDictionary()
 
@@ -225,24 +228,27 @@ def replies_from(
     return (*(reply_from(pattern, line, encoding) for pattern, line in pairs), *(own if pairs else ()))
 
 
-def reply_from(
-    pattern: str | bytes, line: str | bytes, encoding: str | None
-) -> tuple[re.Pattern[bytes], bytes]:
+def reply_from(pattern: Pattern, line: str | bytes, encoding: str | None) -> tuple[re.Pattern[bytes], bytes]:
     """Return the rule that answers a line with `pattern` in it with `line`, which may refer to groups."""
     code = encoding or "utf-8"
+    # Its text: lines are searched as bytes, which know no UNICODE.
+    source, flags = (
+        (pattern.pattern, pattern.flags & ~re.UNICODE) if isinstance(pattern, re.Pattern) else (pattern, 0)
+    )
     try:
-        raw = pattern.encode(code) if isinstance(pattern, str) else pattern
+        raw = source.encode(code) if isinstance(source, str) else source
         template = line.encode(code) if isinstance(line, str) else line
-        compiled = re.compile(raw)
-    except (re.error, UnicodeEncodeError, AttributeError) as error:
+        compiled = re.compile(raw, flags)
+        is_one_line = not has_break(template)
+    except (re.error, UnicodeError, TypeError, OverflowError, RecursionError) as error:
         raise SettingsError(
             f"a reply is a regular expression and the line that answers it, "
             f"not {pattern!r} and {line!r} ({error})"
         ) from None
-    if has_break(template):
+    if not is_one_line:
         raise SettingsError(f"a reply is one line, without a line break: {line!r}")
     try:
-        re.compile(raw + b"|").sub(template, b"", count=1)
+        compiled.sub(template, b"")  # which looks at the template even where it finds nothing
     except (re.error, IndexError) as error:
         raise SettingsError(f"the reply {line!r} does not fit {pattern!r} ({error})") from None
     return compiled, template

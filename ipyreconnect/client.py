@@ -655,7 +655,7 @@ class Client(traitlets.HasTraits):
             self._driver.post(lambda: self._notify([("keepalive", before, wanted)]))
         return in_force
 
-    def add_reply(self, pattern: str | bytes, line: str | bytes) -> None:
+    def add_reply(self, pattern: Pattern, line: str | bytes) -> None:
         """Answer each received line in which `pattern` is found with `line`; it may refer to groups.
 
         A line is answered once: by this rule rather than by those that were there before, the protocol's own

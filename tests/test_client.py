@@ -1210,6 +1210,17 @@ def test_retry_can_be_changed(client: Client) -> None:
         ({"replies": {"(": "x"}}, "a reply is a regular expression"),
         ({"replies": {"x": "a\nb"}}, "a reply is one line, without a line break"),
         ({"replies": {"x": r"\1"}}, "does not fit"),
+        ({"replies": {"(?x)x # y": r"\1"}}, "does not fit"),
+        (
+            {"replies": {5: "x"}},
+            "a reply is a regular expression and the line that answers it, not 5 and 'x'",
+        ),
+        (
+            {"replies": {"x": 5}},
+            "a reply is a regular expression and the line that answers it, not 'x' and 5",
+        ),
+        ({"replies": {"a{99999999999}": "x"}}, "a reply is a regular expression"),
+        ({"replies": {"(" * 600 + ")" * 600: "x"}}, "a reply is a regular expression"),
         ({"replies": "x=y"}, "replies are a mapping of regular expression to line"),
         ({"name": "two\nlines"}, "a name is text of one line"),
         ({"name": ""}, "a name is text of one line"),
@@ -1316,6 +1327,22 @@ def test_a_reply_can_be_added(server: LineServer) -> None:
         client.add_reply("^are you (.*)?", r"yes, \1")
         server.peer(0).send(b"are you there\r\n")
         server.peer(0).wait_line(b"yes, there")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        re.compile("^gr(ü)n (.*)", re.IGNORECASE),
+        re.compile("^gr (ü) n\\ (.*)  # spaced out", re.IGNORECASE | re.VERBOSE),
+        re.compile(rb"^gr(\xfc)n (.*)", re.IGNORECASE),
+    ],
+)
+def test_a_reply_s_expression_may_be_compiled(pattern: re.Pattern[Any]) -> None:
+    """It is applied with the flags that it was compiled with, in the connection's encoding."""
+    options: dict[str, Any] = {"encoding": "iso-8859-1", "replies": {pattern: r"sch\1n \2"}}
+    with LineServer(mute) as server, Client(server.address, **options):
+        server.peer(0).send(b"GR\xfcN ist es\r\n")
+        server.peer(0).wait_line(b"sch\xfcn ist es")
 
 
 def test_a_heartbeat_is_sent() -> None:
