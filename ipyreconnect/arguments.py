@@ -186,6 +186,8 @@ def forms_of(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:
     """Return in which forms secrets may show: as they are sent, as text, in a regular expression, in a
     repr.
     """
+    if not isinstance(secrets, Iterable):
+        raise SettingsError(f"secrets are several, such as [Secret(…)], not {type(secrets).__name__}")
     forms: set[bytes] = set()
     for secret in secrets:
         if not isinstance(secret, Secret):
@@ -195,7 +197,7 @@ def forms_of(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:
         for text in {decode(data, encoding), decode(data, None)}:
             for form in text, re.escape(text), repr(text)[1:-1]:
                 forms.add(form.encode("utf-8", "surrogatepass"))
-                with contextlib.suppress(UnicodeEncodeError):
+                with contextlib.suppress(UnicodeError):
                     forms.add(form.encode(encoding or "utf-8"))
     return forms
 

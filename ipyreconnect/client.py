@@ -63,7 +63,7 @@ from .protocol.transcript import Transcript
 from .readers import Follow, Listener
 from .recorder import Recorder
 from .session import Session
-from .settings import TLS, Heartbeat, KeepAlive, Retry, Secret, check_encoding
+from .settings import TLS, Heartbeat, KeepAlive, Retry, Secret, check_encoding, path_from
 
 __all__ = ["Client", "Follow"]
 
@@ -215,7 +215,8 @@ class Client(traitlets.HasTraits):
         )
         self._connection = self._driver.connection
         self._connection.replies = rules
-        self._recorder = None if record is None else Recorder(record, self._driver, self.transcript)
+        path = path_from("record", record)
+        self._recorder = None if path is None else Recorder(path, self._driver, self.transcript)
         self._watchers: tuple[Callable[[], None], ...] = ()
         self._listeners: dict[Callable[[Line], object], Listener] = {}
         self._told = self._connection.status
@@ -577,7 +578,7 @@ class Client(traitlets.HasTraits):
     def encode(self, data: Payload, secrets: Iterable[Secret] = ()) -> tuple[bytes, bytes]:
         """Return what goes out, and the line that the log shows."""
         if secrets:
-            self.hide(*secrets)
+            self._hide(forms_of(secrets, self.encoding))
         if isinstance(data, str):
             line = encode_line(data, self.encoding, self.transcript.redacted_text)
             wire = line + self.eol

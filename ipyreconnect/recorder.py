@@ -50,9 +50,9 @@ class Recorder:
     Raises SettingsError when the file cannot be written, before anything starts.
     """
 
-    def __init__(self, path: str | os.PathLike[str], driver: Driver, transcript: Transcript) -> None:
+    def __init__(self, path: str, driver: Driver, transcript: Transcript) -> None:
         # As it is now: the user may change folders before the next run.
-        self._path = os.path.abspath(os.path.expanduser(path))
+        self._path = os.path.abspath(path)
         self._driver = driver
         self._transcript = transcript
         self._next = transcript.end

@@ -30,6 +30,7 @@ __all__ = [
     "Secret",
     "check_encoding",
     "mask_in",
+    "path_from",
 ]
 
 MASK: Final = "••••"
@@ -234,7 +235,7 @@ class TLS:
         _flag("tls verify", self.verify)
         _flag("tls starttls", self.starttls)
         for name in ("cafile", "cert", "key"):
-            _set(self, name, _path(f"tls {name}", getattr(self, name)))
+            _set(self, name, path_from(f"tls {name}", getattr(self, name)))
         if self.key is not None and self.cert is None:
             raise SettingsError(f"a private key ({self.key}) needs its certificate: give cert too")
         if self.server_name is not None:
@@ -300,15 +301,14 @@ def check_encoding(name: str) -> str:
     """Return the name of an encoding of text; SettingsError for any other name."""
     try:
         codec = codecs.lookup(name)
-    except (LookupError, TypeError):
+    except (LookupError, TypeError, ValueError):
         raise SettingsError(
             f"unknown encoding {name!r}: use a name that Python knows, such as utf-8, iso-8859-1 or shift_jis"
         ) from None
-    if not codec._is_text_encoding:
-        raise SettingsError(
-            f"{name!r} is no encoding of text: use one such as utf-8, iso-8859-1 or shift_jis"
-        )
-    return name
+    with contextlib.suppress(UnicodeError):
+        if codec._is_text_encoding and codec.encode(PLAIN_MASK):
+            return name
+    raise SettingsError(f"{name!r} is no encoding of text: use one such as utf-8, iso-8859-1 or shift_jis")
 
 
 def mask_in(encoding: str | None) -> bytes:
@@ -392,7 +392,7 @@ class Secret:
 
         Source: netrc(5), Python's netrc module.
         """
-        path = _path("netrc file", file)
+        path = path_from("netrc file", file)
         shown = "~/.netrc" if path is None else path
         entry, problem = None, ""
         try:
@@ -484,7 +484,8 @@ def _set(value: object, name: str, field: object) -> None:
     object.__setattr__(value, name, field)
 
 
-def _path(name: str, value: object) -> str | None:
+def path_from(name: str, value: object) -> str | None:
+    """Return the path of a file, `~` and all, or None for None; `name` is what the refusal is about."""
     if value is None:
         return None
     if isinstance(value, str | os.PathLike):

@@ -1229,6 +1229,14 @@ def test_retry_can_be_changed(client: Client) -> None:
         ({"on_connect": "< ("}, "on-connect script, line 1"),
         ({"transcript": "big"}, "transcript must be a Transcript or how many lines to keep"),
         ({"transcript": 0}, "a transcript's lines must be a whole number from 1 up"),
+        ({"record": 5}, "record must be the path of a file, not 5"),
+        ({"record": ""}, "record must be the path of a file, not ''"),
+        ({"record": "a\0b"}, "record must be the path of a file, not 'a"),
+        ({"secrets": 5}, r"secrets are several, such as \[Secret\(…\)\], not int"),
+        ({"secrets": Secret("x")}, r"secrets are several, such as \[Secret\(…\)\], not Secret"),
+        ({"secrets": ["x"]}, r"secrets are made with Secret\(…\), not str"),
+        ({"encoding": "undefined", "secrets": [Secret("x")]}, "'undefined' is no encoding of text"),
+        ({"encoding": "a\0b"}, "unknown encoding 'a"),
         ({"queue_limit": 0}, "queue_limit must be a whole number of bytes"),
     ],
 )
@@ -1245,6 +1253,14 @@ def test_a_client_that_never_starts_changes_nothing(server: LineServer) -> None:
         client.send("テスト", expect="テスト")
         Client(server.address, transcript=client.transcript)
         assert client.transcript[-1].text == "テスト"
+
+
+@pytest.mark.parametrize("secrets", [5, Secret("x")])
+def test_secrets_that_are_none_send_nothing(client: Client, secrets: Any) -> None:
+    """Where it cannot be told what to hide, nothing leaves."""
+    with pytest.raises(SettingsError, match="secrets are several"):
+        client.send("x", secrets=secrets)
+    assert client.transcript[-1].direction == "*"
 
 
 @pytest.mark.parametrize(
