@@ -218,7 +218,7 @@ class Client(traitlets.HasTraits):
         path = path_from("record", record)
         self._recorder = None if path is None else Recorder(path, self._driver, self.transcript)
         self._watchers: tuple[Callable[[], None], ...] = ()
-        self._listeners: dict[Callable[[Line], object], Listener] = {}
+        self._listeners: dict[object, Listener] = {}
         self._told = self._connection.status
         self.itself = weakref.ref(self)  # for its deliveries
         # At last, as a client that is refused changes nothing of what it was given.
@@ -625,15 +625,16 @@ class Client(traitlets.HasTraits):
         Raises SettingsError for what is no plain function of one argument.
         """
         check_function(listener, "a listener", "the line", "it is called on the observers' thread")
-        if listener not in self._listeners:
+        key = _key_of(listener)
+        if key not in self._listeners:
             made = Listener(self, listener)
-            self._listeners[listener] = made
+            self._listeners[key] = made
             self.add_watcher(made.poke)
         return listener
 
     def off_line(self, listener: Callable[[Line], object]) -> None:
         """Call `listener` no more."""
-        made = self._listeners.pop(listener, None)
+        made = self._listeners.pop(_key_of(listener), None)
         if made is not None:
             made.gone = True
             self.remove_watcher(made.poke)
@@ -788,6 +789,17 @@ def _differences(before: Status, after: Status) -> Iterator[tuple[str, Any, Any]
     for name, old, new in pairs:
         if old != new:
             yield name, old, new
+
+
+def _key_of(function: object) -> object:
+    """Return what stands for a function in a dict: itself, as a method is another object each time, or which
+    object it is, where it has no hash, as many a dataclass.
+    """
+    try:
+        hash(function)
+    except TypeError:
+        return id(function)
+    return function
 
 
 def _ignore(_: object) -> None:

@@ -19,6 +19,7 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice, pairwise, takewhile
 from pathlib import Path
 from typing import Any
@@ -1101,6 +1102,27 @@ def test_each_line_is_told_to_a_listener(client: Client) -> None:
     client.off_line(listen)
     client.send("x", expect="x")
     assert seen.empty()
+
+
+def test_a_listener_need_not_be_hashable(client: Client) -> None:
+    """Whatever can be called will do, as an object that counts, and it is taken away like any other."""
+
+    @dataclass
+    class Counter:
+        seen: queue.Queue[str] = field(default_factory=queue.Queue, compare=False)
+
+        def __call__(self, line: Line) -> None:
+            self.seen.put(line.text)
+
+    one, other = Counter(), Counter()
+    for counter in (one, other, one):
+        assert client.on_line(counter) is counter
+    client.send("x")
+    assert [counter.seen.get(timeout=PATIENCE) for counter in (one, other)] == ["x", "x"]
+    client.off_line(one)
+    client.send("y")
+    assert other.seen.get(timeout=PATIENCE) == "y"
+    assert one.seen.empty()
 
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt])
