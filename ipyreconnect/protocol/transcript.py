@@ -32,7 +32,7 @@ from collections.abc import Collection, Iterable, Iterator, Reversible
 from typing import Any, overload
 
 from ..errors import Overrun, SettingsError
-from ..settings import MASK, mask_in
+from ..settings import MASK, check_encoding, mask_in
 from .delivery import Delivery
 from .framing import Fragment, count_lines, split_lines
 from .line import Line, decode, from_json, is_torn, to_json
@@ -168,7 +168,7 @@ class Transcript(Reversible[Line], Collection[Line]):
     the range. Reading is safe in any thread at any time and holds nobody up; the methods under "writing" are
     for the one that has the connection's turn.
 
-    Raises SettingsError for limits that are no positive whole numbers.
+    Raises SettingsError for limits that are no positive whole numbers, and for an unknown encoding.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class Transcript(Reversible[Line], Collection[Line]):
                 raise SettingsError(
                     f"a transcript's {name} must be a whole number from {least} up, not {value!r}"
                 )
-        self.encoding = encoding
+        self.encoding = None if encoding is None else check_encoding(encoding)
         self._hidden: set[Data] = set()
         # Several patterns, each for more than twice as many as the next: making a single one anew for each of
         # many secrets, such as a token a line, would take longer each time.

@@ -13,6 +13,7 @@ import tracemalloc
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -833,6 +834,15 @@ def test_what_is_hidden_already_makes_hiding_no_dearer(monkeypatch: pytest.Monke
     monkeypatch.undo()
     assert looked_at < 1000 * 10
     assert transcript.redacted(b"token000000 token000999 token001000").count(b"token") == 1
+
+
+def test_an_encoding_that_nobody_knows_is_refused_at_once(tmp_path: Path) -> None:
+    """A typing error is told before there is a line to decode."""
+    record = tmp_path / "record.jsonl"
+    Transcript().save(record)
+    for make in (Transcript, partial(Transcript.load, record)):
+        with pytest.raises(SettingsError, match="unknown encoding 'bogus'"):
+            make(encoding="bogus")
 
 
 def test_a_mask_is_text_in_every_encoding() -> None:
