@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import operator
 import os
 import re
 import ssl
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 from .address import Address, Profile, TLSMode
@@ -97,9 +99,9 @@ def name_from(name: str | None, address: Address) -> str:
 
 def whole_number(number: int, what: str, least: int) -> int:
     """Return `number`, if it is one from `least` up; `what` is the beginning of the refusal."""
-    if not isinstance(number, int) or isinstance(number, bool) or number < least:
+    if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
         raise SettingsError(f"{what} from {least} up, not {number!r}")
-    return number
+    return operator.index(number)  # an int of Python's, which never overflows
 
 
 def is_function(on_connect: str | Callable[..., object] | None) -> bool:
@@ -142,8 +144,8 @@ def transcript_from(transcript: Transcript | int | None) -> Transcript:
     """Return the transcript that is given, or one of so many lines, or one of the usual size."""
     if transcript is None:
         return Transcript()
-    if isinstance(transcript, int):
-        return Transcript(transcript)
+    if isinstance(transcript, Integral):
+        return Transcript(operator.index(transcript))
     if not isinstance(transcript, Transcript):
         raise SettingsError(f"transcript must be a Transcript or how many lines to keep, not {transcript!r}")
     return transcript
@@ -205,7 +207,7 @@ def forms_of(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:
 def seconds_from(timeout: float) -> float:
     """Return a time-out in seconds, from 0 up to what a lock can wait."""
     if (
-        not isinstance(timeout, (int, float))
+        not isinstance(timeout, (int, float, Real))  # that last, as it takes five times as long
         or isinstance(timeout, bool)
         or not 0 <= timeout <= threading.TIMEOUT_MAX
     ):

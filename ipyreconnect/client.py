@@ -615,7 +615,7 @@ class Client(traitlets.HasTraits):
         two seconds without reading; then the oldest lines are forgotten and it raises Overrun.
         """
         if start is not None:
-            whole_number(start, "start must be the number of a line,", 0)
+            start = whole_number(start, "start must be the number of a line,", 0)
         return Follow(self, bool(as_bytes), start)
 
     def on_line(self, listener: Callable[[Line], object]) -> Callable[[Line], object]:

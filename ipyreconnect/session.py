@@ -136,7 +136,7 @@ class Session:
         Raises ExpectTimeout, then nothing is read; ConnectionLost; SettingsError for what is no number of
         bytes.
         """
-        whole_number(size, "readexactly takes a number of bytes", 0)
+        size = whole_number(size, "readexactly takes a number of bytes", 0)
         timeout = seconds_from(timeout)
         taken: list[bytes] = []
 

@@ -24,6 +24,7 @@ from itertools import islice, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from traitlets import TraitError
 
@@ -47,6 +48,7 @@ from ipyreconnect import (
 )
 from ipyreconnect.network.driver import LEASE
 from ipyreconnect.protocol.liveness import UNKNOWN, Health
+from ipyreconnect.session import Session
 from tests.namespaces import deafen, hear
 from tests.servers.certificates import Certificates
 from tests.servers.line_server import (
@@ -1179,6 +1181,25 @@ def test_what_cannot_be_told_of_lines_is_refused(client: Client, listener: Any, 
     """A listener that would fail at every line is refused at once."""
     with pytest.raises(SettingsError, match=says):
         client.on_line(listener)
+
+
+def test_numbers_of_an_array_are_numbers() -> None:
+    """What numpy calls 3 is as good as a 3 of Python's, and does not overflow where that does not."""
+    three, seconds = np.array([3], np.uint8)[0], np.array([3], np.float32)[0]
+    got: queue.Queue[bytes] = queue.Queue()
+
+    def read(session: Session) -> None:
+        for _ in range(100):
+            got.put(session.readexactly(three, timeout=three))
+
+    options: dict[str, Any] = {"transcript": np.int64(100), "queue_limit": three, "on_connect": read}
+    with LineServer(say(b"abc" * 100)) as server, Client(server.address, **options) as client:
+        assert b"".join(got.get(timeout=PATIENCE) for _ in range(100)) == b"abc" * 100
+        client.send(b"\r\n")
+        client.follow(start=three)
+    with LineServer(echo) as server, Client(server.address) as client:
+        client.connect(wait=three)
+        assert client.send("x", expect="x", timeout=seconds).text == "x"
 
 
 @pytest.mark.parametrize("start", [-1, 1.5, "0"])
