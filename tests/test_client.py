@@ -1341,6 +1341,14 @@ def test_lines_can_be_pickled(client: Client) -> None:
     assert not sent[0].wait("unconfirmed", 0)
 
 
+@pytest.mark.parametrize("encoding", [None, "iso-8859-1", "cp1251", "shift_jis", "utf-16-le"])
+def test_a_delivery_shows_its_line_as_it_was_written(server: LineServer, encoding: str | None) -> None:
+    """In whatever encoding it was sent."""
+    text = "表" if encoding == "shift_jis" else "я" if encoding == "cp1251" else "é"
+    with Client(server.address, encoding=encoding) as client:
+        assert re.fullmatch(rf"<Delivery '{text}' \w+>", repr(client.send(text)))
+
+
 @pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_a_client_is_not_copied(client: Client, copying: Callable[[object], object]) -> None:
     """Two that share a connection would end each other's; what to do instead is said."""

@@ -21,7 +21,9 @@ FINAL = (ACKNOWLEDGED, UNCONFIRMED)
 
 
 class Waiting(Protocol):
-    """Somebody who can wait for a delivery: the client."""
+    """Somebody who can wait for a delivery, and knows the encoding of its text: the client."""
+
+    encoding: str | None
 
     def wait_for_delivery(self, delivery: Delivery, status: str, timeout: float) -> bool:
         """Wait until the delivery has come as far as `status`; say whether it has."""
@@ -75,7 +77,11 @@ class Delivery:
         return Delivery, (self.data,), (None, state)
 
     def __repr__(self) -> str:
-        return f"<Delivery {self.data.decode('utf-8', 'replace')!r} {self.status}>"
+        from .line import decode  # which is of a higher floor: a line knows its delivery
+
+        waiting = None if self._waiting is None else self._waiting()
+        text = decode(self.data, None if waiting is None else waiting.encoding)
+        return f"<Delivery {text!r} {self.status}>"
 
 
 _NONE: Final[deque[tuple[int, int, Delivery]]] = deque()

@@ -16,8 +16,9 @@ ORDER: Final = {"queued": 0, "sent": 1, "acknowledged": 2, "unconfirmed": 2}
 class Clock:
     """Somebody who waits for a delivery: notes what for, and lets a status come meanwhile."""
 
-    def __init__(self, then: str) -> None:
+    def __init__(self, then: str, encoding: str | None = None) -> None:
         self.then = then
+        self.encoding = encoding
         self.asked: list[tuple[str, float]] = []
 
     def wait_for_delivery(self, delivery: Delivery, status: str, timeout: float) -> bool:
@@ -184,8 +185,9 @@ def test_an_unknown_status_is_refused() -> None:
 
 
 def test_a_delivery_shows_what_became_of_it() -> None:
-    """In a notebook's output, whatever its bytes are."""
-    delivery = Delivery(b"1 \xff")
+    """In a notebook's output, in its connection's encoding, or else like any line, whatever its bytes are."""
+    delivery, russian = Delivery(b"1 \xff"), Clock("sent", "koi8-r")
     delivery.status = "sent"
-    assert repr(delivery) == "<Delivery '1 \ufffd' sent>"
+    assert repr(delivery) == "<Delivery '1 ÿ' sent>"
     assert (delivery.number, delivery.data) == (None, b"1 \xff")
+    assert repr(Delivery(b"1 \xff", lambda: russian)) == "<Delivery '1 Ъ' queued>"
