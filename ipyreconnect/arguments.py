@@ -131,12 +131,16 @@ def check_function(function: object, what: str, argument: str, why: str) -> None
         pass  # some functions in C do not tell
 
 
-def heartbeat_from(heartbeat: Heartbeat | str | None, encoding: str | None) -> Heartbeat | None:
+def heartbeat_from(heartbeat: Heartbeat | str | None, encoding: str | None, eol: bytes) -> Heartbeat | None:
     """Return the heartbeat that is meant; a line alone has the usual period."""
-    if heartbeat is not None and not isinstance(heartbeat, Heartbeat):
+    if heartbeat is None:
+        return None
+    if not isinstance(heartbeat, Heartbeat):
         heartbeat = Heartbeat(heartbeat)
-    if heartbeat is not None and isinstance(heartbeat.line, str):
-        encode_line(heartbeat.line, encoding)
+    line = heartbeat.line
+    if not (line if isinstance(line, bytes) else encode_line(line, encoding) + eol):
+        # The peer would have nothing to answer, and be cut for it.
+        raise SettingsError("a heartbeat of no bytes sends nothing: give a line, or an eol")
     return heartbeat
 
 

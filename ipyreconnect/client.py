@@ -193,7 +193,7 @@ class Client(traitlets.HasTraits):
         forms = forms_of(secrets, self.encoding)
         redact = redaction_of(forms, self.transcript)
         with refusing(redact):
-            beat = heartbeat_from(heartbeat, self.encoding)
+            beat = heartbeat_from(heartbeat, self.encoding, self.eol)
             rules = replies_from(replies, profile, self.encoding)
         encrypted = self.address.tls is not TLSMode.NONE
         settings = Settings(

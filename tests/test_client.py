@@ -1243,6 +1243,7 @@ def test_retry_can_be_changed(client: Client) -> None:
         ({"encoding": "klingon"}, "unknown encoding 'klingon'"),
         ({"encoding": "rot13"}, "'rot13' is no encoding of text"),
         ({"encoding": "ascii", "heartbeat": "ping é"}, "'é' cannot be sent as ascii"),
+        ({"eol": "none", "heartbeat": ""}, "a heartbeat of no bytes sends nothing: give a line, or an eol"),
         ({"eol": "crcrlf"}, "unknown line end 'crcrlf'"),
         ({"framing": "blocks"}, "unknown framing 'blocks'"),
         ({"framing": 42}, "a framing needs a method feed"),
