@@ -157,7 +157,12 @@ def transcript_from(transcript: Transcript | int | None) -> Transcript:
 
 def server_name_for(address: Address, tls: TLS) -> str | None:
     """Return the name that a certificate must be for; an IPv6 address's zone is no part of it."""
-    return tls.server_name or address.host.partition("%")[0] or None
+    name = tls.server_name or address.host.partition("%")[0] or None
+    if name is None and tls.verify:
+        raise SettingsError(
+            f"TLS with {address.display} needs a host name to verify: give it as server_name (--server-name)"
+        )
+    return name
 
 
 def redaction_of(forms: Iterable[bytes], transcript: Transcript) -> Callable[[str], str]:

@@ -1434,6 +1434,14 @@ def secure(certificates: Certificates, **options: Any) -> TLS:
     return TLS(cafile=certificates.cafile, **options)
 
 
+def test_tls_with_nothing_to_verify_is_refused_before_anything_starts() -> None:
+    """A Unix socket has no host whose certificate it could be: a name is given, or nothing is verified."""
+    with pytest.raises(SettingsError, match=r"^TLS with /nowhere needs a host name to verify: give .*server"):
+        Client("unix:///nowhere", tls=True)
+    for tls in TLS(server_name="example.org"), TLS(verify=False):
+        assert Client("unix:///nowhere", tls=tls).tls == tls
+
+
 @pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
 def test_tls_is_verified_by_default(certificates: Certificates, version: str) -> None:
     """With TLS the certificate is verified; status says how the connection is encrypted."""
