@@ -748,7 +748,10 @@ class Client(traitlets.HasTraits):
             try:
                 if callable(function):
                     given = Session(self, self._driver, session)
-                    function(given)
+                    try:
+                        function(given)
+                    finally:
+                        given.end()
                     mark, unread = given.mark, given.unread
             except ReconnectError as raised:
                 # Else it would keep this call, and all that the function made, until the collector runs.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, overload
 
 from .arguments import seconds_from, whole_number
-from .errors import ExpectTimeout, Overrun
+from .errors import ConnectionLost, ExpectTimeout, Overrun
 from .network.driver import Driver
 from .protocol.connection import SCRIPT_PATIENCE
 from .protocol.delivery import Delivery
@@ -43,6 +43,18 @@ class Session:
         self._read = 0  # bytes, of those that were received since
         self._since_send = self._line
         self._sent_up_to = 0
+        self._over = False
+
+    def end(self) -> None:
+        """Be of no use any more, as the function has ended. Any thread."""
+        self._over = True
+
+    def _check(self) -> None:
+        if self._over:
+            raise ConnectionLost(
+                f"the session with {self._client.address.display} is over: its function has ended"
+            )
+        self._connection.check_session(self._number)
 
     @property
     def mark(self) -> int:
@@ -88,6 +100,7 @@ class Session:
         pattern, seconds = None if expect is None else self._client.compiled(expect), seconds_from(timeout)
         wire, line = self._client.encode(data, secrets)
         delivery = Delivery(line, self._client.itself)
+        self._check()
         self._driver.call(
             lambda: self._connection.send(wire, line, delivery, time.monotonic(), session=self._number)
         )
@@ -109,7 +122,7 @@ class Session:
         last: list[str] = []
 
         def look() -> bool:
-            self._connection.check_session(self._number)
+            self._check()
             transcript = self._connection.transcript
             self._check_kept()
             for number, raw in transcript.raw(self._line):
@@ -141,7 +154,7 @@ class Session:
         taken: list[bytes] = []
 
         def look() -> bool:
-            self._connection.check_session(self._number)
+            self._check()
             self._check_kept()
             if self._connection.received_bytes - self._received < self._read + size:
                 return False  # without looking, which would cost the square of the size

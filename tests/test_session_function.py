@@ -232,6 +232,20 @@ def test_a_session_ends_with_its_connection(server: LineServer) -> None:
         assert len(sessions) == 2
 
 
+def test_a_session_that_is_over_says_why(server: LineServer) -> None:
+    """Not why some other connection was lost, however often it has been lost since."""
+    sessions: list[Session] = []
+    with Client(server.address, on_connect=sessions.append, retry=QUICK) as client:
+        client.reconnect_now()
+        until(client, lambda: client.status.connection == 2)
+        session = sessions[0]
+        for call in (lambda: session.send("x"), lambda: session.expect("x"), lambda: session.readexactly(1)):
+            with pytest.raises(
+                ConnectionLost, match=r"^the session with \S+ is over: its function has ended$"
+            ):
+                call()
+
+
 def test_a_function_may_stop_its_client(server: LineServer) -> None:
     """A function that stops the client, and goes on, ends like any other."""
     ended = threading.Event()
