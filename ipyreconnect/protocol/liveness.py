@@ -328,10 +328,11 @@ def longest_retransmission(keepalive: KeepAlive) -> int:
 def probing(keepalive: KeepAlive, every: int = 1) -> KeepAlive:
     """Return what is in force while a peer is asked out of turn, each `every` seconds; T stays.
 
-    The kernel is not to give a verdict sooner than it would; the watchdog is. A live peer on an idle
-    connection answered within 6.5 ms (measured).
+    The kernel is not to give a verdict sooner than it would; the watchdog is. Setting it makes the kernel ask
+    at once, and count: more questions than the user's count, which may be out already, must be allowed. A
+    live peer on an idle connection answered within 6.5 ms (measured).
     """
-    count = min(max(math.ceil(keepalive.bound / every) - 1, 1), MAX_KEEPALIVE_COUNT)
+    count = min(max(math.ceil(keepalive.bound / every) - 1, keepalive.count + 1), MAX_KEEPALIVE_COUNT)
     return KeepAlive(idle=every, interval=every, count=count)
 
 
