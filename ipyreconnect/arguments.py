@@ -206,7 +206,10 @@ def forms_of(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:
         data = secret.reveal()
         forms.add(data)
         for text in {decode(data, encoding), decode(data, None)}:
-            for form in text, re.escape(text), repr(text)[1:-1]:
+            shown = repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1]
+            # Where what is shown has a quote of the other kind, as well.
+            quoted = (form.replace("'", "\\'") for form in shown)
+            for form in text, re.escape(text), *shown, *quoted:
                 forms.add(form.encode("utf-8", "surrogatepass"))
                 with contextlib.suppress(UnicodeError):
                     forms.add(form.encode(encoding or "utf-8"))
@@ -252,16 +255,25 @@ def reply_from(pattern: Pattern, line: str | bytes, encoding: str | None) -> tup
         raw = source.encode(code) if isinstance(source, str) else source
         template = line.encode(code) if isinstance(line, str) else line
         compiled = re.compile(raw, flags)
-        is_one_line = not has_break(template)
+        memoryview(template)  # raises, where it is no bytes
     except (re.error, UnicodeError, TypeError, OverflowError, RecursionError) as error:
         raise SettingsError(
             f"a reply is a regular expression and the line that answers it, "
             f"not {pattern!r} and {line!r} ({error})"
         ) from None
-    if not is_one_line:
-        raise SettingsError(f"a reply is one line, without a line break: {line!r}")
     try:
-        compiled.sub(template, b"")  # which looks at the template even where it finds nothing
+        written = _with_empty_groups(compiled).expand(template)
     except (re.error, IndexError) as error:
         raise SettingsError(f"the reply {line!r} does not fit {pattern!r} ({error})") from None
+    if has_break(written):  # also as an escape: \n, \015
+        raise SettingsError(f"a reply is one line, without a line break: {line!r}")
     return compiled, template
+
+
+def _with_empty_groups(pattern: re.Pattern[bytes]) -> re.Match[bytes]:
+    """Return a match with the groups of `pattern`, all of them empty."""
+    names = {number: name.encode() for name, number in pattern.groupindex.items()}
+    groups = (b"(?P<%s>)" % names[i] if i in names else b"()" for i in range(1, pattern.groups + 1))
+    match = re.match(b"".join(groups), b"")
+    assert match is not None
+    return match

@@ -1253,6 +1253,8 @@ def test_retry_can_be_changed(client: Client) -> None:
         ({"retry": -1}, "retry delay must be a number of seconds"),
         ({"replies": {"(": "x"}}, "a reply is a regular expression"),
         ({"replies": {"x": "a\nb"}}, "a reply is one line, without a line break"),
+        ({"replies": {"(x)": r"a\r\nQUIT \1"}}, "a reply is one line, without a line break"),
+        ({"replies": {"(?P<x>x)": r"a\012QUIT \g<x>"}}, "a reply is one line, without a line break"),
         ({"replies": {"x": r"\1"}}, "does not fit"),
         ({"replies": {"(?x)x # y": r"\1"}}, "does not fit"),
         (

@@ -131,6 +131,24 @@ def test_a_secret_with_blanks_is_masked_before_they_are_folded() -> None:
         assert client.reason == f"on-connect function: ValueError: cannot log in with {MASK}"
 
 
+@pytest.mark.parametrize("words", ["pässwört", "it's", b"\xffit's"])
+def test_a_secret_is_masked_however_it_is_quoted(words: str | bytes) -> None:
+    """Errors quote in many ways: as text, in ASCII, as bytes, and within quotes of either kind."""
+    texts = [words] if isinstance(words, str) else []
+    data = words.encode() if isinstance(words, str) else words
+
+    def failing(session: Any) -> None:
+        quoted = [form for text in texts for form in (text, repr(text), ascii(text), repr(f'"{text}"'))]
+        raise ValueError("|".join([*quoted, repr(data), repr(b'"' + data)]))
+
+    with (
+        LineServer(mute) as server,
+        Client(server.address, on_connect=failing, secrets=[Secret(words)], retry=60) as client,
+    ):
+        said = client.reason.removeprefix("on-connect function: ValueError: ")
+        assert [re.sub("['\"b]", "", form) for form in said.split("|")] == [MASK] * (2 + 4 * len(texts))
+
+
 def test_a_pattern_that_is_refused_shows_no_secret() -> None:
     """Who forgets to escape a password in an expression does not find it in the traceback."""
     with LineServer(echo) as server, Client(server.address, secrets=[Secret(PASSWORD)]) as client:
