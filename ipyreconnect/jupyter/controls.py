@@ -98,14 +98,9 @@ class Header(Control):
         super().poke()
 
     def complain(self, error: BaseException) -> None:
-        """Show what went wrong until the user dismisses it or acts again. Any thread."""
+        """Show what went wrong until the user dismisses it or acts again."""
         logger.debug("a command of the panel failed", exc_info=error)
         self._trouble = explain(error)
-        self.channel.poke()
-
-    def calm(self) -> None:
-        """Take the complaint away. Any thread."""
-        self._trouble = ""
         self.channel.poke()
 
     def compose(self, views: Mapping[str, View]) -> Tick:
@@ -148,9 +143,17 @@ class Header(Control):
         return {"health": self._health(time.time())}
 
     def answer(self, kind: str, content: Mapping[str, Any]) -> None:
-        """Take the complaint away when the user has read it."""
-        if kind == "dismiss":
-            self.calm()
+        """Do what a button says; that, and reading it, takes the last complaint away."""
+        commands: dict[str, Callable[[], object]] = {
+            "connect": lambda: self._client.connect(wait=0),
+            "reconnect": self._client.reconnect_now,
+            "stop": self._client.stop,
+        }
+        if kind in commands:
+            self._commands.submit(commands[kind], self.complain)
+        if kind in commands or kind == "dismiss":
+            self._trouble = ""
+            self.channel.poke()
 
     def _strip(self, now: float) -> list[list[Any]]:
         """Return how many seconds ago which state began, over the last ten minutes."""

@@ -1,8 +1,7 @@
-"""A client's panel: header, buttons, log, send box and keepalive fields in one box; the client does the work.
+"""A client's panel: header, log, send box and settings fields in one box; the client does the work.
 
-Stock ipywidgets serve where they can (the box, the buttons); the rest draws itself (log_view.py,
-controls.py). Each part can also be put into a layout of one's own: `panel.header`, `panel.log`,
-`panel.send_box`, `panel.keepalive`.
+A stock box of ipywidgets holds the parts, which draw themselves (log_view.py, controls.py). Each part can
+also be put into a layout of one's own: `panel.header`, `panel.log`, `panel.send_box`, `panel.keepalive`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -79,63 +78,25 @@ class Panel(ipywidgets.VBox):
         self._stored_at = float("-inf")
         self._pause = STORE_LINES[0]
         self._seen = ("", 0)
-        self._commands = Commands()
-        self.header = Header(client, self._commands)
+        commands = Commands()
+        self.header = Header(client, commands)
         self._log_view = LogView(client, label=f"log of {client.name}")
-        self.send_box = SendBox(client, self._commands)
-        self.keepalive = SettingsFields(client, self._commands)
-        self.connect_button = self._button(
-            "Connect", "Connect, and stay connected", lambda: client.connect(wait=0), swap=True
-        )
-        self.reconnect_button = self._button(
-            "Reconnect now",
-            "Cut the wait short, or drop this connection and dial anew",
-            client.reconnect_now,
-            swap=True,
-        )
-        self.stop_button = self._button("Stop", "Close the connection and stay away", client.stop)
-        buttons = ipywidgets.HBox([self.connect_button, self.reconnect_button, self.stop_button])
-        buttons.add_class("ipyreconnect-buttons")
-        top = ipywidgets.HBox([self.header, buttons])
-        top.add_class("ipyreconnect-top")
-        self._boxes = (top, buttons)
+        self.send_box = SendBox(client, commands)
+        self.keepalive = SettingsFields(client, commands)
         self._parts: tuple[Part, ...] = (self.header, self._log_view, self.send_box, self.keepalive)
-        self._offer(client.status.state.value)
         self.header.on_look = self._look
-        super().__init__([top, *self._parts[1:]])
+        super().__init__(self._parts)
         self.add_class("ipyreconnect-panel")
-        for widget in (self, top, buttons):
-            free_from_busy_cells(widget)
-            free_from_busy_cells(widget.layout)
+        free_from_busy_cells(self)
+        free_from_busy_cells(self.layout)
 
     @property
     def log(self) -> LogView:
         """The live log; ipywidgets calls its logger so, which nothing here needs."""
         return self._log_view
 
-    def _button(
-        self, text: str, tooltip: str, act: Callable[[], object], *, swap: bool = False
-    ) -> ipywidgets.Button:
-        button = ipywidgets.Button(description=text, tooltip=tooltip)
-        button.add_class("ipyreconnect-button")
-        if swap:
-            button.add_class("ipyreconnect-swap")
-        for widget in (button, button.layout, button.style):
-            free_from_busy_cells(widget)
-
-        def clicked(_: object) -> None:
-            self.header.calm()
-            self._commands.submit(act, self.header.complain)
-
-        button.on_click(clicked)
-        return button
-
     def _look(self, state: str) -> None:
-        """Offer what makes sense now, and keep what a saved notebook shows up to date.
-
-        On the publisher's thread, the only one that writes traits.
-        """
-        self._offer(state)
+        """Keep what a saved notebook shows up to date. On the publisher's thread."""
         if not self._stored or state == "connecting":  # what comes of it is told soon
             return
         now, seen = time.monotonic(), (state, self.client.transcript.end)
@@ -146,12 +107,6 @@ class Panel(ipywidgets.VBox):
             self._pause = min(2 * self._pause, STORE_LINES[1])
         self._stored_at, self._seen = now, seen
         self.store()
-
-    def _offer(self, state: str) -> None:
-        stopped = state in ("stopped", "stopping")
-        self.connect_button.disabled = not stopped
-        self.reconnect_button.disabled = stopped
-        self.stop_button.disabled = stopped
 
     def show(self) -> None:
         """Show the panel under the running cell.
@@ -194,13 +149,6 @@ class Panel(ipywidgets.VBox):
                 del _panels[self.client]
         for part in self._parts:
             part.close()
-        for button in (self.connect_button, self.reconnect_button, self.stop_button):
-            button.style.close()
-            button.layout.close()
-            button.close()
-        for box in self._boxes:
-            box.layout.close()
-            box.close()
         layout = self.layout
         super().close()
         layout.close()

@@ -50,6 +50,10 @@ def test_a_dead_kernel_is_told_at_a_glance(notebook: Notebook) -> None:
         idle.fill("7")
         idle.press("Enter")
         expect(panel.outcome).to_have_text("the kernel does not answer: nothing was done")
+        panel.button("Stop").press("Enter")
+        expect(panel.root.locator(".ipr-trouble")).to_contain_text(
+            "the kernel does not answer: nothing was done"
+        )
 
 
 def test_an_idle_connection_that_is_looked_at_costs_next_to_nothing(notebook: Notebook) -> None:

@@ -34,6 +34,13 @@ function renderHeader({ model, el, signal }) {
   const name = h("span", { class: "ipr-name" });
   const address = h("span", { class: "ipr-address" });
   const lock = h("span", { class: "ipr-lock", role: "img", tabindex: "0", hidden: true });
+  // A key that is held down must not press the button that takes the place of this one.
+  const push = (text, title, wish) =>
+    h("button", { type: "button", class: "ipr-push", title, onclick: () => ask(wish), onkeydown: (event) => event.repeat && event.preventDefault() }, text);
+  const connect = push("Connect", "Connect, and stay connected", "connect");
+  const reconnect = push("Reconnect now", "Cut the wait short, or drop this connection and dial anew", "reconnect");
+  const stop = push("Stop", "Close the connection and stay away", "stop");
+  const buttons = h("div", { class: "ipr-buttons", hidden: true }, connect, reconnect, stop);
   const detail = h("span", { class: "ipr-detail" });
   const life = h("span", { class: "ipr-life", role: "status" });
   const trouble = h("span", {});
@@ -41,7 +48,7 @@ function renderHeader({ model, el, signal }) {
     "div",
     { class: "ipr-trouble", role: "alert", hidden: true },
     trouble,
-    h("button", { type: "button", class: "ipr-toggle", title: "Hide this", onclick: () => link.post({ m: "dismiss" }) }, "dismiss"),
+    h("button", { type: "button", class: "ipr-toggle", title: "Hide this", onclick: () => dismiss() }, "dismiss"),
   );
   const verdict = h("span", { class: "ipr-verdict-word" });
   const plot = h("canvas", { class: "ipr-plot", role: "img", width: "96", height: "16" });
@@ -52,6 +59,7 @@ function renderHeader({ model, el, signal }) {
     "div",
     { class: "ipyreconnect ipr-header", role: "group", "aria-label": "connection" },
     h("div", { class: "ipr-first" }, badge, name, address, lock),
+    buttons,
     h("div", { class: "ipr-second" }, detail, life),
     health,
     strip,
@@ -66,6 +74,7 @@ function renderHeader({ model, el, signal }) {
   let trips = []; // [when, round-trip time] in seconds
   let timer = 0;
   let silentSince = new Date();
+  let unheard = ""; // what a kernel that is gone could not be told
 
   const link = openLink({
     model,
@@ -88,6 +97,7 @@ function renderHeader({ model, el, signal }) {
     },
     onLife(news) {
       silentSince = news.since;
+      unheard = "";
       const words = showLife(root, news);
       say(life, news.state === "late" ? words : "");
       show();
@@ -111,8 +121,9 @@ function renderHeader({ model, el, signal }) {
     showRibbon();
     say(detail, gone ? `since ${clock(silentSince)}; until then ${state.state}` : sentence());
     root.classList.toggle("ipr-gave-up", state.state === "stopped" && state.stopped == null && Boolean(state.reason));
-    strip.hidden = !state.trouble;
-    say(trouble, state.trouble);
+    strip.hidden = !(unheard || state.trouble);
+    say(trouble, unheard || state.trouble);
+    offer();
     clearInterval(timer);
     timer = 0;
     // The countdown is drawn here, from one absolute moment: the kernel need not speak for it.
@@ -124,6 +135,28 @@ function renderHeader({ model, el, signal }) {
         showHealth();
       }, pace);
     }
+  }
+
+  /** Offer what makes sense now; Connect and Reconnect now share one place. The focus stays among the buttons. */
+  function offer() {
+    const stopped = ["stopped", "stopping"].includes(state.state);
+    const focused = document.activeElement;
+    buttons.hidden = false;
+    connect.hidden = !stopped;
+    reconnect.hidden = stopped;
+    stop.disabled = stopped;
+    if (buttons.contains(focused) && (focused.hidden || focused.disabled)) (stopped ? connect : reconnect).focus({ preventScroll: true });
+  }
+
+  function ask(wish) {
+    link.ask({ m: wish }, (error) => (unheard = error));
+    show();
+  }
+
+  function dismiss() {
+    unheard = "";
+    link.post({ m: "dismiss" });
+    show();
   }
 
   function sentence() {
@@ -285,7 +318,6 @@ const PRESETS = [
 const KEYS = ["idle", "interval", "count"];
 const bound = (keepalive) => `a dead peer is noticed within ${span(keepalive.idle + keepalive.interval * keepalive.count)}`;
 const UNBOUND = "a dead peer may go unnoticed for hours";
-const NO_KERNEL = "the kernel does not answer: nothing was done";
 const short = (seconds) => `${Number(seconds.toPrecision(3))} s`;
 
 /** When the tries after a loss are made. */
@@ -334,10 +366,12 @@ function settingsRow({ name, kind, fields, extras = [], link, sentence, preview,
 
   const typed = () => Object.fromEntries(fields.map(([key]) => [key, inputs[key].value]));
   function apply(values) {
-    error = isGone(el) ? NO_KERNEL : "";
-    if (error) return show();
+    error = "";
     asked += 1;
-    link().post({ m: kind, id: `${kind} ${asked}`, ...typed(), ...values });
+    link().ask({ m: kind, id: `${kind} ${asked}`, ...typed(), ...values }, (text) => {
+      error = text;
+      show();
+    });
   }
   function show(news) {
     if (news) {
@@ -512,12 +546,11 @@ function renderSend({ model, el, signal }) {
     input.focus();
   }
   function submit() {
-    if (isGone(root)) return complain(NO_KERNEL); // what was typed stays
     const text = input.value;
     const id = ++ids;
     complain("");
+    if (!link.ask({ m: "send", id, text, masked }, complain)) return; // what was typed stays
     pending.set(id, masked ? "" : text);
-    link.post({ m: "send", id, text, masked });
     if (text && !masked) history = history.filter((line) => line !== text).concat(text).slice(-HISTORY);
     at = 0;
     draft = "";

@@ -5,6 +5,7 @@ const SILENCE = 9000; // ms without a word (the kernel speaks every 2 s) after w
 const KEEP = 8000; // ms after which a view that had nothing to acknowledge shows that it is still there
 const KNOCK = [2000, 4000, 8000, 16000, 30000]; // ms between hellos to a kernel that does not answer
 const CHECK = 1000;
+const NO_KERNEL = "the kernel does not answer: nothing was done";
 
 /**
  * model: anywidget's model. signal: ends with the view. el: the view's element.
@@ -102,6 +103,13 @@ function openLink({ model, signal, el, want, onTick, onBeat = () => {}, onMessag
     view,
     unseen: false,
     post,
+    /** Ask the kernel for what the user wants, and say whether it was asked: one that is gone is not, and `tell` gets the reason. */
+    ask(content, tell) {
+      const gone = life === "gone" || isGone(el);
+      if (gone) tell(NO_KERNEL);
+      else post(content);
+      return !gone;
+    },
     get life() {
       return life;
     },
