@@ -122,6 +122,36 @@ def test_a_key_that_is_held_down_presses_one_button(notebook: Notebook) -> None:
         expect(panel.row("connected to")).to_have_count(1)
 
 
+def test_a_key_pressed_on_the_panel_is_none_of_the_notebooks(notebook: Notebook) -> None:
+    """Neither x, which cuts a cell, nor an arrow, which leaves it, wherever in the panel the focus is."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        cells = notebook.page.locator(".jp-CodeCell")
+        count = cells.count()
+        lock = panel.root.locator(".ipr-lock")
+        # The log's own button too: its keys are the log's.
+        buttons = [panel.button(name) for name in ("Stop", "weblog", "mask", "wrap")]
+        for place in (lock, *buttons):
+            for key in ("x", "ArrowUp", "Enter" if place is lock else "b"):
+                place.press(key)
+            expect(place).to_be_focused()
+            assert cells.count() == count
+            expect(panel.root).to_be_visible()
+
+
+def test_the_notebook_is_saved_from_anywhere_in_the_panel(notebook: Notebook) -> None:
+    """Ctrl+S is the notebook's also where a line is typed or a value."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        idle = panel.keepalive.get_by_role("spinbutton", name="idle")
+        for place in (panel.line, idle, panel.button("Stop")):
+            notebook.run("pass")
+            dirty = "jupyterapp.shell.currentWidget.context.model.dirty"
+            assert notebook.page.evaluate(dirty)
+            place.press("Control+s")
+            notebook.page.wait_for_function(f"!{dirty}")
+
+
 def test_keepalive_fields_change_the_live_socket_and_show_what_is_in_force(notebook: Notebook) -> None:
     """A preset and a typed value are applied at once; the sentence tells the bound that was read back."""
     with serving(NOOP) as server:

@@ -347,7 +347,6 @@ function settingsRow({ name, kind, fields, extras = [], link, sentence, preview,
       show();
     });
     input.addEventListener("keydown", (event) => {
-      event.stopPropagation(); // the notebook has plans of its own for Enter and Escape
       if (event.key !== "Escape") return;
       dirty = false;
       error = "";
@@ -566,8 +565,6 @@ function renderSend({ model, el, signal }) {
     input.setSelectionRange(input.value.length, input.value.length);
   }
   input.addEventListener("keydown", (event) => {
-    // The notebook has plans of its own for Enter and the arrows.
-    event.stopPropagation();
     if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
     const keys = {
       Enter: () => !event.shiftKey && submit(),

@@ -119,6 +119,7 @@ function openLink({ model, signal, el, want, onTick, onBeat = () => {}, onMessag
     },
     start() {
       tell("hello");
+      el.addEventListener("keydown", keepKey, { signal });
       seen.observe(el);
       signal.addEventListener("abort", () => seen.disconnect());
       document.addEventListener("visibilitychange", () => link.refresh(), { signal });
@@ -129,6 +130,16 @@ function openLink({ model, signal, el, want, onTick, onBeat = () => {}, onMessag
     },
   };
   return link;
+}
+
+/**
+ * Keep a key that was pressed in the panel from the notebook, which would cut the cell for an x. What it does for keys with Ctrl or Cmd
+ * it may, but not for those that edit the text in a field, nor run the cell anew.
+ */
+function keepKey(event) {
+  const command = (event.ctrlKey || event.metaKey) && event.key !== "Enter";
+  const saves = event.key?.toLowerCase() === "s";
+  if (!command || (event.target.matches("input") && !saves)) event.stopPropagation();
 }
 
 /** Make an element: h("div", {class: "x", title: "y"}, child, "text"). Text is only ever text. */
