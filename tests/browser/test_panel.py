@@ -180,6 +180,27 @@ def test_a_refused_keepalive_says_why_and_changes_nothing(notebook: Notebook) ->
         expect(count).to_have_value("3")
 
 
+def test_only_enter_changes_the_live_socket(notebook: Notebook) -> None:
+    """Neither the wheel, which scrolls the page, nor leaving the field with a value that is half typed."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        idle = panel.keepalive.get_by_role("spinbutton", name="idle")
+        idle.click()
+        panel.page.mouse.wheel(0, 100)
+        expect(idle).not_to_be_focused()
+        expect(idle).to_have_value("5")
+        idle.fill("20")
+        idle.press("Tab")
+        expect(panel.outcome).to_have_text("Enter applies: a dead peer is noticed within 29 s")
+        panel.line.fill("a1 NOOP")
+        panel.line.press("Enter")
+        expect(panel.row("a1 OK done")).to_be_visible()
+        assert notebook.value("str(client.keepalive_in_force)") == "5/3/3"
+        panel.keepalive.get_by_role("spinbutton", name="count").press("Enter")
+        expect(panel.outcome).to_have_text("in force: a dead peer is noticed within 29 s")
+        assert notebook.value("str(client.keepalive_in_force)") == "20/3/3"
+
+
 def test_a_client_that_will_give_up_says_after_how_many_failures(notebook: Notebook) -> None:
     """And promises no tries until it is back."""
     notebook.run("from ipyreconnect import Client, Retry")

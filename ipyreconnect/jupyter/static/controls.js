@@ -340,13 +340,15 @@ function settingsRow({ name, kind, fields, extras = [], link, sentence, preview,
   const inputs = {};
   const labels = fields.map(([key, label, hint, unit, attributes]) => {
     const input = h("input", { type: "number", "aria-label": `${label} (${hint})`, title: hint, disabled: true, ...attributes });
-    input.addEventListener("change", () => apply({ enabled: true }));
+    // Who turns the wheel wants the page to move: a focused field would take it for a new value.
+    input.addEventListener("wheel", () => input.blur(), { passive: true });
     input.addEventListener("input", () => {
       dirty = true;
       error = "";
       show();
     });
     input.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && dirty) apply({ enabled: true });
       if (event.key !== "Escape") return;
       dirty = false;
       error = "";
