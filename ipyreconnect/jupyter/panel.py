@@ -21,6 +21,7 @@ from ipyreconnect.jupyter.commands import Commands
 from ipyreconnect.jupyter.controls import Header, SendBox, SettingsFields
 from ipyreconnect.jupyter.log_view import LogView
 from ipyreconnect.jupyter.part import Part, free_from_busy_cells
+from ipyreconnect.jupyter.publisher import get_publisher
 from ipyreconnect.protocol.line import visible
 from ipyreconnect.protocol.transcript import Line, Transcript
 from ipyreconnect.settings import MASK
@@ -147,6 +148,7 @@ class Panel(ipywidgets.VBox):
         with _lock:
             if _panels.get(self.client) is self:
                 del _panels[self.client]
+        get_publisher().remove([part.channel for part in self._parts])  # all at a time, as it may wait
         for part in self._parts:
             part.close()
         layout = self.layout

@@ -14,6 +14,9 @@ stream, and nothing piles up.
   again when it wakes.
 - All views are out of sight (another browser tab, scrolled away): one tick a second.
 - One of several views lags: it slows the stream to one tick in `LAG` seconds, and cannot stop it.
+- The widget is to be closed: its views are asked to say goodbye, and say nothing afterwards. JupyterLab sends
+  their words to a subshell, which it ends with the last widget: a word under way then would make the kernel
+  complain, in red in the cell that closes.
 - The kernel itself is busy and cannot hear (kernels without subshells run widget messages after the cell):
   ticks go on, ever slower, and say that they are late, so that the browser can say that the controls wait.
 """
@@ -58,6 +61,9 @@ EXPECTED = ""
 EXPECTED_ROWS = 40
 PATIENCE = 2.0
 """Seconds that closing waits for the thread; it is there at once unless a cell holds the interpreter lock."""
+GOODBYE = 0.3
+"""Seconds that closing waits for the views' goodbyes, which take some milliseconds; a view may be gone, and a
+kernel without subshells hears nothing before the cell's end."""
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +129,7 @@ class Channel:
         self._rests_until = float("-inf")
         self._changed = True
         self._greeted = False
+        self._ended: Callable[[], object] | None = None
 
     def poke(self) -> None:
         """Say that something may have changed. Any thread; free while an earlier poke is unanswered."""
@@ -146,6 +153,8 @@ class Channel:
             # A fresh view has nothing to acknowledge yet and gets the present state at once.
             known = self.views[view] = View(now, self.number)
             self._greeted = True
+            if self._ended is not None:  # it was only being made when the others were asked
+                self._widget.send({"m": "end"})
         known.heard = self._acknowledged_at = now
         if acknowledged is not None:
             known.acknowledged = max(known.acknowledged, acknowledged)
@@ -166,6 +175,16 @@ class Channel:
         """Forget a view that says goodbye, or is not heard any more."""
         if self.views.pop(view, None) is not None:
             self._left(view)
+            if self._ended is not None and not self.views:
+                self._ended()
+
+    def end(self, ended: Callable[[], object]) -> None:
+        """Ask the views to say goodbye, and send nothing more; `ended` is called when no view is left."""
+        self._ended = ended
+        if self.views:
+            self._widget.send({"m": "end"})
+        else:
+            ended()
 
     def step(self, now: float, busy: bool) -> float | None:
         """Send a tick if one is due; return when to look again (monotonic seconds), or None when there is
@@ -173,6 +192,8 @@ class Channel:
 
         busy: a cell is running, so that missing acknowledgements prove nothing.
         """
+        if self._ended is not None:
+            return None
         if not busy:
             for name in [name for name, view in self.views.items() if view.heard + LEASE <= now]:
                 self.leave(name)
@@ -268,20 +289,39 @@ class Publisher:
                 self._thread.start()
 
     def remove(self, channels: Sequence[Channel]) -> None:
-        """Serve these channels no more. Returns when nothing is sent on them any longer; the last one ends
-        the thread.
+        """Serve these channels no more. Returns when nothing is sent on them any longer, nor comes from their
+        views, as far as these say goodbye; the last channel ends the thread.
         """
+        channels = [channel for channel in channels if channel in self._channels]
+        if not channels:
+            return
+        elsewhere = self._thread is not None and self._thread is not threading.current_thread()
+        if elsewhere:
+            self._part(channels)
         with self._lock:
             self._channels = [channel for channel in self._channels if channel not in channels]
             thread, last = self._thread, not self._channels
-        if thread is None or thread is threading.current_thread():
-            return
-        passed = threading.Event()
-        self.post(passed.set)
-        passed.wait(PATIENCE)
-        if last:
+        if last and elsewhere and thread is not None:
+            self.wake()
             self._cells.forget()
             thread.join(PATIENCE)
+
+    def _part(self, channels: Sequence[Channel]) -> None:
+        """End these channels, and wait for the goodbyes of their views."""
+        passed, alone = threading.Event(), threading.Event()
+
+        def look() -> None:
+            if not any(channel.views for channel in channels):
+                alone.set()
+
+        def end() -> None:
+            for channel in channels:
+                channel.end(look)
+            passed.set()
+
+        self.post(end)
+        if passed.wait(PATIENCE):
+            alone.wait(GOODBYE)
 
     def _run(self) -> None:
         while True:

@@ -32,6 +32,22 @@ def test_an_answer_grows_under_the_cell_that_asked_and_is_saved_there(notebook: 
     assert any("< * late" in text and "1 OK noop done" in text for text in texts)
 
 
+def test_stop_leaves_no_word_of_the_panel_behind(notebook: Notebook) -> None:
+    """JupyterLab ends the subshell with the last widget: what came later, the kernel complained of in red."""
+    log = notebook.jupyter.folder / "log"
+    begin = log.stat().st_size
+    with serving(SERVER) as server:
+        notebook.run("%load_ext ipyreconnect")
+        for number in range(5):
+            shown = notebook.run(f"%connect {server.address} --name n{number}")
+            expect(shown.locator(".ipr-badge")).to_have_text("connected")
+            notebook.run("%send 1 noop")
+            notebook.run("%stop")
+            expect(shown.locator(".ipyreconnect-panel")).to_have_count(0)
+        notebook.run("pass")
+    assert "subshell" not in log.read_text()[begin:]
+
+
 def test_tab_offers_the_magics_options(notebook: Notebook) -> None:
     """Behind `r = %connect --no-` stand our options and nothing else."""
     notebook.run("%load_ext ipyreconnect")

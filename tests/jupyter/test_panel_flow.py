@@ -216,6 +216,46 @@ def test_a_view_that_says_goodbye_is_not_served() -> None:
     assert stage.channel.step(101.0, False) is None
 
 
+def test_a_channel_that_ends_has_its_views_say_goodbye() -> None:
+    """Nothing else is sent; who closes learns when all have left, also one that was only being made."""
+    stage = with_view()
+    stage.channel.hear("w", 100.02)
+    stage.channel.expect(100.02)
+    ended: list[bool] = []
+    stage.channel.end(lambda: ended.append(True))
+    stage.change(1)
+    assert stage.channel.step(105.0, True) is None
+    assert stage.sent[-1] == {"m": "end"}
+    stage.channel.leave("v")
+    assert not ended
+    stage.channel.leave("w")
+    stage.channel.hear("new", 105.0)
+    assert stage.sent[-2:] == [{"m": "end"}] * 2
+    assert not ended
+    stage.channel.leave("new")
+    assert ended
+
+
+def test_closing_waits_for_a_goodbye_but_not_for_a_view_that_is_gone() -> None:
+    """The kernel would complain of a word that comes after the last widget is closed."""
+
+    class Polite(Stage):
+        def send(self, content: Any, buffers: Sequence[bytes] | None = None) -> None:
+            super().send(content, buffers)
+            if content["m"] == "end":
+                threading.Timer(0.05, lambda: publisher.post(lambda: self.channel.leave("v"))).start()
+
+    publisher = Publisher()
+    polite, gone = Polite(), Stage()
+    for stage in (polite, gone):
+        stage.channel.hear("v", time.monotonic())
+        publisher.add(stage.channel)
+    publisher.remove([polite.channel])
+    assert not polite.channel.views
+    publisher.remove([gone.channel])
+    assert gone.sent[-1] == {"m": "end"}
+
+
 @pytest.mark.parametrize("saved_lines", [0, 5])
 def test_a_panel_that_is_shown_reckons_with_its_view_at_once(saved_lines: int) -> None:
     """On a deaf kernel it is alive during the cell that shows it, also where nothing of it is stored."""

@@ -22,8 +22,10 @@ function openLink({ model, signal, el, want, onTick, onBeat = () => {}, onMessag
   let seq = 0; // the last tick that was painted
   let life = "new";
   let said = ""; // what the kernel last knew of our wants
+  let left = false; // we said goodbye
 
   const post = (content) => {
+    if (left) return;
     try {
       spoke = Date.now();
       model.send({ ...content, view });
@@ -35,6 +37,10 @@ function openLink({ model, signal, el, want, onTick, onBeat = () => {}, onMessag
     const wants = want();
     said = JSON.stringify(wants);
     post(kind === "hello" ? { m: "hello", want: wants } : { m: "ack", seq, want: wants });
+  };
+  const leave = () => {
+    post({ m: "bye" });
+    left = true;
   };
   const live = (state) => {
     if (state === life) return;
@@ -57,7 +63,9 @@ function openLink({ model, signal, el, want, onTick, onBeat = () => {}, onMessag
     if (signal.aborted || !content || (content.view !== undefined && content.view !== view)) return;
     heard = Date.now();
     knocks = 0;
-    if (content.m === "tick") {
+    if (content.m === "end") {
+      leave();
+    } else if (content.m === "tick") {
       live(content.late ? "late" : "live");
       onTick(content, buffers || []);
       painted(() => {
@@ -93,7 +101,7 @@ function openLink({ model, signal, el, want, onTick, onBeat = () => {}, onMessag
   const timer = setInterval(check, CHECK);
   signal.addEventListener("abort", () => {
     clearInterval(timer);
-    post({ m: "bye" });
+    leave();
   });
   const seen = new IntersectionObserver((entries) => {
     link.unseen = !entries[entries.length - 1].isIntersecting;
