@@ -338,6 +338,24 @@ def test_without_verification_the_header_says_so_loudly(notebook: Notebook, tmp_
         expect(lock).to_have_css("background-color", "rgb(179, 32, 44)")
 
 
+def test_the_lock_is_closed_only_where_tls_is_in_force(notebook: Notebook, tmp_path: Path) -> None:
+    """With an expired certificate nothing is encrypted, and nothing is green; with a good one it is."""
+    certificates = Certificates(tmp_path)
+    notebook.run(f"from ipyreconnect import TLS; tls = TLS(cafile={str(certificates.cafile)!r})")
+    with serving(greet(b"* OK hello\r\n"), tls=certificates.expired().server_context()) as server:
+        panel = connect(notebook, f"localhost:{server.port}", "tls=tls")
+        panel.state("stopped")
+        lock = panel.root.locator(".ipr-lock")
+        expect(lock).to_have_text("TLS once connected")
+        expect(lock).to_have_class("ipr-lock ipr-lock-wanted")
+    with serving(greet(b"* OK hello\r\n"), tls=certificates.good().server_context()) as server:
+        panel = connect(notebook, f"localhost:{server.port}", "tls=tls")
+        lock = panel.root.locator(".ipr-lock")
+        expect(lock).to_have_text("TLS 1.3")
+        expect(lock).to_have_class("ipr-lock ipr-lock-secure")
+        expect(lock).to_have_attribute("title", re.compile(r"valid until .* \(\d+ y( \d+ d)?\)"))
+
+
 def test_two_views_of_one_panel_live_side_by_side(notebook: Notebook) -> None:
     """Both show the lines, each scrolls for itself, and one goes on when the other is taken away."""
     with serving(NOOP) as server:

@@ -279,8 +279,8 @@ function renderHeader({ model, el, signal }) {
       text = version;
       facts.push("The server's certificate is verified.");
     } else if (wanted) {
-      kind = "secure";
-      text = "TLS";
+      kind = "wanted";
+      text = "TLS once connected";
       facts.push("Will be encrypted, and the server's certificate verified.");
     } else {
       facts.push("Everything is sent as plain text.");

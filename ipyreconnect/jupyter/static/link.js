@@ -171,10 +171,10 @@ const two = (number) => String(number).padStart(2, "0");
 const clock = (date) => `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 const count = (number, one, many = one + "s") => `${number.toLocaleString()} ${number === 1 ? one : many}`;
 
-/** 5 -> "5 s", 75 -> "1 min 15 s", 7300 -> "2 h 1 min", 200000 -> "2 d 7 h". */
+/** 5 -> "5 s", 75 -> "1 min 15 s", 7300 -> "2 h 1 min", 200000 -> "2 d 7 h", 40000000 -> "1 y 97 d". */
 function span(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
-  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  const units = [["y", 365 * 86400], ["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
   const first = units.findIndex(([, size]) => whole >= size);
   if (first < 0) return "0 s";
   const parts = [];
