@@ -214,6 +214,22 @@ def test_a_client_that_will_give_up_says_after_how_many_failures(notebook: Noteb
     )
 
 
+def test_a_field_shows_all_digits_of_its_largest_value(notebook: Notebook) -> None:
+    """A day in seconds is 86400 and does not look like 400."""
+    notebook.run("from ipyreconnect import Client")
+    panel = show(notebook, "Client('127.0.0.1:9')")
+    field = panel.retry.get_by_role("spinbutton", name="up to")
+    field.fill("86400")
+    text = """field => {
+        const context = document.createElement('canvas').getContext('2d');
+        context.font = getComputedStyle(field).font;
+        const padding = 2 * parseFloat(getComputedStyle(field).paddingLeft);
+        return [context.measureText(field.value).width, field.clientWidth - padding];
+    }"""
+    width, room = field.evaluate(text)
+    assert width <= room
+
+
 def test_a_unix_socket_has_no_keepalive_to_set(notebook: Notebook) -> None:
     """The panel says so instead of promising when a dead peer is noticed."""
     notebook.run("from ipyreconnect import Client\nclient = Client('unix:///nowhere/at-all')")
