@@ -17,10 +17,11 @@ from traitlets import Unicode
 
 from ipyreconnect.address import Address, TLSMode
 from ipyreconnect.arguments import name_from
-from ipyreconnect.errors import SettingsError
+from ipyreconnect.errors import NotConnected, SettingsError
 from ipyreconnect.jupyter.commands import Commands, explain
 from ipyreconnect.jupyter.part import Part, static_text
 from ipyreconnect.jupyter.publisher import Tick, View
+from ipyreconnect.protocol.state import State
 from ipyreconnect.settings import NO_KEEPALIVE, KeepAlive, Secret
 
 if TYPE_CHECKING:
@@ -259,5 +260,11 @@ class SendBox(Control):
     def _send_line(self, text: str, masked: bool) -> Mapping[str, Any]:
         if len(text) > LONGEST_LINE:
             raise SettingsError(f"a line of {len(text)} characters is too long for this box; use client.send")
-        self._client.send(Secret(text) if masked else text)
+        try:
+            self._client.send(Secret(text) if masked else text)
+        except NotConnected:
+            if self._client.status.state is State.WAITING:
+                # The header counts down to the next try; a number here would stand still.
+                raise NotConnected("not connected: waiting for the next try") from None
+            raise
         return {}

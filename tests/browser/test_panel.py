@@ -326,6 +326,21 @@ def test_a_line_that_cannot_be_sent_says_why_where_it_was_typed_and_stays(notebo
         assert server.peer(1).lines == []
 
 
+def test_what_was_wrong_with_one_line_is_not_said_of_the_next(notebook: Notebook) -> None:
+    """It goes as soon as something else is typed; and no countdown in it stands still."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address, "retry=600.0")
+        server.peer(0).close()
+        panel.state("waiting")
+        panel.line.fill("a1 NOOP")
+        panel.line.press("Enter")
+        expect(panel.send_error).to_have_text("not connected: waiting for the next try")
+        expect(panel.line).to_have_value("a1 NOOP")
+        panel.line.press("End")
+        panel.line.press_sequentially(" 2")
+        expect(panel.send_error).to_be_hidden()
+
+
 def test_what_a_server_sends_is_only_ever_text(notebook: Notebook) -> None:
     """Markup, escapes, NULs and invalid UTF-8 are shown as characters; nothing of it runs or draws."""
     with serving(greet(RUBBISH)) as server:

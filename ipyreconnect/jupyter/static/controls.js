@@ -578,6 +578,7 @@ function renderSend({ model, el, signal }) {
     event.preventDefault();
     keys[event.key]();
   });
+  input.addEventListener("input", () => complain("")); // what was wrong was said of another line
   input.addEventListener("paste", (event) => {
     const text = event.clipboardData.getData("text").replace(/[\r\n]+$/, "");
     const lines = text.split(/\r\n|\r|\n/);
