@@ -236,9 +236,10 @@ def _number(value: object) -> Any:
     """Return a field's text as a number where it is one; the settings refuse anything else with a reason."""
     text = str(value).strip()
     try:
-        return int(text) if len(text) < 10 and text.isdigit() else float(text)
+        number = float(text)
     except ValueError:
         return text or "nothing"
+    return int(number) if number.is_integer() else number
 
 
 class SendBox(Control):

@@ -201,6 +201,25 @@ def test_only_enter_changes_the_live_socket(notebook: Notebook) -> None:
         assert notebook.value("str(client.keepalive_in_force)") == "20/3/3"
 
 
+def test_a_preview_promises_nothing_that_would_be_refused(notebook: Notebook) -> None:
+    """While it is typed, what is wrong stands where the promise would; 1e2 is a number like any other."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        idle = panel.keepalive.get_by_role("spinbutton", name="idle")
+        told = "idle must be a whole number from 1 to 32767"
+        for text in ("99999", "1.5", ""):
+            idle.fill(text)
+            expect(panel.outcome).to_have_text(told)
+        idle.press("Enter")
+        expect(panel.outcome).to_have_text(told)
+        idle.fill("1e2")
+        expect(panel.outcome).to_have_text("Enter applies: a dead peer is noticed within 1 min 49 s")
+        idle.press("Enter")
+        expect(panel.outcome).to_have_text("in force: a dead peer is noticed within 1 min 49 s")
+        panel.retry.get_by_role("spinbutton", name="up to").fill("1")
+        expect(panel.retry.locator(".ipr-outcome")).to_have_text("up to 1 s is below the first wait, 2 s")
+
+
 def test_a_client_that_will_give_up_says_after_how_many_failures(notebook: Notebook) -> None:
     """And promises no tries until it is back."""
     notebook.run("from ipyreconnect import Client, Retry")

@@ -330,9 +330,10 @@ function plan({ delay, factor, max, attempts }) {
 
 /**
  * One row of fields that are applied together. fields: [key, label, hint, unit, attributes]. sentence(state): what is so.
- * preview(values, state): what would be so. fixed(state): whether nothing can be applied. The user's values stay in the fields until they are accepted or given up (Escape).
+ * preview(values, state): what would be so. objection(values): why values that are each right are not so together. fixed(state):
+ * whether nothing can be applied. The user's values stay in the fields until they are accepted or given up (Escape).
  */
-function settingsRow({ name, kind, fields, extras = [], link, sentence, preview, fixed = () => false }) {
+function settingsRow({ name, kind, fields, extras = [], link, sentence, preview, objection = () => "", fixed = () => false }) {
   let dirty = false;
   let asked = 0;
   let error = "";
@@ -348,7 +349,7 @@ function settingsRow({ name, kind, fields, extras = [], link, sentence, preview,
       show();
     });
     input.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && dirty) apply({ enabled: true });
+      if (event.key === "Enter" && dirty) enter();
       if (event.key !== "Escape") return;
       dirty = false;
       error = "";
@@ -366,6 +367,19 @@ function settingsRow({ name, kind, fields, extras = [], link, sentence, preview,
   );
 
   const typed = () => Object.fromEntries(fields.map(([key]) => [key, inputs[key].value]));
+  const values = () => Object.fromEntries(fields.map(([key]) => [key, inputs[key].valueAsNumber]));
+  /** Why what is typed can't be applied, as far as can be seen here: the kernel has the last word. */
+  function wrong() {
+    const field = fields.find(([key]) => !inputs[key].validity.valid || !inputs[key].value);
+    if (!field) return objection(values());
+    const { min, max, step } = inputs[field[0]];
+    return `${field[1]} must be a ${step === "1" ? "whole " : ""}number from ${min} to ${max}`;
+  }
+  function enter() {
+    if (Object.values(typed()).every(Boolean)) return apply({ enabled: true });
+    error = wrong(); // a field that is empty, or whose text is no number, has nothing to ask the kernel
+    show();
+  }
   function apply(values) {
     error = "";
     asked += 1;
@@ -388,7 +402,7 @@ function settingsRow({ name, kind, fields, extras = [], link, sentence, preview,
       }
     }
     el.classList.toggle("ipr-refused", Boolean(error));
-    say(outcome, error || (dirty ? preview(typed(), state) : sentence(state, outcome)));
+    say(outcome, error || (dirty ? wrong() || `Enter applies: ${preview(values(), state)}` : sentence(state, outcome)));
   }
   function answered(content) {
     if (content.id !== `${kind} ${asked}`) return;
@@ -414,10 +428,7 @@ function renderSettings({ model, el, signal }) {
       ["count", "count", "unanswered probes after which the peer is dead", "", seconds("127")],
     ],
     extras: [h("span", { class: "ipr-presets", role: "group", "aria-label": "presets" }, ...presets)],
-    preview(typed) {
-      const values = Object.fromEntries(KEYS.map((key) => [key, Number(typed[key])]));
-      return KEYS.every((key) => Number.isInteger(values[key]) && values[key] > 0) ? `Enter applies: ${bound(values)}` : "";
-    },
+    preview: bound,
     fixed: (state) => Boolean(state.without),
     sentence({ keepalive: wanted, in_force: force, without }, outcome) {
       const values = force && (force.enabled ? KEYS.map((key) => force[key]).join("/") : "off");
@@ -438,10 +449,8 @@ function renderSettings({ model, el, signal }) {
       ["factor", "times", "what the wait is multiplied with after each further failure", "", { min: "1", max: "100", step: "any" }],
       ["max", "up to", "seconds that the wait never grows beyond", "s", { min: "0.01", max: "86400", step: "any" }],
     ],
-    preview(typed, { retry }) {
-      const [delay, factor, max] = ["delay", "factor", "max"].map((key) => Number(typed[key]));
-      return delay > 0 && factor >= 1 && max > 0 ? `Enter applies: ${plan({ ...retry, delay, factor, max })}` : "";
-    },
+    preview: (values, { retry }) => plan({ ...retry, ...values }),
+    objection: ({ delay, max }) => (max < delay ? `up to ${short(max)} is below the first wait, ${short(delay)}` : ""),
     sentence: (state) => plan(state.retry),
   });
   const root = h("div", { class: "ipyreconnect ipr-settings ipr-needs-kernel" }, keepalive.el, retry.el);
