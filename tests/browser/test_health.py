@@ -25,6 +25,31 @@ def test_a_live_peer_is_alive_with_its_round_trip(notebook: Notebook) -> None:
         expect(plot).to_have_attribute("aria-label", re.compile("round trip over the last .* ms to .* ms"))
 
 
+def test_data_that_flows_came_just_now(notebook: Notebook) -> None:
+    """Not "1 s ago" every other second: that is the age of the kernel's word, and not of the data."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        notebook.run(
+            "import threading, time\n"
+            "def pour():\n"
+            "    while client.state == 'connected': client.send('1 NOOP'); time.sleep(0.05)\n"
+            "threading.Thread(target=pour, daemon=True).start()"
+        )
+        expect(panel.health).to_contain_text("data just now")
+        told = panel.health.evaluate(
+            """async health => {
+                const told = new Set();
+                const end = performance.now() + 5000;
+                while (performance.now() < end) {
+                    await new Promise(requestAnimationFrame);
+                    told.add(/data [^·]*/.exec(health.textContent)?.[0].trim());
+                }
+                return [...told];
+            }"""
+        )
+        assert told == ["data just now"]
+
+
 def test_a_pulled_cable_shows_when_the_peer_will_count_as_dead(notebook: Notebook) -> None:
     """No answer: "silent, dead in 4 s" counts down, with the bytes that are not acknowledged."""
     with serving(NOOP) as server:

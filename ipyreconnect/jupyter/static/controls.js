@@ -15,7 +15,8 @@ const STRIP = 600; // seconds
 const ROUND_TRIPS = 60;
 
 const milliseconds = (seconds) => `${Number((1000 * seconds).toPrecision(2))} ms`;
-const ago = (seconds) => (seconds < 1 ? "just now" : `${span(seconds)} ago`);
+// The kernel tells it every two seconds: less is no news, only the age of its word.
+const ago = (seconds) => (seconds < 3 ? "just now" : `${span(seconds)} ago`);
 
 /** The time of the day so many seconds ago, with the day where that may be another one. */
 function moment(seconds) {
