@@ -66,6 +66,31 @@ def test_a_pulled_cable_shows_when_the_peer_will_count_as_dead(notebook: Noteboo
         expect(panel.health).to_be_hidden()
 
 
+def test_a_narrow_panel_keeps_its_shape_while_its_peer_is_dying(notebook: Notebook) -> None:
+    """The facts have the whole width, so that the log below them hardly moves."""
+    size = notebook.page.viewport_size
+    assert size is not None
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address, "keepalive='2/1/9'")
+        notebook.page.set_viewport_size({"width": 544, "height": size["height"]})
+        try:
+            plot = panel.health.get_by_role("img")
+            expect(plot).to_be_visible()
+            server.pull_cable()
+            panel.line.fill("a1 NOOP")
+            panel.line.press("Enter")
+            expect(panel.health).to_contain_text("dead in")
+            expect(panel.health).to_contain_text("unacknowledged")
+            facts = panel.health.locator(".ipr-facts").bounding_box()
+            whole = panel.health.bounding_box()
+            assert facts is not None
+            assert whole is not None
+            assert facts["width"] == whole["width"] < 540
+            assert facts["height"] <= 3 * 18
+        finally:
+            notebook.page.set_viewport_size(size)
+
+
 def test_a_peer_that_does_not_read_is_alive_and_said_to_be_so(notebook: Notebook) -> None:
     """Its window is closed, its machine answers: "alive but not reading", and nothing is cut."""
     with serving(never_read) as server:

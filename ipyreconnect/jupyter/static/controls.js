@@ -198,7 +198,7 @@ function renderHeader({ model, el, signal }) {
     say(verdict, word);
     health.dataset.mood = mood;
     const usual = [];
-    if (known.rtt != null) usual.push(`round trip ${milliseconds(known.rtt)}`);
+    if (known.rtt != null && mood !== "bad") usual.push(`round trip ${milliseconds(known.rtt)}`);
     if (known.last_data != null) usual.push(`data ${ago(known.last_data + passed)}`);
     if (known.last_ack != null) usual.push(`acknowledged ${ago(known.last_ack + passed)}`);
     const worrying = [];
