@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from tests.browser.lab import Notebook
 from tests.browser.panels import connect, serving, show
 from tests.servers.certificates import Certificates
-from tests.servers.line_server import RUBBISH, answering, greet
+from tests.servers.line_server import RUBBISH, answering, greet, mute
 
 NOOP = answering({rb"(\S+) NOOP": rb"\1 OK done"}, b"* OK hello\r\n")
 BUSY = "import time\nend = time.monotonic() + 6\nwhile time.monotonic() < end: sum(range(1000))"
@@ -50,6 +50,25 @@ def test_a_loss_is_shown_with_its_reason_and_a_countdown_to_the_next_try(noteboo
         panel.button("Stop").click()
         panel.state("stopped")
         expect(panel.detail).to_have_text(re.compile(r"^at \d\d:\d\d:\d\d$"))
+
+
+def test_the_log_stays_where_it_is_from_try_to_try(notebook: Notebook) -> None:
+    """Also in a panel that is so narrow that what it does needs a line more than the countdown."""
+    top = "panel => panel.querySelector('.ipr-scroll').getBoundingClientRect().top"
+    with serving(mute) as server:
+        panel = connect(notebook, server.address, "on_connect='< ^OK', retry=1.0")
+        server.peer(0).close()
+        panel.state("waiting")
+        panel.detail.evaluate(
+            "detail => { detail.parentNode.style.width = `${detail.getBoundingClientRect().width + 2}px` }"
+        )
+        short = panel.root.evaluate(top)
+        expect(panel.detail).to_contain_text("running the on-connect script")
+        long = panel.root.evaluate(top)
+        assert long > short
+        server.peer(1).close()
+        panel.state("waiting")
+        assert panel.root.evaluate(top) == long
 
 
 def test_a_client_that_gave_up_says_why(notebook: Notebook) -> None:

@@ -44,6 +44,7 @@ function renderHeader({ model, el, signal }) {
   const buttons = h("div", { class: "ipr-buttons", hidden: true }, connect, reconnect, stop);
   const detail = h("span", { class: "ipr-detail" });
   const life = h("span", { class: "ipr-life", role: "status" });
+  const second = h("div", { class: "ipr-second" }, detail, life);
   const trouble = h("span", {});
   const strip = h(
     "div",
@@ -61,7 +62,7 @@ function renderHeader({ model, el, signal }) {
     { class: "ipyreconnect ipr-header", role: "group", "aria-label": "connection" },
     h("div", { class: "ipr-first" }, badge, name, address, lock),
     buttons,
-    h("div", { class: "ipr-second" }, detail, life),
+    second,
     health,
     strip,
     ribbon,
@@ -121,6 +122,7 @@ function renderHeader({ model, el, signal }) {
     showHealth();
     showRibbon();
     say(detail, gone ? `since ${clock(silentSince)}; until then ${state.state}` : sentence());
+    holdRoom();
     root.classList.toggle("ipr-gave-up", state.state === "stopped" && state.stopped == null && Boolean(state.reason));
     strip.hidden = !(unheard || state.trouble);
     say(trouble, unheard || state.trouble);
@@ -158,6 +160,12 @@ function renderHeader({ model, el, signal }) {
     unheard = "";
     link.post({ m: "dismiss" });
     show();
+  }
+
+  /** While it tries and waits in turn, the room of the longest sentence stays: the log below must not jump with each try. */
+  function holdRoom() {
+    const trying = ["connecting", "waiting"].includes(state.state);
+    second.style.minHeight = trying ? `${second.offsetHeight}px` : "";
   }
 
   function sentence() {
