@@ -98,7 +98,7 @@ class Panel(ipywidgets.VBox):
 
     def _look(self, state: str) -> None:
         """Keep what a saved notebook shows up to date. On the publisher's thread."""
-        if not self._stored or state == "connecting":  # what comes of it is told soon
+        if not self._stored or state in ("connecting", "stopping"):  # what comes of it is told soon
             return
         now, seen = time.monotonic(), (state, self.client.transcript.end)
         changed = state != self._seen[0]
@@ -204,12 +204,12 @@ def static_html(client: Client, lines: int) -> str:
     said = f"{client.name}: {client.address}, {status.state.value}"
     if status.reason and status.connected_since is None and status.stopped_at is None:
         said += f" ({status.reason})"  # not where it is connected again, or was stopped by the user
-    count = f"{transcript.end:,} line{'s' if transcript.end != 1 else ''}" + (
-        ", the last of them:" if transcript.end > len(rows) > 0 else ""
-    )
+    count = f"{transcript.end:,} line{'s' if transcript.end != 1 else ''}"
+    if transcript.end > len(rows) > 0:
+        count = f"the last {f'{len(rows)} of' if len(rows) > 1 else 'of'} {count}"
     return (
         f'<div class="{STATIC_CLASS}" style="font:13px system-ui,sans-serif">'
-        f"<div><b>{html.escape(said)}</b> · {count} (as saved at {time.strftime('%Y-%m-%d %H:%M:%S')})</div>"
+        f"<div><b>{html.escape(said)}</b> · {count}, as saved at {time.strftime('%Y-%m-%d %H:%M:%S')}</div>"
         '<pre style="margin:4px 0 0;font:12px/1.4 monospace;white-space:pre-wrap;overflow-wrap:anywhere">'
         f"{html.escape(chr(10).join(rows))}</pre></div>"
     )

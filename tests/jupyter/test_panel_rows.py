@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 import sys
 import unicodedata
+from contextlib import closing
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ipyreconnect.client import Client
 from ipyreconnect.jupyter.log_view import ROW_CHARS, encode_rows, visible
-from ipyreconnect.jupyter.panel import static_html
+from ipyreconnect.jupyter.panel import Panel, static_html
 from ipyreconnect.protocol.delivery import Delivery
 from ipyreconnect.protocol.transcript import Line
 from tests.servers.line_server import LineServer, mute
@@ -88,6 +89,35 @@ def test_no_lines_make_an_empty_window() -> None:
     """A window that was forgotten meanwhile is no error."""
     content, (texts, times) = encode_rows([], 1000)
     assert (content["n"], texts, times) == (0, b"", b"")
+
+
+def test_what_is_stored_says_how_much_of_the_log_it_is() -> None:
+    """The last two of three lines, all of them, or none, and as of when."""
+    client = client_with(("<", "one"), ("<", "two"), ("<", "three"))
+    assert "> · the last 2 of 3 lines, as saved at 2" in static_html(client, 2)
+    assert "> · the last of 3 lines, as saved at 2" in static_html(client, 1)
+    assert "> · 3 lines, as saved at 2" in static_html(client, 3)
+    assert "> · 3 lines, as saved at 2" in static_html(client, 0)
+
+
+def test_what_is_stored_never_says_for_ever_what_takes_a_moment() -> None:
+    """A kernel that is shut down while it stops leaves no notebook that says "stopping"."""
+
+    class Shown:
+        def __init__(self) -> None:
+            self.updates = 0
+
+        def update(self, obj: object, **kwargs: object) -> None:
+            self.updates += 1
+
+    with closing(Panel(Client("127.0.0.1:9"))) as panel:
+        shown = Shown()
+        panel._stored.append(shown)  # type: ignore[arg-type]  # all that it needs of a display
+        for state in ("connecting", "stopping"):
+            panel._look(state)
+        assert shown.updates == 0
+        panel._look("stopped")
+        assert shown.updates == 1
 
 
 def test_a_stored_log_in_is_masked() -> None:
