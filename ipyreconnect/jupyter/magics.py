@@ -310,7 +310,7 @@ class ReconnectMagics(Magics):
         # Only now, when nothing of the new one can be wrong any more, the old one has to go.
         old = self.connections.get(client.name)
         if old is not None:
-            self._stop(old)
+            self._stop(old, replaced=True)
         self.connections.put(client)
         self._used.pop(parsed.rest, None)
         self._used[parsed.rest] = None
@@ -474,16 +474,20 @@ class ReconnectMagics(Magics):
         if self._front is Front.NOTEBOOK:
             self._answers.ask(client, self._run)
 
-    def _stop(self, client: Client) -> None:
-        """Stop a client and say what its peer did not acknowledge; of one stopped before, say nothing."""
+    def _stop(self, client: Client, *, replaced: bool = False) -> None:
+        """Stop a client and say what its peer did not acknowledge; of one stopped before, say nothing.
+
+        replaced: another one takes its name, so that nothing shows its log any more.
+        """
         running = client.status.state is not State.STOPPED
         self._log.hush(client)
         begin = client.transcript.end
         client.stop()
-        self._let_go(client)
+        had_panel = self._let_go(client)
         if not running:
             return
-        told = f"stopped {visible(client.name)}"
+        name = visible(client.name)
+        told = f"stopped {name}"
         rows = []
         if unconfirmed := client.unconfirmed:
             count = (
@@ -494,15 +498,22 @@ class ReconnectMagics(Magics):
         ends = client.transcript.lines(begin, client.transcript.end)
         never_sent = [line for line in ends if line.direction == "*" and line.text.startswith("not sent")]
         rows += _first_rows(never_sent, "client.transcript")
+        if had_panel and not replaced and self._front is Front.NOTEBOOK:
+            lines = client.transcript.end - client.transcript.first
+            where = f"%panel {name} shows its {lines:,} line{'s' if lines != 1 else ''}"
+            if rows:
+                rows.append(where)
+            else:
+                told += f"; {where}"
         _say("\n".join([told, *rows]))
 
-    def _let_go(self, client: Client) -> None:
-        """Leave nothing of a stopped client but its transcript."""
+    def _let_go(self, client: Client) -> bool:
+        """Leave nothing of a stopped client but its transcript; say whether it had a panel."""
         self._log.detach(client)
         self._answers.finish(client)
         self._feeds.pop(client, None)
         self.connections.end(client)
-        _close_panel(client)
+        return _close_panel(client)
 
     def _hide(self, result: object, *, shown: bool = False) -> None:
         """Keep IPython from showing `result`, of which enough was said, as the cell's last expression.
@@ -694,12 +705,13 @@ def _display(bundle: dict[str, str]) -> Handle | None:
     return handle
 
 
-def _close_panel(client: Client) -> None:
-    """Close the client's panel where it has one; ipywidgets is not imported for that."""
-    if "ipyreconnect.jupyter.panel" in sys.modules:
-        from ipyreconnect.jupyter.panel import close_panel
+def _close_panel(client: Client) -> bool:
+    """Close the client's panel, and say whether it had one; ipywidgets is not imported for that."""
+    if "ipyreconnect.jupyter.panel" not in sys.modules:
+        return False
+    from ipyreconnect.jupyter.panel import close_panel
 
-        close_panel(client)
+    return close_panel(client)
 
 
 def outcome(client: Client, took: float, now: float) -> str:

@@ -228,12 +228,13 @@ def panel_for(client: Client) -> Panel:
         return panel
 
 
-def close_panel(client: Client) -> None:
-    """Close the client's panel where it has one. Any thread."""
+def close_panel(client: Client) -> bool:
+    """Close the client's panel, and say whether it had one. Any thread."""
     with _lock:
         panel = _panels.get(client)
     if panel is not None:
         panel.close()
+    return panel is not None
 
 
 def close_all_panels() -> None:

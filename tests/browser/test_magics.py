@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import expect
 
 from tests.browser.lab import Notebook
@@ -46,6 +48,19 @@ def test_stop_leaves_no_word_of_the_panel_behind(notebook: Notebook) -> None:
             expect(shown.locator(".ipyreconnect-panel")).to_have_count(0)
         notebook.run("pass")
     assert "subshell" not in log.read_text()[begin:]
+
+
+def test_stop_says_where_the_log_is(notebook: Notebook) -> None:
+    """Its panel is gone from under the cell; %panel shows what was said, also of one that is stopped."""
+    with serving(SERVER) as server:
+        notebook.run(f"%load_ext ipyreconnect\n%connect {server.address} --name tour")
+        notebook.run("%send 1 noop")
+        stopped = notebook.run("%stop")
+        expect(stopped).to_have_text(re.compile(r"^stopped tour; %panel tour shows its [45] lines\n$"))
+        expect(notebook.run("%panel tour").locator(".ipr-row").filter(has_text="1 OK noop")).to_be_visible()
+        notebook.run(f"%connect {server.address} --name tour")
+        replaced = notebook.run(f"%connect {server.address} --name tour")
+        expect(replaced).to_contain_text("stopped tour\n")
 
 
 def test_tab_offers_the_magics_options(notebook: Notebook) -> None:
