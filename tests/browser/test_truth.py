@@ -158,6 +158,23 @@ def test_the_log_is_usable_without_a_mouse_and_by_ear(notebook: Notebook) -> Non
         expect(summary).to_have_text(re.compile(r"^\d new lines?, the last: 4 lines$"), timeout=20_000)
 
 
+def test_each_try_is_not_read_out_but_a_loss_and_its_end_are(notebook: Notebook) -> None:
+    """One sentence for a loss with its reason, however many tries follow, and one when it is back."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address, "name='tour', retry=0.3")
+        spoken = panel.root.locator(".ipr-header .ipr-hidden[role=status]")
+        expect(spoken).to_have_text("tour connected")
+        expect(panel.badge).not_to_have_attribute("role", "status")
+        server.refuse()
+        server.peer(0).close()
+        expect(spoken).to_have_text(re.compile(r"^tour not connected: closed by 127\.0\.0\.1:\d+$"))
+        expect(panel.detail).to_contain_text("refused by")
+        expect(panel.detail).to_contain_text("(try 4)")
+        expect(spoken).to_contain_text("closed by")
+        panel.button("Stop").click()
+        expect(spoken).to_have_text("tour stopped")
+
+
 THEME = "theme => jupyterapp.commands.execute('apputils:change-theme', {theme}).then(() => null)"
 CONTRAST = """root => {
     const context = document.createElement('canvas').getContext('2d', {willReadFrequently: true});

@@ -31,7 +31,8 @@ const now = () => performance.now() / 1000;
 function renderHeader({ model, el, signal }) {
   const dot = h("span", { class: "ipr-dot", "aria-hidden": "true" });
   const word = h("span", {}, "…");
-  const badge = h("span", { class: "ipr-badge", role: "status" }, dot, word);
+  const badge = h("span", { class: "ipr-badge" }, dot, word);
+  const spoken = h("span", { class: "ipr-hidden", role: "status" });
   const name = h("span", { class: "ipr-name" });
   const address = h("span", { class: "ipr-address" });
   const lock = h("span", { class: "ipr-lock", role: "img", tabindex: "0", hidden: true });
@@ -62,6 +63,7 @@ function renderHeader({ model, el, signal }) {
     { class: "ipyreconnect ipr-header", role: "group", "aria-label": "connection" },
     h("div", { class: "ipr-first" }, badge, name, address, lock),
     buttons,
+    spoken,
     second,
     health,
     strip,
@@ -76,6 +78,7 @@ function renderHeader({ model, el, signal }) {
   let trips = []; // [when, round-trip time] in seconds
   let timer = 0;
   let silentSince = new Date();
+  let announced = ""; // the state that screen readers were told
   let unheard = ""; // what a kernel that is gone could not be told
 
   const link = openLink({
@@ -127,6 +130,7 @@ function renderHeader({ model, el, signal }) {
     strip.hidden = !(unheard || state.trouble);
     say(trouble, unheard || state.trouble);
     offer();
+    if (!gone) announce();
     clearInterval(timer);
     timer = 0;
     // The countdown is drawn here, from one absolute moment: the kernel need not speak for it.
@@ -138,6 +142,15 @@ function renderHeader({ model, el, signal }) {
         showHealth();
       }, pace);
     }
+  }
+
+  /** Tell screen readers that the connection is there or lost, and why; not each try. */
+  function announce() {
+    if (["connecting", "stopping", announced].includes(state.state)) return;
+    announced = state.state;
+    const word = state.state === "waiting" ? "not connected" : state.state;
+    const reason = announced !== "connected" && state.stopped == null && state.reason;
+    say(spoken, `${state.name} ${word}${reason ? `: ${reason}` : ""}`);
   }
 
   /** Offer what makes sense now; Connect and Reconnect now share one place. The focus stays among the buttons. */
