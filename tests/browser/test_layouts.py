@@ -64,6 +64,37 @@ def test_the_parts_fit_into_a_layout_of_ones_own(notebook: Notebook) -> None:
         expect(mine.locator(".ipr-row").filter(has_text="* 1 EXISTS")).to_be_visible()
 
 
+def test_a_view_of_its_own_is_filled(notebook: Notebook) -> None:
+    """JupyterLab's "Create New View for Cell Output": the panel has its room, more of it goes to the log."""
+    page = notebook.page
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("* OK hello")).to_be_visible()
+        page.evaluate("jupyterapp.commands.execute('notebook:create-output-view').then(() => null)")
+        try:
+            view = page.locator(".jp-LinkedOutputView")
+            inside = PanelPage(view.locator(".ipyreconnect-panel"))
+            inside.state("connected")
+            heights = []
+            for height in (900, 1400):
+                page.set_viewport_size({"width": 1100, "height": height})
+                fits = """panel => {
+                    const view = panel.closest('.jp-LinkedOutputView').getBoundingClientRect();
+                    const left = view.bottom - panel.getBoundingClientRect().bottom;
+                    return left >= 0 && left < 12;
+                }"""
+                page.wait_for_function(fits, arg=inside.root.element_handle())
+                heights.append(inside.log.evaluate("log => log.clientHeight"))
+            assert heights[1] > heights[0] + 200
+        finally:
+            page.set_viewport_size({"width": 1100, "height": 900})
+            page.evaluate(
+                "[...jupyterapp.shell.widgets('main')]"
+                ".filter(one => one.content?.node.matches('.jp-LinkedOutputView'))"
+                ".forEach(one => one.dispose())"
+            )
+
+
 def test_a_tab_closed_and_opened_again_shows_the_panel_as_it_is_now(notebook: Notebook) -> None:
     """Meanwhile the kernel sends nothing; then everything is there that came meanwhile."""
     with serving(NOOP) as server:
