@@ -123,6 +123,7 @@ class Header(Control):
                 "state": state,
                 "phase": status.phase.value if status.phase else "",
                 "reason": status.reason,
+                "loss": status.loss,
                 "attempt": status.attempt,
                 "retry_in": None if status.retry_at is None else max(0.0, status.retry_at - now),
                 "up": None if status.connected_since is None else max(0.0, now - status.connected_since),

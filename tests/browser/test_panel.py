@@ -52,6 +52,19 @@ def test_a_loss_is_shown_with_its_reason_and_a_countdown_to_the_next_try(noteboo
         expect(panel.detail).to_have_text(re.compile(r"^at \d\d:\d\d:\d\d$"))
 
 
+def test_the_last_loss_is_no_try_that_failed_since(notebook: Notebook) -> None:
+    """Back again, it says why the connection was lost, though the tries after that were refused."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address, "retry=0.3")
+        panel.state("connected")
+        server.peer(0).close()
+        port = server.port
+    expect(panel.detail).to_contain_text("refused by 127.0.0.1")
+    with serving(NOOP, port=port):
+        panel.state("connected")
+        expect(panel.detail).to_contain_text("last loss: closed by 127.0.0.1")
+
+
 def test_the_log_stays_where_it_is_from_try_to_try(notebook: Notebook) -> None:
     """Also in a panel that is so narrow that what it does needs a line more than the countdown."""
     top = "panel => panel.querySelector('.ipr-scroll').getBoundingClientRect().top"

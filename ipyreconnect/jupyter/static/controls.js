@@ -187,7 +187,7 @@ function renderHeader({ model, el, signal }) {
     const reason = state.reason ? `${state.reason}: ` : "";
     if (state.state === "connected") {
       const up = state.up + passed;
-      const loss = state.connections > 1 && state.reason ? ` · last loss: ${state.reason}` : "";
+      const loss = state.loss ? ` · last loss: ${state.loss}` : "";
       return `since ${moment(up)}, for ${span(up)}${loss}`;
     }
     if (state.state === "waiting") {
