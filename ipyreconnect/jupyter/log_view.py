@@ -194,7 +194,7 @@ class Search:
 class LogView(Part):
     """The transcript of a client as a log with as many rows as there are lines."""
 
-    _esm = Unicode(static_text("link.js", "log_view.js")).tag(sync=True)
+    _esm = Unicode(static_text("link.js", "selection.js", "log_view.js")).tag(sync=True)
     _css = Unicode(static_text("theme.css", "log_view.css")).tag(sync=True)
     height = Unicode("288px", help="How tall the rows' pane is, in CSS units; the user can drag it.").tag(
         sync=True

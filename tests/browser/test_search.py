@@ -8,6 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, expect
 
+from ipyreconnect.protocol.line import visible
 from tests.browser.lab import Notebook
 from tests.browser.panels import PanelPage, connect, serving, show
 from tests.browser.test_log import FIVE_MILLION, many
@@ -270,6 +271,120 @@ def test_what_is_copied_says_who_said_what_and_when(notebook: Notebook) -> None:
         panel.row("a1 NOOP").locator(".ipr-text").dblclick()
         panel.page.keyboard.press("Control+c")
         assert panel.page.evaluate(copied).strip() in ("a1", "NOOP")
+
+
+def drag(panel: PanelPage, first: str, last: str) -> None:
+    """Select with the mouse from the beginning of one row's text to the end of another's."""
+    begin, end = (panel.row(text).locator(".ipr-text").bounding_box() for text in (first, last))
+    assert begin is not None
+    assert end is not None
+    mouse = panel.page.mouse
+    mouse.move(begin["x"] + 1, begin["y"] + 9)
+    mouse.down()
+    mouse.move(end["x"] + end["width"] - 1, end["y"] + 9, steps=5)
+    mouse.up()
+
+
+def copied(panel: PanelPage) -> list[str]:
+    """Copy what is selected; give its lines without who and when."""
+    panel.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    panel.page.evaluate("navigator.clipboard.writeText('nothing was copied')")
+    panel.page.keyboard.press("Control+c")
+    text: str = panel.page.evaluate(
+        """async () => {
+            for (let frame = 0; frame < 300; frame++) {
+                const text = await navigator.clipboard.readText();
+                if (text !== 'nothing was copied') return text;
+                await new Promise(requestAnimationFrame);
+            }
+            return 'nothing was copied';
+        }"""
+    )
+    return [re.sub(r"^\d\d:\d\d:\d\d\.\d{3} [<>*] ", "", line) for line in text.split("\n")]
+
+
+def test_what_is_copied_is_what_was_selected_wherever_the_log_has_moved(notebook: Notebook) -> None:
+    """A row that is out of sight has another line's text meanwhile; what is back is selected again."""
+    three = [f"{number:06d} of many" for number in (2995, 2996, 2997)]
+    with serving(say(many(3000))) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("002999 of many")).to_be_visible()
+        for rows in (1, 5, 12, 40, 500):
+            panel.log.focus()
+            panel.page.keyboard.press("End")
+            panel.settled()
+            drag(panel, three[0], three[2])
+            assert copied(panel) == three
+            panel.wheel(-18 * rows)
+            panel.settled()
+            assert copied(panel) == three, rows
+            panel.wheel(18 * rows)
+            expect(panel.row("002998 of many")).to_be_visible()
+            panel.settled()
+            selected = panel.page.evaluate("getSelection().toString()")
+            assert re.findall(r"\d{6} of many", selected) == three
+            panel.row(three[1]).locator(".ipr-text").click()
+
+
+def test_the_wheel_may_turn_while_the_mouse_selects(notebook: Notebook) -> None:
+    """The selection begins where the button went down, however far that line has moved away."""
+    with serving(say(many(3000))) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("002999 of many")).to_be_visible()
+        panel.settled()
+        begin = panel.row("002995 of many").locator(".ipr-text").bounding_box()
+        assert begin is not None
+        mouse = panel.page.mouse
+        mouse.move(begin["x"] + begin["width"] - 1, begin["y"] + 9)
+        mouse.down()
+        mouse.move(begin["x"] + 1, begin["y"] - 9, steps=3)
+        for _ in range(4):
+            mouse.wheel(0, -18 * 10)
+            panel.settled()
+            mouse.move(begin["x"] + 1, begin["y"] - 10)
+            mouse.move(begin["x"] + 1, begin["y"] - 9)
+        mouse.up()
+        lines = copied(panel)
+        assert lines == [f"{number:06d} of many" for number in range(2954, 2996)]
+
+
+def test_what_is_copied_can_be_read_by_a_program_and_says_what_is_missing(notebook: Notebook) -> None:
+    """A control character as its escape, a tab as one, and of a line that is cut how much there is more."""
+    harm = "a\tb\x1b[1m\x00\x01\x7f\x9b\u202e\ufeff\U000e0041c"
+    with serving(say(harm.encode() + b"\r\n" + b"x" * 30_000 + b"\r\nthe last\r\n")) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("the last")).to_be_visible()
+        panel.settled()
+        drag(panel, "[1m", "the last")
+        written = "a\tb" + visible(harm[3:])
+        assert copied(panel) == [written, "x" * 1000 + " … 29,000 more characters", "the last"]
+        panel.row("xxx").locator(".ipr-text").click(click_count=3)
+        assert copied(panel) == ["x" * 1000 + " … 29,000 more characters"]
+        panel.row("[1m").locator(".ipr-text").click(click_count=3)
+        assert copied(panel) == [written]
+
+
+def test_all_lines_are_copied_with_two_keys_and_of_too_many_none(notebook: Notebook) -> None:
+    """Also those that the browser has not seen yet; of millions it says where they can be had."""
+    with serving(say(many(3000))) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("002999 of many")).to_be_visible()
+        panel.log.focus()
+        panel.page.keyboard.press("Control+a")
+        lines = copied(panel)
+        assert lines[0].startswith("connected to ")
+        assert lines[1:] == [f"{number:06d} of many" for number in range(3000)]
+        told = panel.root.locator(".ipr-notice")
+        expect(told).to_contain_text("3,001 lines copied")
+    notebook.run(FIVE_MILLION)
+    panel = show(notebook)
+    expect(panel.row("4999999 of five million")).to_be_visible()
+    panel.log.focus()
+    panel.page.keyboard.press("Control+a")
+    panel.page.keyboard.press("Control+c")
+    told = panel.root.locator(".ipr-notice")
+    expect(told).to_contain_text("5,000,000 lines are too many to copy; save writes them to a file")
+    assert panel.page.evaluate("navigator.clipboard.readText()").endswith(lines[-1])
 
 
 def saved_file(panel: PanelPage, choice: str) -> Path:

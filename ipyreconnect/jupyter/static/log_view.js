@@ -15,6 +15,7 @@ const PATIENCE = 4000; // ms after which an unanswered request is asked again
 const REFRESH = 400; // ms between looks at rows whose delivery is not settled yet
 const MARKING = 150; // ms that marking what is searched for may take in one frame
 const SUMMARY = 4000; // ms between two sentences of the live region
+const COPIED = 10_000; // lines that are copied at most: the cache has room for them, and a file is the better place for more
 
 const MARKS = {
   q: ["queued", "waiting to be sent"],
@@ -91,22 +92,21 @@ function fill(element, text, pattern = null) {
     else say(element, text);
     return;
   }
-  const pieces = [];
+  const parts = [];
   const plain = (piece) => {
     let from = 0;
     for (const match of pattern ? piece.matchAll(pattern) : []) {
       if (!match[0]) continue;
-      pieces.push(piece.slice(from, match.index), h("mark", {}, match[0]));
+      parts.push(piece.slice(from, match.index), h("mark", {}, match[0]));
       from = match.index + match[0].length;
     }
-    pieces.push(piece.slice(from));
+    parts.push(piece.slice(from));
   };
-  for (const piece of text.split("\x01")) {
-    const end = piece.indexOf("\x02");
-    if (end >= 0) pieces.push(h("span", { class: "ipr-control" }, piece.slice(0, end)));
-    plain(piece.slice(end + 1));
+  for (const [shown, meant] of pieces(text)) {
+    if (shown === meant) plain(shown);
+    else parts.push(h("span", { class: "ipr-control" }, shown));
   }
-  element.replaceChildren(...pieces.filter((piece) => piece !== ""));
+  element.replaceChildren(...parts.filter((part) => part !== ""));
 }
 
 /**
@@ -150,6 +150,14 @@ function delta(seconds) {
   return `+${span(seconds)}`;
 }
 
+const more = (row) => `… ${count(row.cut, "more character")}`;
+
+/** What stands before a row: the time of the day, or since the line before. */
+function timeOf(row, times) {
+  if (times === "delta") return row.before == null ? "" : delta(row.time - row.before);
+  return times === "off" ? "" : clockMs(row.time);
+}
+
 /** One row of the pool: elements made once, filled again and again. */
 class Row {
   constructor() {
@@ -185,11 +193,11 @@ class Row {
     if (row.n === look.current) classes.push("ipr-current");
     this.el.className = classes.join(" ");
     this.arrow.setAttribute("aria-label", spoken);
-    say(this.time, times === "delta" ? (row.before == null ? "" : delta(row.time - row.before)) : times === "off" ? "" : clockMs(row.time));
+    say(this.time, timeOf(row, times));
     this.time.title = times === "off" ? "" : new Date(row.time * 1000).toLocaleString();
     this.fill(row.text, look.pattern);
     this.more.hidden = !row.cut;
-    if (row.cut) say(this.more, `… ${count(row.cut, "more character")}`);
+    if (row.cut) say(this.more, more(row));
   }
 
   /** A row that is told anew, for its mark or by each tick, keeps its elements, and so what the user selects in it. */
@@ -348,15 +356,19 @@ function render({ model, el, signal }) {
     // Lines that wrap are laid out from the end upwards when the end is in sight, so there must be enough of them.
     const from = state.wrap ? Math.max(first, Math.min(start, end - visibleRows() - 1)) : start;
     const to = state.follow ? end : stop;
+    selection.take();
     layRows(from, to);
+    selection.restore();
     place(from, to);
+    if (selection.ends && copyable()) pages.use(selection.ends[0].at, selection.ends[1].at);
     pages.use(from, to);
     fetchMissing(from, to);
+    if (copying) copyWhenHere();
     placeThumb();
     showNumbers();
   }
 
-  /** Bring the pool to show the lines from..to in order; rows that stay in sight keep their elements, and so the user's selection. */
+  /** Bring the pool to show the lines from..to in order; rows that stay in sight keep their elements. */
   function layRows(from, to) {
     const wanted = to - from;
     const focused = inner.contains(document.activeElement);
@@ -511,8 +523,8 @@ function render({ model, el, signal }) {
 
   scroller.addEventListener("keydown", (event) => {
     if ((event.ctrlKey || event.metaKey) && !event.altKey) {
-      // What one sees, and not the whole page with all its menus.
-      if (event.key === "a") document.getSelection().selectAllChildren(inner);
+      // All lines, and not the whole page with all its menus.
+      if (event.key === "a") selection.set({ at: space.first, offset: 0 }, { at: space.end - 1, offset: Infinity });
       else if (event.key === "f") openSearch(true);
       else return;
       event.preventDefault();
@@ -541,33 +553,73 @@ function render({ model, el, signal }) {
     keys[event.key]();
   });
 
-  // Who selects text wants it to stay: the log holds still until the selection is gone.
-  document.addEventListener(
-    "selectionchange",
-    () => {
-      const selection = document.getSelection();
-      if (state.follow && selection && !selection.isCollapsed && inner.contains(selection.anchorNode)) follow(false);
+  // -- what is selected ---------------------------------------------------------------------------------------------
+  let copying = false; // as soon as all of it is here
+  const selection = keepSelection({
+    inner,
+    signal,
+    rows: () => pool.filter((row) => !row.el.hidden),
+    onChange() {
+      copying = false;
+      // Who selects text wants it to stay: the log holds still.
+      if (selection.ends) follow(false);
     },
-    { signal },
-  );
-
-  // Of one line its text; of several what one sees: who said what, and when.
-  root.addEventListener("copy", (event) => {
-    const selection = document.getSelection();
-    if (!selection.rangeCount) return;
-    const range = selection.getRangeAt(0);
-    const rows = pool.filter((row) => row.row && !row.el.hidden && range.intersectsNode(row.text));
-    if (rows.length < 2) return;
-    const lines = rows.map(({ row, text, time }) => {
-      const part = document.createRange();
-      part.selectNodeContents(text);
-      if (text.contains(range.startContainer)) part.setStart(range.startContainer, range.startOffset);
-      if (text.contains(range.endContainer)) part.setEnd(range.endContainer, range.endOffset);
-      return `${time.textContent} ${row.dir} ${part}`.trimStart();
-    });
-    event.clipboardData.setData("text/plain", lines.join("\n"));
-    event.preventDefault();
   });
+
+  const copyable = () => selection.ends[1].at - selection.ends[0].at < COPIED;
+
+  /** What is selected, and how many lines that is; nothing while the kernel has still to tell some of it. */
+  function selected() {
+    const { first, pages } = space;
+    const [low, high] = selection.ends;
+    const lines = [];
+    for (let at = low.at; at <= high.at; at++) {
+      const row = pages.get(at);
+      if (!row && at >= first) return null;
+      if (!row) continue; // it was forgotten before it was asked for
+      const length = [...pieces(row.text)].reduce((sum, [shown]) => sum + shown.length, 0);
+      const from = at === low.at ? Math.min(low.offset, length) : 0;
+      const to = at === high.at ? Math.min(high.offset, length) : length;
+      // A line that is only touched at its edge is not selected.
+      if (low.at < high.at && from === to && (at === high.at || from)) continue;
+      const cut = row.cut && to === length ? ` ${more(row)}` : "";
+      lines.push({ row, text: copied(row.text, from, to) + cut });
+    }
+    // Of one line its text; of several what one sees: who said what, and when.
+    const whole = lines.map(({ row, text }) => `${timeOf(row, state.times)} ${row.dir} ${text}`.trimStart());
+    return { text: lines.length === 1 ? lines[0].text : whole.join("\n"), count: lines.length };
+  }
+
+  scroller.addEventListener("copy", (event) => {
+    selection.take();
+    if (!selection.ends) return;
+    event.preventDefault();
+    const number = selection.ends[1].at - selection.ends[0].at + 1;
+    if (!copyable()) return notice(`${count(number, "line")} are too many to copy; save writes them to a file`, true);
+    const found = selected();
+    copying = !found;
+    if (copying) return draw();
+    event.clipboardData.setData("text/plain", found.text);
+    tellCopied(found);
+  });
+
+  async function copyWhenHere() {
+    const found = selected();
+    if (!found) return;
+    copying = false;
+    try {
+      await navigator.clipboard.writeText(found.text);
+      tellCopied(found);
+    } catch (error) {
+      // Only a key that was just pressed may write to the clipboard; and where the page came without TLS, only that event.
+      notice(`${count(found.count, "line")} are ready to be copied: copy again`, true);
+    }
+  }
+
+  /** Say how much it was where one cannot see that. */
+  function tellCopied(found) {
+    if (found.count > visibleRows()) notice(`${count(found.count, "line")} copied`, false);
+  }
 
   // -- rows from the kernel -----------------------------------------------------------------------------------------
   function fetchMissing(from, to) {
@@ -578,6 +630,7 @@ function render({ model, el, signal }) {
     // One request at a time; but what is in sight does not wait for what was only asked for in advance.
     if (waiting && (inFlight.needed || !needed)) return;
     if (!range && !state.follow) range = missing(Math.max(space.first, from - AHEAD), Math.min(space.end, to + AHEAD));
+    if (!range && selection.ends && copyable()) range = missing(Math.max(space.first, selection.ends[0].at), selection.ends[1].at + 1);
     if (!range) range = unsettled(from, to, now);
     if (!range) return;
     inFlight = { id: ++requests, at: now, needed, hits: space === hits };
@@ -724,7 +777,10 @@ function render({ model, el, signal }) {
     hits = { pages: new Pages(), first: 0, end: 0 };
     current = -1;
     if (inFlight?.hits) inFlight = null;
-    if (space !== all) space = hits;
+    if (space !== all) {
+      selection.clear();
+      space = hits;
+    }
     ask();
     showVerdict();
     draw();
@@ -814,6 +870,7 @@ function render({ model, el, signal }) {
     if (space === wanted) return;
     const seen = inSight();
     const held = pool.some((row) => row.row?.n === current && !row.el.hidden);
+    selection.clear();
     space = wanted;
     inFlight = null;
     for (const row of pool) row.at = -1;
