@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from ipyreconnect.client import Client
 from ipyreconnect.jupyter.follower import Follower
-from ipyreconnect.jupyter.terminal import rendered, shortened
+from ipyreconnect.jupyter.terminal import rendered
 from ipyreconnect.protocol.state import State
 from ipyreconnect.protocol.transcript import Line
 
@@ -23,8 +23,6 @@ LINES = 200
 """Lines of an answer that are shown: a cell's output, not a log."""
 TAIL_SHARE = 4
 """Of these, one part in so many are the newest: there stands whether a command was obeyed."""
-LONGEST_ROW = 1000
-"""Characters of one row: what is longer is better looked at in the panel."""
 PAUSE = 0.1
 """Seconds between two updates of an answer that still fits."""
 LONG_PAUSE = 1.0
@@ -121,7 +119,7 @@ def rows_of(lines: Iterable[tuple[Line, str]]) -> list[tuple[str, str, str]]:
     for line, text in lines:
         mark = MARKS.get(line.delivery.status, "") if line.delivery is not None else ""
         for number, row in enumerate(rendered(line, text)):
-            rows.append((line.direction, shortened(row, LONGEST_ROW), "" if number else mark))
+            rows.append((line.direction, row, "" if number else mark))
     return rows
 
 

@@ -12,6 +12,7 @@ from tests.servers.line_server import LineServer, answering
 
 SERVER = answering(
     {
+        rb"LONG": b"z" * 5000,
         rb"FLOOD": b"\r\n".join(b"* %d FETCH" % number for number in range(5000)),
         rb"markup": b"<script>alert(1)</script>\x1b[2J & done",
         rb"AUTH": b"334 UGFzc3dvcmQ6",
@@ -91,6 +92,17 @@ def test_of_a_long_answer_the_two_ends_are_shown() -> None:
     assert len(rows) == 41
     assert "… 49" in rows[30]
     assert rows[-1] == "< * 4999 FETCH"
+
+
+def test_of_a_line_that_is_cut_it_says_how_much_there_is_more() -> None:
+    """What is shown and what is said to be missing are the whole line."""
+    with LineServer(SERVER) as server, Client(server.address) as client:
+        answer = Answer(client, None)
+        client.send("LONG", expect="^z")
+        row = answer.bundle()["text/plain"].splitlines()[-1]
+    missing = re.fullmatch(r"< z+ … (\d+) more characters", row)
+    assert missing
+    assert row.count("z") + int(missing[1]) == 5000
 
 
 def test_a_password_typed_in_clear_is_not_saved() -> None:
