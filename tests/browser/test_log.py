@@ -115,6 +115,36 @@ def test_selecting_text_holds_the_log_still(notebook: Notebook) -> None:
         assert panel.page.evaluate("getSelection().toString().trim()") in ("000095", "of", "many")
 
 
+def test_the_log_goes_on_once_nothing_is_selected_any_more(notebook: Notebook) -> None:
+    """It held still for what was selected only; who has scrolled away meanwhile stays there."""
+    with serving(say(many(100))) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("000099 of many")).to_be_visible()
+        follow = panel.button("follow")
+        word = panel.row("000095 of many").locator(".ipr-text")
+        word.dblclick()
+        expect(follow).to_have_attribute("aria-pressed", "false")
+        server.peer(0).send(many(50))
+        expect(panel.root.locator(".ipr-news")).to_have_text("↓ 50 new lines")
+        # The other word is double-clicked where it stands: nothing moves away before the second click.
+        other = panel.row("000097 of many").locator(".ipr-text")
+        other.dblclick()
+        assert panel.page.evaluate("getSelection().toString().trim()") in ("000097", "of", "many")
+        expect(follow).to_have_attribute("aria-pressed", "false")
+        word.click()
+        expect(panel.row("000049 of many")).to_be_visible()
+        expect(follow).to_have_attribute("aria-pressed", "true")
+        panel.row("000045 of many").locator(".ipr-text").dblclick()
+        expect(follow).to_have_attribute("aria-pressed", "false")
+        panel.wheel(-18 * 100)
+        panel.settled()
+        panel.texts.nth(3).click()
+        panel.page.wait_for_function("getSelection().isCollapsed")
+        server.peer(0).send(b"the newest\r\n")
+        expect(panel.root.locator(".ipr-news")).to_have_text("↓ 1 new line")
+        expect(follow).to_have_attribute("aria-pressed", "false")
+
+
 def test_at_its_end_the_log_lets_the_wheel_scroll_the_page(notebook: Notebook) -> None:
     """A log in the middle of a notebook is no trap for who scrolls past it."""
     with serving(greet(b"* OK hello\r\n")) as server:

@@ -15,6 +15,7 @@ const PATIENCE = 4000; // ms after which an unanswered request is asked again
 const REFRESH = 400; // ms between looks at rows whose delivery is not settled yet
 const MARKING = 150; // ms that marking what is searched for may take in one frame
 const SUMMARY = 4000; // ms between two sentences of the live region
+const RESUME = 600; // ms after which a log that held still for a selection goes on: a second click may come that selects again
 const COPIED = 10_000; // lines that are copied at most: the cache has room for them, and a file is the better place for more
 
 const MARKS = {
@@ -438,6 +439,8 @@ function render({ model, el, signal }) {
 
   // -- moving -------------------------------------------------------------------------------------------------------
   function setFollow(on) {
+    held = false;
+    clearTimeout(resuming);
     if (state.follow === on) return;
     state.follow = on;
     if (!on) seenEnd = space.end;
@@ -555,14 +558,21 @@ function render({ model, el, signal }) {
 
   // -- what is selected ---------------------------------------------------------------------------------------------
   let copying = false; // as soon as all of it is here
+  let held = false; // it followed, and holds still for the selection
+  let resuming = 0;
   const selection = keepSelection({
     inner,
     signal,
     rows: () => pool.filter((row) => !row.el.hidden),
     onChange() {
       copying = false;
-      // Who selects text wants it to stay: the log holds still.
-      if (selection.ends) follow(false);
+      clearTimeout(resuming);
+      // Who selects text wants it to stay: the log holds still until the selection is gone.
+      if (!selection.ends && held) resuming = setTimeout(() => selection.pressed || follow(true), RESUME);
+      else if (selection.ends && state.follow) {
+        follow(false);
+        held = true;
+      }
     },
   });
 
@@ -976,8 +986,9 @@ function render({ model, el, signal }) {
 
   return () => {
     const top = space === all ? state.top : inSight() ?? all.first;
-    remembered = { ...state, top, height: scroller.style.height === given ? "" : scroller.style.height };
+    remembered = { ...state, top, follow: state.follow || held, height: scroller.style.height === given ? "" : scroller.style.height };
     cancelAnimationFrame(frame);
+    clearTimeout(resuming);
     clearInterval(telling);
     resized.disconnect();
   };

@@ -43,7 +43,7 @@ function offsetIn(element, node, offset) {
 
 /**
  * inner: the element that holds the rows. rows(): those that are shown, in order, each with its place `at` and the element `text`.
- * onChange(): after something else, or nothing, is selected.
+ * onChange(): something else is selected, or nothing.
  */
 function keepSelection({ inner, rows, onChange, signal }) {
   let picked = null; // where it begins and where it ends: a line's place, and how many of its characters stand before that
@@ -125,8 +125,10 @@ function keepSelection({ inner, rows, onChange, signal }) {
     fresh = !event.shiftKey;
   });
   const released = () => {
-    if (pressed) take();
+    if (!pressed) return;
+    take();
     pressed = false;
+    if (!picked) onChange();
   };
   for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, released, { signal });
 
@@ -137,6 +139,10 @@ function keepSelection({ inner, rows, onChange, signal }) {
     get ends() {
       const [one, other] = picked || [];
       return picked && (one.at < other.at || (one.at === other.at && one.offset <= other.offset) ? [one, other] : [other, one]);
+    },
+    /** Whether the mouse selects just now. */
+    get pressed() {
+      return pressed;
     },
     set(...ends) {
       picked = ends;
