@@ -151,6 +151,25 @@ def test_a_filter_keeps_what_is_in_sight(notebook: Notebook) -> None:
         expect(panel.texts.first).to_have_text(f"{first:06d} of many")
 
 
+def test_whoever_finds_nothing_is_back_where_he_was(notebook: Notebook) -> None:
+    """A filter without a hit shows nothing that could stay in sight; the line that one read is shown again."""
+    with serving(say(many(3000))) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("002999 of many")).to_be_visible()
+        verdict = search(panel, "00100")
+        expect(verdict).to_have_text("11 hits")
+        panel.log.focus()
+        panel.page.keyboard.press("Home")
+        panel.wheel(18 * 1001)
+        expect(panel.texts.first).to_have_text("001000 of many")
+        panel.button("Show only the lines that have it").click()
+        expect(panel.texts).to_have_count(11)
+        search(panel, "nowhere")
+        expect(verdict).to_have_text("0 hits")
+        panel.root.get_by_role("textbox", name="search all lines").press("Escape")
+        expect(panel.texts.first).to_have_text("001000 of many")
+
+
 def test_hits_in_old_lines_are_no_new_hits(notebook: Notebook) -> None:
     """Another search in a filtered log finds more; that is no news of the server."""
     with serving(say(many(3000))) as server:

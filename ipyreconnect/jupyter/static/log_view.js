@@ -244,6 +244,7 @@ function render({ model, el, signal }) {
   let space = all;
   let known = false; // whether a tick has told what there is
   let query = { id: 0, text: "", regex: false, case: false, pattern: null, behind: 0, error: "", asked: 0 };
+  let left = 0; // where the user was among all lines before he saw only the hits
   let current = -1; // the line of the hit that was stepped to
   let height = 0; // px of the pane
   let line = 18; // px of a row that does not wrap
@@ -878,17 +879,18 @@ function render({ model, el, signal }) {
     const wanted = on ? hits : all;
     filterButton.setAttribute("aria-pressed", String(on));
     if (space === wanted) return;
-    const seen = inSight();
-    const held = pool.some((row) => row.row?.n === current && !row.el.hidden);
+    if (on) left = state.top;
+    const seen = inSight() ?? left;
+    const here = pool.some((row) => row.row?.n === current && !row.el.hidden);
     selection.clear();
     space = wanted;
     inFlight = null;
     for (const row of pool) row.at = -1;
     seenEnd = space.end;
     if (!state.follow) {
-      if (held) go((on ? query.ordinal : current) - Math.floor(height / line / 2));
-      else if (!on) state.top = clamp(seen ?? all.first);
-      else if (seen !== undefined) link.post({ m: "near", id: query.id, n: seen - 1, direction: 1 });
+      if (here) go((on ? query.ordinal : current) - Math.floor(height / line / 2));
+      else if (!on) state.top = clamp(seen);
+      else link.post({ m: "near", id: query.id, n: seen - 1, direction: 1 });
     }
     draw();
   }
@@ -985,7 +987,7 @@ function render({ model, el, signal }) {
   link.start();
 
   return () => {
-    const top = space === all ? state.top : inSight() ?? all.first;
+    const top = space === all ? state.top : inSight() ?? left;
     remembered = { ...state, top, follow: state.follow || held, height: scroller.style.height === given ? "" : scroller.style.height };
     cancelAnimationFrame(frame);
     clearTimeout(resuming);
