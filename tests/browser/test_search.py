@@ -237,6 +237,28 @@ def test_a_bad_regular_expression_says_what_is_wrong(notebook: Notebook) -> None
         expect(panel.row("* OK hello")).to_be_visible()
 
 
+def test_a_bad_regular_expression_moves_nothing(notebook: Notebook) -> None:
+    """However long what is wrong takes to say, the bar keeps its height; in a filtered log it stands there."""
+    with serving(NOOP) as server:
+        panel = connect(notebook, server.address)
+        panel.root.evaluate("panel => { panel.style.width = '500px' }")
+        verdict = search(panel, "hello")
+        expect(verdict).to_have_text("1 hit")
+        panel.button("Show only the lines that have it").click()
+        bar = panel.root.get_by_role("search")
+        before = bar.bounding_box()
+        panel.button("Regular expression").click()
+        search(panel, "([a-z]+)(?<=[a-z]*[0-9]+[a-z]*)")
+        expect(verdict).to_contain_text("not a regular expression")
+        assert bar.bounding_box() == before
+        arrows = [panel.button(name).bounding_box() for name in ("previous hit", "next hit")]
+        assert arrows[0] is not None
+        assert arrows[1] is not None
+        assert arrows[0]["y"] == arrows[1]["y"]
+        assert verdict.get_attribute("title") == verdict.inner_text()
+        expect(panel.root.locator(".ipr-empty")).to_contain_text("not a regular expression")
+
+
 def test_the_keys_search_without_a_mouse(notebook: Notebook) -> None:
     """In the log: / opens the search, n goes on; Escape ends it and returns to the log."""
     with serving(say(many(100))) as server:

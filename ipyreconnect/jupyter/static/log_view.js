@@ -730,7 +730,7 @@ function render({ model, el, signal }) {
   const searchBar = h(
     "div",
     { class: "ipr-bar ipr-search", role: "search", hidden: true, "data-lm-suppress-shortcuts": "true" },
-    needle, regexButton, caseButton, verdict, previous, next, h("span", { class: "ipr-space" }), filterButton, closing,
+    needle, regexButton, caseButton, verdict, h("span", { class: "ipr-arrows" }, previous, next), h("span", { class: "ipr-space" }), filterButton, closing,
   );
   bar.before(searchBar);
   const searchButton = h("button", { type: "button", class: "ipr-toggle", title: "Search all lines (/)", "aria-expanded": "false", onclick: () => openSearch(searchBar.hidden) }, "search");
@@ -833,6 +833,7 @@ function render({ model, el, signal }) {
     const place = query.ordinal >= 0 && end ? `${(query.ordinal + 1).toLocaleString()} of ` : "";
     const found = end || !catching ? `${place}${count(end, "hit")}${kept}` : "";
     say(verdict, !query.text ? "" : query.error || [found, progress].filter(Boolean).join(", "));
+    verdict.title = verdict.textContent;
     verdict.classList.toggle("ipr-bad", Boolean(query.error));
     for (const button of [previous, next, filterButton]) button.disabled = !end;
   }
@@ -944,7 +945,7 @@ function render({ model, el, signal }) {
     const fresh = space.end - seenEnd;
     news.hidden = state.follow || (fresh <= 0 && state.top >= last() - 1) || (!state.wrap && last() <= space.first);
     if (!news.hidden) say(news, fresh > 0 ? `↓ ${count(fresh, space === hits ? "new hit" : "new line")}` : "↓ newest");
-    say(empty, space.end > space.first ? "" : space === all ? "no line yet" : query.error ? "" : query.behind ? "searching …" : "no line has it");
+    say(empty, space.end > space.first ? "" : space === all ? "no line yet" : query.error || (query.behind ? "searching …" : "no line has it"));
     scroller.classList.toggle("ipr-at-end", state.follow);
   }
 
