@@ -267,6 +267,50 @@ def test_a_line_that_is_cut_can_be_read_with_the_keys_alone(notebook: Notebook) 
         expect(more).to_be_visible()
 
 
+def inside(panel: PanelPage, selector: str) -> bool:
+    """Whether all of an element of a row is within its row."""
+    within: bool = panel.root.locator(selector).first.evaluate(
+        """element => {
+            const [one, row] = [element, element.closest('.ipr-row')].map(e => e.getBoundingClientRect());
+            return one.width >= 7 && one.left >= row.left && one.right <= row.right;
+        }"""
+    )
+    return within
+
+
+def test_a_part_of_a_line_says_that_it_is_one(notebook: Notebook) -> None:
+    """In sight, where the line is clipped at the edge, and where it wraps."""
+    with serving(say(b"x" * 100_000 + b"\r\nshort\r\n")) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("short")).to_be_visible()
+        sign = panel.rows.get_by_role("img", name="a part of a longer line")
+        expect(sign).to_have_count(2)
+        assert inside(panel, ".ipr-part:not([hidden])")
+        panel.button("wrap").click()
+        expect(sign).to_have_count(2)
+        assert inside(panel, ".ipr-part:not([hidden])")
+
+
+def test_a_cut_line_shows_some_of_its_text_in_a_narrow_panel(notebook: Notebook) -> None:
+    """And its button, whole; where it wraps, the button takes no room from the text's lines."""
+    with serving(say(b"x" * 30_000 + b"\r\nshort\r\n")) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("short")).to_be_visible()
+        more = panel.root.get_by_role("button", name="29,000 more characters")
+        for width in (300, 500, 800):
+            panel.root.evaluate("(panel, width) => { panel.style.width = `${width}px` }", width)
+            panel.settled()
+            expect(more).to_be_visible()
+            assert inside(panel, ".ipr-more:not([hidden])")
+            assert inside(panel, ".ipr-text:has(+ .ipr-more:not([hidden]))")
+        panel.button("wrap").click()
+        panel.settled()
+        room = """row => row.querySelector('.ipr-text').getBoundingClientRect().width
+            / (row.querySelector('.ipr-mark').getBoundingClientRect().left
+            - row.querySelector('.ipr-arrow').getBoundingClientRect().right)"""
+        panel.page.wait_for_function(f"row => ({room})(row) > 0.95", arg=panel.row("xxx").element_handle())
+
+
 def test_a_row_that_is_told_anew_keeps_its_elements(notebook: Notebook) -> None:
     """What is selected in a row stays selected when another line comes, or a mark changes."""
     with serving(answering({rb"NOOP": b"OK"}, b"\x1b[1mbold\r\n")) as server:

@@ -151,7 +151,7 @@ function delta(seconds) {
   return `+${span(seconds)}`;
 }
 
-const more = (row) => `… ${count(row.cut, "more character")}`;
+const more = (row) => count(row.cut, "more character");
 
 /** What stands before a row: the time of the day, or since the line before. */
 function timeOf(row, times) {
@@ -166,8 +166,10 @@ class Row {
     this.arrow = h("span", { class: "ipr-arrow", role: "img" });
     this.text = h("span", { class: "ipr-text" });
     this.more = h("button", { class: "ipr-more", type: "button", hidden: true });
+    this.part = h("span", { class: "ipr-part", role: "img", "aria-label": "a part of a longer line", title: "a part of a longer line", hidden: true }, "⋯");
     this.mark = h("span", { class: "ipr-mark" });
-    this.el = h("div", { class: "ipr-row" }, this.time, this.arrow, this.text, this.more, this.mark);
+    const body = h("span", { class: "ipr-body" }, this.text, this.more, this.part);
+    this.el = h("div", { class: "ipr-row" }, this.time, this.arrow, body, this.mark);
     this.row = undefined;
     this.at = -1;
   }
@@ -184,12 +186,12 @@ class Row {
       this.el.className = "ipr-row ipr-loading";
       say(this.time, "");
       this.fill("", null);
-      this.more.hidden = true;
+      this.more.hidden = this.part.hidden = true;
       return;
     }
     const [direction, spoken] = DIRECTIONS[row.dir] || DIRECTIONS["<"];
     const classes = ["ipr-row", `ipr-${direction}`];
-    if (row.part) classes.push("ipr-part");
+    if (row.cut) classes.push("ipr-cut");
     if (row.dir === "*") classes.push(`ipr-note-${noteKind(row.text)}`);
     if (row.n === look.current) classes.push("ipr-current");
     this.el.className = classes.join(" ");
@@ -197,8 +199,13 @@ class Row {
     say(this.time, timeOf(row, times));
     this.time.title = times === "off" ? "" : new Date(row.time * 1000).toLocaleString();
     this.fill(row.text, look.pattern);
+    this.part.hidden = !row.part;
     this.more.hidden = !row.cut;
-    if (row.cut) say(this.more, more(row));
+    if (!row.cut) return;
+    // In a narrow log the number must do.
+    this.more.replaceChildren(`+${row.cut.toLocaleString()}`, h("span", { class: "ipr-words" }, row.cut === 1 ? " more character" : " more characters"));
+    this.more.title = `Show all of this line: ${more(row)}`;
+    this.more.setAttribute("aria-label", more(row));
   }
 
   /** A row that is told anew, for its mark or by each tick, keeps its elements, and so what the user selects in it. */
@@ -593,7 +600,7 @@ function render({ model, el, signal }) {
       const to = at === high.at ? Math.min(high.offset, length) : length;
       // A line that is only touched at its edge is not selected.
       if (low.at < high.at && from === to && (at === high.at || from)) continue;
-      const cut = row.cut && to === length ? ` ${more(row)}` : "";
+      const cut = row.cut && to === length ? ` … ${more(row)}` : "";
       lines.push({ row, text: copied(row.text, from, to) + cut });
     }
     // Of one line its text; of several what one sees: who said what, and when.
