@@ -267,6 +267,33 @@ def test_a_line_that_is_cut_can_be_read_with_the_keys_alone(notebook: Notebook) 
         expect(more).to_be_visible()
 
 
+def test_the_log_is_as_large_as_the_users_code(notebook: Notebook) -> None:
+    """Also once that is changed: the rows stay one below the other, and the last one in sight."""
+    with serving(say(many(300))) as server:
+        panel = connect(notebook, server.address)
+        last = panel.row("000299 of many")
+        expect(last).to_be_visible()
+        before = tall(panel)
+        style = panel.page.evaluate_handle("document.documentElement.style")
+        style.evaluate("style => style.setProperty('--jp-code-font-size', '20px')")
+        try:
+            panel.page.wait_for_function("row => row.offsetHeight === 28", arg=last.element_handle())
+            expect(panel.texts).to_have_count(before * 18 // 28 + 1)
+            pane = panel.root.locator(".ipr-pane").bounding_box()
+            box = last.bounding_box()
+            assert pane is not None
+            assert box is not None
+            assert abs(pane["y"] + pane["height"] - box["y"] - box["height"]) < 1
+            panel.wheel(-28 * 100)
+            panel.settled()
+            first = panel.first_number()
+            panel.wheel(-28 * 3)
+            expect(panel.texts.first).to_have_text(f"{first - 3:06d} of many")
+        finally:
+            style.evaluate("style => style.removeProperty('--jp-code-font-size')")
+        expect(panel.rows.first).to_have_css("height", "18px")
+
+
 def inside(panel: PanelPage, selector: str) -> bool:
     """Whether all of an element of a row is within its row."""
     within: bool = panel.root.locator(selector).first.evaluate(

@@ -152,7 +152,7 @@ def test_a_filter_keeps_what_is_in_sight(notebook: Notebook) -> None:
 
 
 def test_whoever_finds_nothing_is_back_where_he_was(notebook: Notebook) -> None:
-    """A filter without a hit shows nothing that could stay in sight; the line that one read is shown again."""
+    """A filter without a hit has nothing that could stay in sight; the line that one read is shown again."""
     with serving(say(many(3000))) as server:
         panel = connect(notebook, server.address)
         expect(panel.row("002999 of many")).to_be_visible()
@@ -238,7 +238,7 @@ def test_a_bad_regular_expression_says_what_is_wrong(notebook: Notebook) -> None
 
 
 def test_a_bad_regular_expression_moves_nothing(notebook: Notebook) -> None:
-    """However long what is wrong takes to say, the bar keeps its height; in a filtered log it stands there."""
+    """However long what is wrong takes to say, the bar keeps its height; a filtered log says it too."""
     with serving(NOOP) as server:
         panel = connect(notebook, server.address)
         panel.root.evaluate("panel => { panel.style.width = '500px' }")

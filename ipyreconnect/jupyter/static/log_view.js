@@ -269,7 +269,8 @@ function render({ model, el, signal }) {
 
   // -- what it is made of -------------------------------------------------------------------------------------------
   const inner = h("div", { class: "ipr-rows" });
-  const pane = h("div", { class: "ipr-pane" }, inner);
+  const probe = h("div", { class: "ipr-probe" }); // as high as a row, in whatever the user's font is
+  const pane = h("div", { class: "ipr-pane" }, inner, probe);
   const spacer = h("div", { class: "ipr-spacer" });
   const label = () => model.get("label") || "connection log";
   const scroller = h(
@@ -970,15 +971,14 @@ function render({ model, el, signal }) {
   const resized = new ResizeObserver(() => {
     height = scroller.clientHeight;
     pane.style.height = `${height}px`;
-    const style = getComputedStyle(inner);
-    line = parseFloat(style.getPropertyValue("line-height")) || 18;
+    line = probe.offsetHeight || 18;
     if (height) {
       expected = -1;
       link.refresh();
       draw();
     }
   });
-  resized.observe(scroller);
+  for (const element of [scroller, probe]) resized.observe(element);
   let given = ""; // the height before the user dragged it
   const applyTraits = () => {
     scroller.style.height = model.get("height");
