@@ -128,6 +128,46 @@ def test_a_search_goes_on_from_what_is_in_sight(notebook: Notebook) -> None:
         expect(panel.root.locator(".ipr-current")).to_contain_text("000050 of many")
 
 
+def test_what_was_found_is_in_sight_also_in_a_long_line(notebook: Notebook) -> None:
+    """Beyond the edge the text moves, until one goes on; what the row does not have is behind its button."""
+    far = b"A" * 300 + b" needle " + b"B" * 300 + b"\r\n"
+    cut = b"C" * 3000 + b" needle END\r\n"
+    with serving(say(many(50) + far + cut + many(3))) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("000002 of many").last).to_be_visible()
+        verdict = search(panel, "needle")
+        expect(verdict).to_have_text("2 hits")
+        needle = panel.root.get_by_role("textbox", name="search all lines")
+        needle.press("Enter")
+        expect(panel.root.locator(".ipr-current")).to_contain_text("AAA")
+        visible_marks = """row => [...row.querySelectorAll('mark')].filter(mark => {
+            const [one, text] = [mark, mark.closest('.ipr-text')].map(e => e.getBoundingClientRect());
+            return one.left >= text.left && one.right <= text.right;
+        }).length"""
+        expect(panel.root.locator(".ipr-current mark")).to_have_count(1)
+        assert panel.root.locator(".ipr-current").evaluate(visible_marks) == 1
+        expect(panel.root.locator(".ipr-current .ipr-text")).to_have_css("text-overflow", "clip")
+        needle.press("Enter")
+        current = panel.root.locator(".ipr-current")
+        expect(current).to_contain_text("CCC")
+        assert panel.root.locator(".ipr-current").evaluate(visible_marks) == 0
+        more = current.get_by_role("button", name="more characters")
+        expect(more).to_have_css("background-color", "rgb(255, 216, 77)")
+        more.click()
+        whole = panel.page.locator("dialog pre")
+        expect(whole.locator("mark")).to_have_text("needle")
+        expect(whole.locator("mark")).to_be_in_viewport()
+        panel.page.keyboard.press("Control+a")
+        assert copied(panel) == [cut.decode().strip()]
+        panel.page.keyboard.press("Escape")
+        expect(whole).to_have_count(0)
+        panel.log.focus()
+        panel.page.keyboard.press("Home")
+        panel.page.keyboard.press("End")
+        moved = "texts => texts.filter(text => text.scrollLeft).length"
+        assert panel.texts.evaluate_all(moved) == 0
+
+
 def test_a_filter_keeps_what_is_in_sight(notebook: Notebook) -> None:
     """Who has scrolled on from the hit that was stepped to is not taken back to it."""
     with serving(say(many(3000))) as server:

@@ -14,6 +14,8 @@ const LONGEST_QUERY = 1000; // characters, the kernel's limit
 const PATIENCE = 4000; // ms after which an unanswered request is asked again
 const REFRESH = 400; // ms between looks at rows whose delivery is not settled yet
 const MARKING = 150; // ms that marking what is searched for may take in one frame
+const MARKED = 1000; // places that are marked in one text
+const SEARCHED = 10_000; // characters of a whole line that a regular expression is looked for in: two repetitions take the square of it
 const SUMMARY = 4000; // ms between two sentences of the live region
 const RESUME = 600; // ms after which a log that held still for a selection goes on: a second click may come that selects again
 const COPIED = 10_000; // lines that are copied at most: the cache has room for them, and a file is the better place for more
@@ -94,10 +96,12 @@ function fill(element, text, pattern = null) {
     return;
   }
   const parts = [];
+  let marked = 0;
   const plain = (piece) => {
     let from = 0;
-    for (const match of pattern ? piece.matchAll(pattern) : []) {
+    for (const match of pattern && marked < MARKED ? piece.matchAll(pattern) : []) {
       if (!match[0]) continue;
+      if (++marked > MARKED) break;
       parts.push(piece.slice(from, match.index), h("mark", {}, match[0]));
       from = match.index + match[0].length;
     }
@@ -175,10 +179,15 @@ class Row {
   }
 
   show(at, row, look) {
-    const { times } = look;
     this.at = at;
-    this.el.classList.toggle("ipr-current", Boolean(row) && row.n === look.current);
-    if (this.row === row && this.look === look.key && row) return;
+    if (this.row !== row || this.look !== look.key || !row) this.tell(row, look);
+    const current = Boolean(row) && row.n === look.current;
+    if (current !== this.current) this.setCurrent(current, look);
+  }
+
+  tell(row, look) {
+    const { times } = look;
+    this.current = undefined;
     this.row = row;
     this.look = look.key;
     this.setMark(MARKS[row?.mark]);
@@ -193,7 +202,6 @@ class Row {
     const classes = ["ipr-row", `ipr-${direction}`];
     if (row.cut) classes.push("ipr-cut");
     if (row.dir === "*") classes.push(`ipr-note-${noteKind(row.text)}`);
-    if (row.n === look.current) classes.push("ipr-current");
     this.el.className = classes.join(" ");
     this.arrow.setAttribute("aria-label", spoken);
     say(this.time, timeOf(row, times));
@@ -206,6 +214,23 @@ class Row {
     this.more.replaceChildren(`+${row.cut.toLocaleString()}`, h("span", { class: "ipr-words" }, row.cut === 1 ? " more character" : " more characters"));
     this.more.title = `Show all of this line: ${more(row)}`;
     this.more.setAttribute("aria-label", more(row));
+  }
+
+  /** Show in the row of the hit that was stepped to where it is: the text moves, or the button stands for what it does not have. */
+  setCurrent(on, look) {
+    this.current = on;
+    this.el.classList.toggle("ipr-current", on);
+    const mark = on ? this.text.querySelector("mark") : null;
+    this.el.classList.toggle("ipr-beyond", on && Boolean(look.pattern) && !mark);
+    if (mark) {
+      const [text, place] = [this.text, mark].map((element) => element.getBoundingClientRect());
+      if (place.left >= text.left && place.right <= text.right) return;
+      this.text.classList.add("ipr-moved");
+      this.text.scrollLeft += place.left - text.left - text.width / 3;
+    } else if (this.text.classList.contains("ipr-moved")) {
+      this.text.scrollLeft = 0;
+      this.text.classList.remove("ipr-moved");
+    }
   }
 
   /** A row that is told anew, for its mark or by each tick, keeps its elements, and so what the user selects in it. */
@@ -698,7 +723,8 @@ function render({ model, el, signal }) {
   function showWhole(content, buffers) {
     if (root.querySelector("dialog")) return; // a double click asks twice
     const text = h("pre", { tabindex: "0" });
-    fill(text, content.forgotten ? "this line is forgotten" : decoder.decode(buffers[0]));
+    const whole = content.forgotten ? "this line is forgotten" : decoder.decode(buffers[0]);
+    fill(text, whole, query.regex && whole.length > SEARCHED ? null : query.pattern);
     const dialog = h(
       "dialog",
       { class: "ipyreconnect ipr-whole", "aria-label": `line ${content.n}`, "data-lm-suppress-shortcuts": "true" },
@@ -712,8 +738,20 @@ function render({ model, el, signal }) {
       text,
     );
     dialog.addEventListener("close", () => dialog.remove());
+    dialog.addEventListener("keydown", (event) => {
+      if (!(event.ctrlKey || event.metaKey) || event.key !== "a") return;
+      document.getSelection().selectAllChildren(text);
+      event.preventDefault();
+    });
+    text.addEventListener("copy", (event) => {
+      const range = document.getSelection().getRangeAt(0);
+      const [from, to] = [offsetIn(text, range.startContainer, range.startOffset), offsetIn(text, range.endContainer, range.endOffset)];
+      event.clipboardData.setData("text/plain", copied(whole, from, to));
+      event.preventDefault();
+    });
     root.append(dialog);
     dialog.showModal();
+    text.querySelector("mark")?.scrollIntoView({ block: "center" });
   }
 
   // -- searching and saving -----------------------------------------------------------------------------------------
