@@ -114,6 +114,34 @@ def test_a_log_that_runs_is_not_left_for_a_hit_that_comes_later(notebook: Notebo
         expect(panel.button("follow")).to_have_attribute("aria-pressed", "true")
 
 
+def test_a_search_that_goes_round_says_so(notebook: Notebook) -> None:
+    """Past the last hit comes the first, and before the first the last; else there is nothing to say."""
+    with serving(say(many(100))) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("000099 of many")).to_be_visible()
+        panel.log.focus()
+        panel.page.keyboard.press("Home")
+        verdict = search(panel, "00002")
+        expect(verdict).to_have_text("11 hits")
+        needle = panel.root.get_by_role("textbox", name="search all lines")
+        round_the_end = panel.root.get_by_role("search").locator(".ipr-round")
+        for key, place, said in (
+            ("Enter", 1, ""),
+            ("Shift+Enter", 11, "↻wrapped"),
+            ("Shift+Enter", 10, ""),
+            ("Enter", 11, ""),
+            ("Enter", 1, "↻wrapped"),
+        ):
+            needle.press(key)
+            expect(verdict).to_have_text(f"{place} of 11 hits")
+            expect(round_the_end).to_have_text(said)
+        search(panel, "00003")
+        expect(verdict).to_have_text("11 hits")
+        panel.button("Show only the lines that have it").click()
+        expect(panel.texts).to_have_count(11)
+        expect(round_the_end).to_have_text("")
+
+
 def test_a_search_goes_on_from_what_is_in_sight(notebook: Notebook) -> None:
     """Also where lines wrap, and some are laid out above the first one in sight."""
     with serving(say(many(100))) as server:

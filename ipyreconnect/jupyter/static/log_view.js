@@ -770,13 +770,14 @@ function render({ model, el, signal }) {
   const caseButton = option("case", "Aa", "Capital letters matter");
   const filterButton = option("filter", "only hits", "Show only the lines that have it");
   const verdict = h("span", { class: "ipr-verdict", role: "status" });
+  const round = h("span", { class: "ipr-round", role: "status", title: "The search went round the end" });
   const previous = h("button", { type: "button", class: "ipr-toggle", title: "The hit before (Shift+Enter)", "aria-label": "previous hit", onclick: () => step(-1) }, "↑");
   const next = h("button", { type: "button", class: "ipr-toggle", title: "The next hit (Enter)", "aria-label": "next hit", onclick: () => step(1) }, "↓");
   const closing = h("button", { type: "button", class: "ipr-toggle", title: "End the search (Esc)", "aria-label": "end the search", onclick: () => openSearch(false) }, "×");
   const searchBar = h(
     "div",
     { class: "ipr-bar ipr-search", role: "search", hidden: true, "data-lm-suppress-shortcuts": "true" },
-    needle, regexButton, caseButton, verdict, h("span", { class: "ipr-arrows" }, previous, next), h("span", { class: "ipr-space" }), filterButton, closing,
+    needle, regexButton, caseButton, verdict, h("span", { class: "ipr-arrows" }, round, previous, next), h("span", { class: "ipr-space" }), filterButton, closing,
   );
   bar.before(searchBar);
   const searchButton = h("button", { type: "button", class: "ipr-toggle", title: "Search all lines (/)", "aria-expanded": "false", onclick: () => openSearch(searchBar.hidden) }, "search");
@@ -839,6 +840,7 @@ function render({ model, el, signal }) {
       space = hits;
     }
     ask();
+    sayRound(false);
     showVerdict();
     draw();
   }
@@ -897,14 +899,19 @@ function render({ model, el, signal }) {
     query.direction = direction;
   }
 
+  const sayRound = (on) => round.replaceChildren(...(on ? ["↻", h("span", { class: "ipr-hidden" }, "wrapped")] : []));
+
   function arrive(at) {
     if (!at && hits.end > hits.first && query.direction) {
       // Round the corner, once: from the other end.
       link.post({ m: "near", id: query.id, n: query.direction > 0 ? all.first - 1 : all.end, direction: query.direction });
       query.direction = 0;
+      query.round = true;
       return;
     }
     query.stepping = false;
+    sayRound(at && query.round);
+    query.round = false;
     if (!at) return;
     [query.ordinal, current] = at;
     if (query.steps.length) return step(query.steps.shift());
