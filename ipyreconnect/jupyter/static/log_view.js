@@ -643,6 +643,7 @@ function render({ model, el, signal }) {
     const found = selected();
     copying = !found;
     if (copying) return draw();
+    if (!found.count) return;
     event.clipboardData.setData("text/plain", found.text);
     tellCopied(found);
   });
