@@ -473,6 +473,23 @@ def test_what_is_copied_can_be_read_by_a_program_and_says_what_is_missing(notebo
         assert copied(panel) == [written]
 
 
+def test_a_selection_goes_on_to_where_one_clicks_with_shift(notebook: Notebook) -> None:
+    """From a line that is out of sight meanwhile, over all that the browser has not seen yet."""
+    with serving(say(many(3000))) as server:
+        panel = connect(notebook, server.address)
+        expect(panel.row("002999 of many")).to_be_visible()
+        panel.settled()
+        drag(panel, "002995", "002997")
+        for first in (1990, 2950):
+            panel.log.focus()
+            panel.page.keyboard.press("Home")
+            panel.wheel(18 * first)
+            panel.settled()
+            row = panel.row(f"{first:06d} of many").locator(".ipr-text")
+            row.click(modifiers=["Shift"], position={"x": 1, "y": 9})
+            assert copied(panel) == [f"{number:06d} of many" for number in range(first, 2995)]
+
+
 def test_all_lines_are_copied_with_two_keys_and_of_too_many_none(notebook: Notebook) -> None:
     """Also those that the browser has not seen yet; of millions it says where they can be had."""
     with serving(say(many(3000))) as server:

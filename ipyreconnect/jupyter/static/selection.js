@@ -42,7 +42,7 @@ function offsetIn(element, node, offset) {
 }
 
 /**
- * inner: the element that holds the rows. rows(): those that are shown, in order, each with its place `at` and the element `text`.
+ * inner: the element that holds the rows. rows(): those that are shown, in order, each with its place `at` and the elements `el` and `text`.
  * onChange(): something else is selected, or nothing.
  */
 function keepSelection({ inner, rows, onChange, signal }) {
@@ -123,6 +123,12 @@ function keepSelection({ inner, rows, onChange, signal }) {
     take();
     pressed = true;
     fresh = !event.shiftKey;
+    const row = event.shiftKey && picked && rows().find(({ el }) => el.contains(event.target));
+    if (!row) return;
+    // JupyterLab takes the click for its own where no text is selected, as is so of the page's while all that is selected is out of
+    // sight. So the row is selected before; how much of it is left to the browser.
+    picked = [picked[0], { at: row.at, offset: row.at < picked[0].at ? 0 : Infinity }];
+    restore();
   });
   const released = () => {
     if (!pressed) return;
