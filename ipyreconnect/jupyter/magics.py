@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from IPython.core.error import UsageError
+from IPython.core.inputtransformer2 import cell_magic
 from IPython.core.magic import (
     Magics,
     line_cell_magic,
@@ -375,7 +376,7 @@ class ReconnectMagics(Magics):
             if parsed.flag("--fill"):
                 raise UsageError("--fill goes with the script of %%connect, and with %send and %%send")
             return None, []
-        lines = self._body("connect", cell)
+        lines = self._body(cell)
         if not parsed.flag("--fill"):
             return "\n".join(lines), []
         filler = Filler(self._namespace)
@@ -443,7 +444,7 @@ class ReconnectMagics(Magics):
                 raise UsageError(
                     f"%%send takes its lines from the cell: move {parsed.rest.strip()!r} below, or use %send"
                 )
-            texts = self._body("send", cell)
+            texts = self._body(cell)
         as_bytes, encoding = parsed.flag("--bytes"), client.encoding or "utf-8"
         for text in texts:
             if "\r" in text or "\n" in text:
@@ -458,8 +459,8 @@ class ReconnectMagics(Magics):
             for one in filled
         ]
 
-    def _body(self, name: str, cell: str) -> list[str]:
-        return lines_of(as_written(self._cell, name, cell), typed_at_prompt=self._at_prompt)
+    def _body(self, cell: str) -> list[str]:
+        return lines_of(cell, typed_at_prompt=self._at_prompt)
 
     @property
     def _namespace(self) -> dict[str, Any]:
@@ -534,16 +535,35 @@ class ReconnectMagics(Magics):
             self._past = addresses_in_history(self.shell)
         return Known(self.connections.names(), (*reversed(self._used), *self._past))
 
+    def _take_apart(self, lines: list[str]) -> list[str]:
+        """Have IPython take a cell of ours apart first of all, while its body is as it was written.
+
+        Else it takes leading `>>> ` and `... ` off, and indentation that all lines share.
+        """
+        shell: Any = self.shell
+        own, theirs = self.magics["cell"], shell.magics_manager.magics["cell"]
+        first, _, body = "".join(lines).lstrip().partition("\n")
+        word = first.rstrip().partition(" ")[0]
+        name = word.removeprefix("%%")
+        if name != word and name in own and theirs.get(name) is own[name]:
+            lines = cell_magic([f"{first}\n", body])
+        return lines
+
+    # At a prompt IPython leaves it out when it asks whether a cell is complete, which the %% tells it.
+    _take_apart.has_side_effects = True  # type: ignore[attr-defined]
+
     def _begin_cell(self, info: Any) -> None:
         self._cell = info.raw_cell or ""
         # What %run or a program runs in a terminal was not typed there, and is not kept in the history.
         prompts = self._front is Front.CONSOLE or getattr(self.shell, "pt_app", None) is not None
-        self._at_prompt = prompts and bool(info.store_history)
+        typed = prompts and bool(info.store_history)
+        self._at_prompt = typed and _CELL_MAGIC.match(self._cell) is not None
         self._run = object()
         self._asked.clear()
 
     def _end_cell(self, result: Any) -> None:
         """Give the answers a moment, so that they stand under this cell before the next one runs."""
+        self._at_prompt = False
         if self._front is Front.TERMINAL:
             return
         try:
@@ -578,6 +598,7 @@ class ReconnectMagics(Magics):
                     self._replaced[kind, name] = table_[name]
         shell.register_magics(self)
         shell.configurables.append(self.defaults)
+        shell.input_transformers_cleanup.insert(0, self._take_apart)
         shell.events.register("pre_run_cell", self._begin_cell)
         shell.events.register("post_run_cell", self._end_cell)
         if getattr(shell, "Completer", None) is not None:
@@ -606,6 +627,7 @@ class ReconnectMagics(Magics):
             del manager.registry[type(self).__name__]
         _remove(shell.configurables, self)
         _remove(shell.configurables, self.defaults)
+        _remove(shell.input_transformers_cleanup, self._take_apart)
         _remove(shell.events.callbacks["pre_run_cell"], self._begin_cell)
         _remove(shell.events.callbacks["post_run_cell"], self._end_cell)
         if getattr(shell, "Completer", None) is not None:
@@ -784,6 +806,9 @@ def _heartbeat(address: Address, parsed: Parsed) -> Heartbeat | None:
     return Heartbeat(line) if every is None else Heartbeat(line, every)
 
 
+_CELL_MAGIC = re.compile(r"\s*(?:>>> |In \[\d+\]: )?%%\w")
+
+
 def lines_of(body: str, *, typed_at_prompt: bool = False) -> list[str]:
     r"""Split a cell's body into the lines to send: at \n and nowhere else; the last line end begins no line.
 
@@ -793,17 +818,6 @@ def lines_of(body: str, *, typed_at_prompt: bool = False) -> list[str]:
     if not lines[-1]:
         lines.pop()
     return lines or [""]
-
-
-def as_written(raw_cell: str, name: str, body: str) -> str:
-    """Give the body of a `%%name` cell as it was written; `body` is what IPython made of it.
-
-    IPython takes leading `>>> ` and `... ` off pasted lines, and indentation that all lines share.
-    """
-    first, newline, written = raw_cell.lstrip().partition("\n")
-    if newline and re.match(rf"%%{name}(?:\s|\Z)", first):
-        return written
-    return body
 
 
 _LAST_MAGIC = re.compile(rf"\s*(?:%time[ \t]+)?%?(?:{'|'.join(MAGICS)})(?:[ \t]+(?![=(.,]).*)?\Z")

@@ -19,7 +19,7 @@ from IPython.core.completer import provisionalcompleter
 
 import ipyreconnect
 from ipyreconnect import Client, Delivery, Match, Secret
-from ipyreconnect.jupyter.magics import as_written, ends_with_magic, lines_of
+from ipyreconnect.jupyter.magics import ends_with_magic, lines_of
 from ipyreconnect.jupyter.options import MAGICS
 from tests.jupyter.shells import new_shell, run
 from tests.servers.line_server import LineServer, answering, echo, free_port, greet, mute
@@ -183,6 +183,25 @@ def echoing(shell: Any) -> Iterator[tuple[Any, LineServer]]:
     with LineServer(mute) as server:
         run(shell, f"%connect {server.address}")
         yield shell, server
+
+
+def test_a_body_from_elsewhere_is_sent_and_no_earlier_one(
+    echoing: tuple[Any, LineServer], tmp_path: Path
+) -> None:
+    """What a silent cell, a program or a file that is run gives to %%send and %%connect is what is sent."""
+    shell, server = echoing
+    script = tmp_path / "script.ipy"
+    script.write_text("%%send\n>>> run\n... x\n")
+    assert run(shell, "%%send\nfirst").success
+    assert shell.run_cell("%%send\n  silent", silent=True).success
+    shell.run_cell_magic("send", "", "called\n\n")
+    assert run(shell, f"%run {script}").success
+    assert run(shell, "%%time\n%%send\ntimed").success
+    server.peer(0).wait_line(b"timed$")
+    assert server.peer(0).lines == [b"first", b"  silent", b"called", b"", b">>> run", b"... x", b"timed"]
+    assert run(shell, f"%%connect {server.address} --name one\nlogin one").success
+    shell.run_cell_magic("connect", f"{server.address} --name two", "login two")
+    assert server.peer(2).wait_line(b"login") == b"login two"
 
 
 def test_bytes_are_sent_as_they_are(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -594,11 +613,15 @@ def test_a_body_is_split_at_line_feeds_only() -> None:
     assert lines_of("a\n", typed_at_prompt=True) == ["a"]
 
 
-def test_a_body_is_taken_as_written() -> None:
-    """What IPython takes off a pasted cell is put back; a body from elsewhere is left."""
-    assert as_written("\n%%send -c x\n>>> a\n", "send", "a\n") == ">>> a\n"
-    assert as_written("%%time\n%%send\na", "send", "a\n") == "a\n"
-    assert as_written("%%sender\nb", "send", "a\n") == "a\n"
+def test_a_cell_of_another_magic_is_left_to_ipython(shell: Any) -> None:
+    """Only the body of ours is kept as written, and only while the magic is ours."""
+    for ours in ("\n%%send -c x\n>>> a\n", "  %%connect h:1\n>>> a"):
+        assert ">>> a" in shell.transform_cell(ours)
+    for other in ("%%sender\n>>> a", "%%time\n>>> a", "%%stop\n>>> a", ">>> send", "\n"):
+        assert ">>> " not in shell.transform_cell(other)
+    assert "pinfo" in shell.transform_cell("%%send?")
+    shell.register_magic_function(print, "cell", "send")
+    assert ">>> " not in shell.transform_cell("%%send\n>>> a")
 
 
 def test_help_shows_every_option(shell: Any) -> None:
@@ -785,6 +808,7 @@ def snapshot(shell: Any) -> dict[str, object]:
         "registry": list(manager.registry),
         "configurables": [id(one) for one in shell.configurables],
         "matchers": list(shell.Completer.custom_matchers),
+        "transformers": list(shell.input_transformers_cleanup),
         "events": {name: list(callbacks) for name, callbacks in shell.events.callbacks.items()},
         "names": set(shell.user_ns) - {"_i", "_ii", "_iii", "_ih", "_oh", "_dh"},
         "hook": sys.displayhook,

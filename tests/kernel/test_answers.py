@@ -70,6 +70,24 @@ def test_a_cells_questions_share_one_answer(kernel: Kernel) -> None:
         assert kernel.results[cell] == "<Match '6 OK noop done'>"
 
 
+def test_a_callback_sends_its_own_lines(kernel: Kernel) -> None:
+    """What a silent cell or a callback gives %%send is sent, and not the lines of the last cell again."""
+    with LineServer(SERVER) as server:
+        kernel.run(f"%load_ext ipyreconnect\n%connect {server.address} --no-panel")
+        kernel.run("%%send\n1 cell")
+        silent = kernel.begin("%%send\n  silent", silent=True)
+        kernel.wait(lambda: kernel.idle == silent)
+        kernel.run(
+            "import asyncio\n"
+            "asyncio.get_running_loop().call_soon(\n"
+            "    lambda: get_ipython().run_cell_magic('send', '', '>>> from a callback'))"
+        )
+        kernel.run("%%send\n9 end")
+        server.peer(0).wait_line(b"^9 end")
+        server.peer(0).wait_line(b"from a callback$")
+        assert sorted(server.peer(0).lines) == [b"  silent", b"1 cell", b"9 end", b">>> from a callback"]
+
+
 def test_connect_shows_its_panel_once(kernel: Kernel) -> None:
     """The panel shows also where the result is assigned, and never twice; unloading takes all down."""
     with LineServer(SERVER) as server:

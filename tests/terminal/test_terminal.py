@@ -102,6 +102,20 @@ def test_a_cell_typed_at_the_prompt_is_sent_as_written() -> None:
         assert server.peer(0).lines == [b"1 two  blanks ", b"", b">>> 2 {x} $y?"]
 
 
+def test_only_the_empty_line_that_ends_a_cell_is_none() -> None:
+    """Of a cell that is timed, or pasted with its prompts, it is none; code at the prompt sends its own."""
+    with LineServer(SERVER) as server, ipython() as screen:
+        connected(screen, server.address)
+        screen.type("%%time\n%%send\ntimed\n\n\n")
+        screen.wait_prompt(4)
+        screen.type("In [1]: %%send\n   ...: pasted\n\n\n")
+        screen.wait_prompt(5)
+        screen.type('d = get_ipython().run_cell_magic("send", "", "called\\n\\n")\n')
+        screen.wait_prompt(6)
+        server.peer(0).wait_line(b"^$")
+        assert server.peer(0).lines == [b"timed", b"pasted", b"called", b""]
+
+
 def test_ctrl_c_leaves_the_wait_and_nothing_else() -> None:
     """Ctrl-C ends %expect with one line; the connection goes on."""
     with LineServer(SERVER) as server, ipython() as screen:
