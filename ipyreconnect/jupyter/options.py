@@ -451,49 +451,57 @@ def suggest(word: str, known: Iterable[str]) -> str | None:
     return near[0] if near else None
 
 
-_ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|([0-7]{1,3})|(.)|$)", re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|([0-7]{1,3})|(.)|$)", re.DOTALL)
 _SIMPLE = {
-    b"\\": b"\\",
-    b"'": b"'",
-    b'"': b'"',
-    b"a": b"\a",
-    b"b": b"\b",
-    b"f": b"\f",
-    b"n": b"\n",
-    b"r": b"\r",
-    b"t": b"\t",
-    b"v": b"\v",
+    "\\": b"\\",
+    "'": b"'",
+    '"': b'"',
+    "a": b"\a",
+    "b": b"\b",
+    "f": b"\f",
+    "n": b"\n",
+    "r": b"\r",
+    "t": b"\t",
+    "v": b"\v",
 }
 
 
 def unescape(text: str, encoding: str = "utf-8") -> bytes:
     r"""Turn a text with the escapes of a Python bytes literal into its bytes.
 
-    Characters beyond ASCII are encoded with `encoding`. UsageError for an escape that Python does not know.
+    The text between them is encoded with `encoding`. UsageError for an escape that Python does not know.
     """
+    pieces = []
+    position = 0
+    for escape in _ESCAPE.finditer(text):
+        pieces += [_encoded(text[position : escape.start()], encoding), _byte_of(escape)]
+        position = escape.end()
+    return b"".join([*pieces, _encoded(text[position:], encoding)])
 
-    def one(match: re.Match[bytes]) -> bytes:
-        if match[1]:
-            return bytes([int(match[1], 16)])
-        if match[2]:
-            value = int(match[2], 8)
-            if value > 255:
-                raise UsageError(f"\\{match[2].decode()} is no byte: octal escapes go up to \\377")
-            return bytes([value])
-        if match[3] in _SIMPLE:
-            return _SIMPLE[match[3]]
-        shown = match[0].decode(encoding, "replace")
-        raise UsageError(
-            f"{shown} is no escape: use \\xHH, \\r, \\n, \\t, \\0 and the like, and \\\\ for a backslash"
-        )
 
+def _byte_of(escape: re.Match[str]) -> bytes:
+    if escape[1]:
+        return bytes([int(escape[1], 16)])
+    if escape[2]:
+        value = int(escape[2], 8)
+        if value > 255:
+            raise UsageError(f"\\{escape[2]} is no byte: octal escapes go up to \\377")
+        return bytes([value])
+    if escape[3] in _SIMPLE:
+        return _SIMPLE[escape[3]]
+    raise UsageError(
+        f"{escape[0]} is no escape: use \\xHH, \\r, \\n, \\t, \\0 and the like, and \\\\ for a backslash"
+    )
+
+
+def _encoded(text: str, encoding: str) -> bytes:
     try:
-        raw = text.encode(encoding)
+        # Nothing is nothing, also where an encoding begins every text with a mark.
+        return text.encode(encoding) if text else b""
     except UnicodeEncodeError as error:
         raise UsageError(
             f"{text[error.start : error.end]!r} cannot be encoded as {encoding}; write its bytes as \\xHH"
         ) from None
-    return _ESCAPE.sub(one, raw)
 
 
 def parse_eol(text: str) -> bytes:

@@ -262,6 +262,15 @@ def test_escapes_become_bytes() -> None:
         unescape("€", "iso-8859-1")
 
 
+def test_escapes_are_read_in_the_text_and_not_in_its_bytes() -> None:
+    """A character whose bytes hold that of a backslash is no escape, and each text beside one is encoded."""
+    assert unescape(r"表\r\n", "shift_jis") == "表".encode("shift_jis") + b"\r\n"
+    assert unescape(r"\x00é\n", "utf-16-le") == b"\x00\xe9\x00\n"
+    assert unescape(r"\x00", "utf-16") == b"\x00"
+    with pytest.raises(UsageError, match=r"\\é is no escape"):
+        unescape(r"\é", "shift_jis")
+
+
 @given(st.binary())
 def test_every_byte_can_be_written(data: bytes) -> None:
     """repr(bytes) without its b and quotes comes back as those bytes."""
