@@ -426,6 +426,13 @@ def test_options_reach_the_client(shell: Any, server: LineServer) -> None:
     assert (client.heartbeat.line, client.heartbeat.every) == ("NOOP x", 99.0)
 
 
+def test_replies_are_in_the_encoding_of_the_connection(shell: Any) -> None:
+    """--reply finds and sends what its text is in the bytes of --encoding."""
+    with LineServer(greet("grün1\r\n".encode("iso-8859-1"))) as server:
+        run(shell, rf"%connect {server.address} --encoding iso-8859-1 --reply '^grün(.*)=schön \1'")
+        assert server.peer(0).wait_line(b"1$") == "schön 1".encode("iso-8859-1")
+
+
 def test_defaults_come_from_the_configuration(server: LineServer, capsys: pytest.CaptureFixture[str]) -> None:
     """`c.Reconnect.…` in a profile and `%config Reconnect.…` set what an option does not."""
     with new_shell(Reconnect={"keepalive": "30/5/3", "retry": 4.0}) as shell:
@@ -495,6 +502,9 @@ def test_bad_defaults_are_refused_with_the_reason(
         ("%connect h:1 --framing parcels", "parcels"),
         ("%connect h:1 --heartbeat-every 5", "no heartbeat of its own"),
         ("%connect h:1 --reply PING", "REGEX=LINE"),
+        ("%connect h:1 --reply (=x", "regular expression"),
+        (r"%connect h:1 --reply 'PING=PONG \1'", "invalid group reference 1"),
+        ("%connect h:1 --encoding us-ascii --reply é=x", "can't encode"),
         ("%connect h:1 --name 'a b'", "--name 'a b'"),
         ("%connect h:1 --name a -c b", "give one name"),
         ("%connect -c nobody", "no connection named 'nobody'"),
