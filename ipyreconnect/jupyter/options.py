@@ -515,8 +515,12 @@ def parse_eol(text: str) -> bytes:
 
 
 def parse_reply(text: str) -> tuple[str, str]:
-    r"""Read REGEX=LINE, split at the first = without a backslash in front; UsageError when it is none."""
+    r"""Read REGEX=LINE, split at the first = without a backslash in front; UsageError when it is none.
+
+    In REGEX, \= becomes =, which has a meaning of its own behind (?.
+    """
     found = re.match(r"((?:[^\\=]|\\.)+)=(.*)\Z", text, re.DOTALL)
     if found is None:
         raise UsageError(f"--reply {text!r}: give REGEX=LINE, such as --reply '^PING (.*)=PONG \\1'")
-    return found[1], found[2]
+    pattern = re.sub(r"\\(.)", lambda pair: "=" if pair[1] == "=" else pair[0], found[1], flags=re.DOTALL)
+    return pattern, found[2]

@@ -433,6 +433,15 @@ def test_replies_are_in_the_encoding_of_the_connection(shell: Any) -> None:
         assert server.peer(0).wait_line(b"1$") == "schön 1".encode("iso-8859-1")
 
 
+def test_a_reply_is_what_pythons_expressions_make_of_it(shell: Any) -> None:
+    r"""With \= for an =, any expression can be written; in the line, escapes are no references to groups."""
+    with LineServer(greet(b"PING 1\r\nPING 2\r\n")) as server:
+        rules = r"--reply '(?\=PING)(?\=.*1)=seen' --reply 'PING 2=\\1 \101'"
+        assert run(shell, f"%connect {server.address} {rules}").success
+        assert server.peer(0).wait_line(b"A$") == rb"\1 A"
+        assert server.peer(0).lines[0] == b"seen"
+
+
 def test_defaults_come_from_the_configuration(server: LineServer, capsys: pytest.CaptureFixture[str]) -> None:
     """`c.Reconnect.…` in a profile and `%config Reconnect.…` set what an option does not."""
     with new_shell(Reconnect={"keepalive": "30/5/3", "retry": 4.0}) as shell:

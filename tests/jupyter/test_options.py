@@ -294,7 +294,9 @@ def test_line_ends_have_names_and_escapes() -> None:
 def test_reply_rules_are_split_at_the_first_plain_equals_sign() -> None:
     r"""REGEX=LINE; the LINE may hold = as it is, the REGEX as \=."""
     assert parse_reply(r"^PING (.*)=PONG \1") == (r"^PING (.*)", r"PONG \1")
-    assert parse_reply(r"a\=b=c=d") == (r"a\=b", "c=d")
+    assert parse_reply(r"a\=b=c=d") == ("a=b", "c=d")
+    assert parse_reply(r"(?\=PING)=c\=d") == ("(?=PING)", r"c\=d")
+    assert parse_reply(r"a\\=\=") == (r"a\\", r"\=")
     assert parse_reply("x=") == ("x", "")
     for bad in ("", "no equals", "=line", r"a\=b"):
         with pytest.raises(UsageError, match="give REGEX=LINE"):
