@@ -347,7 +347,9 @@ class ReconnectMagics(Magics):
         keepalive = parsed.get("--keepalive")
         encoding = parsed.get("--encoding") or defaults.encoding or None
         eol = parsed.get("--eol")
-        replies = [parse_reply(reply) for reply in parsed.all("--reply")]
+        given = parsed.all("--reply")
+        replies = [parse_reply(reply) for reply in given if reply.lower() != "off"]
+        only_these = len(replies) < len(given)
         address, tls = self._tls(address, parsed)
         script, secrets = self._script(parsed, cell, encoding or "utf-8")
         client = Client(
@@ -360,12 +362,14 @@ class ReconnectMagics(Magics):
             eol=None if eol is None else parse_eol(eol),
             framing=parsed.get("--framing"),
             heartbeat=_heartbeat(address, parsed),
-            replies=replies or None,
+            replies={} if only_these else replies or None,
             on_connect=script,
             transcript=defaults.lines,
             record=parsed.get("--record"),
             secrets=secrets,
         )
+        for rule in reversed(replies) if only_these else ():  # each comes before those that are there
+            client.add_reply(*rule)
         if secrets:
             client.on_connect = cell  # what a user may look at is the template
         return client

@@ -136,8 +136,8 @@ CONNECT = Magic(
         Option(
             "--reply",
             "answer a line that matches REGEX with LINE, \\1 being its first group; can be given again "
-            "(write \\= for an = in REGEX)",
-            "REGEX=LINE",
+            "(write \\= for an = in REGEX). off: none but those that are given, not the protocol's own",
+            "REGEX=LINE|off",
             Kind.FREE,
             repeats=True,
         ),
@@ -521,6 +521,6 @@ def parse_reply(text: str) -> tuple[str, str]:
     """
     found = re.match(r"((?:[^\\=]|\\.)+)=(.*)\Z", text, re.DOTALL)
     if found is None:
-        raise UsageError(f"--reply {text!r}: give REGEX=LINE, such as --reply '^PING (.*)=PONG \\1'")
+        raise UsageError(f"--reply {text!r}: give REGEX=LINE, such as --reply '^PING (.*)=PONG \\1', or off")
     pattern = re.sub(r"\\(.)", lambda pair: "=" if pair[1] == "=" else pair[0], found[1], flags=re.DOTALL)
     return pattern, found[2]

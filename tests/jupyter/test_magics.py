@@ -442,6 +442,26 @@ def test_a_reply_is_what_pythons_expressions_make_of_it(shell: Any) -> None:
         assert server.peer(0).lines[0] == b"seen"
 
 
+@pytest.mark.parametrize(
+    ("options", "answers"),
+    [
+        ("--reply 1=mine", [b"mine", b"PONG 2"]),
+        ("--reply off", []),
+        ("--reply 1=mine --reply OFF --reply PING=too", [b"mine", b"too"]),
+    ],
+)
+def test_the_protocols_own_replies_can_be_switched_off(
+    shell: Any, options: str, answers: list[bytes]
+) -> None:
+    """With --reply off, nothing is answered but by the rules that are given."""
+    with LineServer(answering({}, b"PING 1\r\nPING 2\r\n")) as server:
+        client = run(shell, f"%connect irc://{server.address} {options}").result
+        client.expect("PING 2")
+        run(shell, "%send end")
+        server.peer(0).wait_line(b"^end")
+        assert server.peer(0).lines == [*answers, b"end"]
+
+
 def test_defaults_come_from_the_configuration(server: LineServer, capsys: pytest.CaptureFixture[str]) -> None:
     """`c.Reconnect.…` in a profile and `%config Reconnect.…` set what an option does not."""
     with new_shell(Reconnect={"keepalive": "30/5/3", "retry": 4.0}) as shell:
@@ -512,6 +532,8 @@ def test_bad_defaults_are_refused_with_the_reason(
         ("%connect h:1 --heartbeat-every 5", "no heartbeat of its own"),
         ("%connect h:1 --reply PING", "REGEX=LINE"),
         ("%connect h:1 --reply (=x", "regular expression"),
+        ("%connect h:1 --reply off --reply (=x", "regular expression"),
+        ("%connect h:1 --reply none", "or off"),
         (r"%connect h:1 --reply 'PING=PONG \1'", "invalid group reference 1"),
         ("%connect h:1 --encoding us-ascii --reply é=x", "can't encode"),
         ("%connect h:1 --name 'a b'", "--name 'a b'"),
