@@ -10,6 +10,7 @@ import contextlib
 import getpass
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,13 @@ class Filler:
         if position < len(template) or not pieces:
             pieces.append(Piece(template[position:]))
         return tuple(pieces)
+
+    def fill_script(self, template: str) -> list[tuple[Piece, ...]]:
+        """Give the pieces of each line of an on-connect script, without the indentation that all lines share.
+
+        What `script_line_of` puts in front of a line would hide that.
+        """
+        return [self.fill(line) for line in textwrap.dedent(template).split("\n")]
 
     def _value(self, what: str) -> Piece:
         if what.startswith("?"):

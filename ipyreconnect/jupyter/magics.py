@@ -380,11 +380,10 @@ class ReconnectMagics(Magics):
             if parsed.flag("--fill"):
                 raise UsageError("--fill goes with the script of %%connect, and with %send and %%send")
             return None, []
-        lines = self._body(cell)
+        script = "\n".join(self._body(cell))
         if not parsed.flag("--fill"):
-            return "\n".join(lines), []
-        filler = Filler(self._namespace)
-        filled = [filler.fill(line) for line in lines]
+            return script, []
+        filled = Filler(self._namespace).fill_script(script)
         secrets = [secret for one in filled for secret in secrets_of(one, encoding)]
         return "\n".join(script_line_of(one) for one in filled), secrets
 

@@ -691,6 +691,18 @@ def test_a_script_runs_after_every_connection(
     assert server.peer(1).lines == [b"1 login me", b"< verbatim"]
 
 
+def test_a_filled_script_is_the_script_it_was(shell: Any) -> None:
+    """--fill changes nothing but its fields: the indentation that all lines share is not sent either."""
+    shell.user_ns |= {"user": "me", "pw": Secret("hunter2")}
+    script = "    login me\n    hunter2\n      more\n\n    end"
+    fields = script.replace("me\n", "{{user}}\n").replace("hunter2", "{{pw}}")
+    with LineServer(mute) as server:
+        for number, cell in enumerate((f"\n{script}", f" --fill\n{fields}")):
+            run(shell, f"%%connect {server.address}{cell}")
+            server.peer(number).wait_line(b"^end")
+            assert server.peer(number).lines == [b"login me", b"hunter2", b"  more", b"end"]
+
+
 def test_a_connection_counts_once_its_script_has_run(
     shell: Any, server: LineServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
