@@ -63,9 +63,12 @@ class Filler:
     def fill_script(self, template: str) -> list[tuple[Piece, ...]]:
         """Give the pieces of each line of an on-connect script, without the indentation that all lines share.
 
-        What `script_line_of` puts in front of a line would hide that.
+        What `script_line_of` puts in front of a line would hide that. Nothing is put into a comment.
         """
-        return [self.fill(line) for line in textwrap.dedent(template).split("\n")]
+        return [
+            (Piece(line),) if line.lstrip().startswith("#") else self.fill(line)
+            for line in textwrap.dedent(template).split("\n")
+        ]
 
     def _value(self, what: str) -> Piece:
         if what.startswith("?"):

@@ -99,6 +99,13 @@ def test_a_value_cannot_change_what_a_script_line_does() -> None:
     assert script_line_of(filler.fill("# {{user}}")) == "# a.b"
 
 
+def test_a_scripts_comments_are_not_filled() -> None:
+    """What only a comment mentions is neither asked for nor missed."""
+    filled = Filler(SPACE, nobody).fill_script("# {{?Password}}\n  # {{unknown}}\na {{user}} # {{port}}")
+    lines = [script_line_of(line) for line in filled]
+    assert lines == ["# {{?Password}}", "  # {{unknown}}", "a me # 993"]
+
+
 def test_what_cannot_be_encoded_is_not_shown() -> None:
     """An error about a secret does not tell it."""
     with pytest.raises(UsageError) as caught:
