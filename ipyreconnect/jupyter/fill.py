@@ -13,6 +13,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 from IPython.core.error import StdinNotImplementedError, UsageError
@@ -20,7 +21,7 @@ from IPython.core.error import StdinNotImplementedError, UsageError
 from ipyreconnect.jupyter.options import suggest, unescape
 from ipyreconnect.settings import MASK, Secret
 
-FITS = (str, int, float, Secret)
+FITS = (str, Number, Secret)
 """What a variable may hold that is put into a text."""
 
 _FIELD = re.compile(r"\{\{(.*?)\}\}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +36,12 @@ def test_variables_are_put_in() -> None:
 def test_a_text_without_fields_is_untouched(text: str) -> None:
     """--fill changes nothing but its fields."""
     assert filled(text) == text
+
+
+def test_any_number_is_put_in() -> None:
+    """What is registered as a number, as numpy's are too, is as good as an int."""
+    space = {"price": Decimal("1.50"), "part": Fraction(1, 3)}
+    assert text_of(Filler(space, nobody).fill("{{price}} {{part}}")) == "1.50 1/3"
 
 
 def test_a_prompt_is_asked_once_and_is_secret() -> None:
