@@ -11,6 +11,7 @@ import functools
 import re
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -112,6 +113,7 @@ class ReconnectMagics(Magics):
         # First: it refuses a bad value in a profile before anything is registered.
         self.defaults = Reconnect(parent=shell)
         super().__init__(shell)
+        _instances.add(self)
         self.connections = Connections()
         self._log = TerminalLog(shell, rate=self.defaults.rate)
         # The cell that loads the extension may go on with a magic; its beginning has passed.
@@ -309,10 +311,7 @@ class ReconnectMagics(Magics):
         wait = parsed.seconds("--wait")
         client = self._client(address, parsed, cell)
         # Only now, when nothing of the new one can be wrong any more, the old one has to go.
-        old = self.connections.get(client.name)
-        if old is not None:
-            self._stop(old, replaced=True)
-        self.connections.put(client)
+        self._put(client)
         self._used.pop(parsed.rest, None)
         self._used[parsed.rest] = None
         panel = self._front is Front.NOTEBOOK and self.defaults.panel and not parsed.flag("--no-panel")
@@ -340,6 +339,13 @@ class ReconnectMagics(Magics):
                 self._asked[client] = told
         self._hide(client, shown=panel)
         return client
+
+    def _put(self, client: Client) -> None:
+        """Take a client among the connections, in the place of one of the same name."""
+        old = self.connections.get(client.name)
+        if old is not None:
+            self._stop(old, replaced=True)
+        self.connections.put(client)
 
     def _client(self, address: Address, parsed: Parsed, cell: str | None) -> Client:
         """Make the client; SettingsError or UsageError when anything about it is wrong."""
@@ -612,6 +618,20 @@ class ReconnectMagics(Magics):
         atexit.register(self._log.close)
         atexit.register(self._answers.end)
 
+    def take_over(self) -> None:
+        """Go on with what runs of shells that have ended: nobody could stop it there any more.
+
+        IPython.embed() makes a new shell each time. A kernel's shell ends with its process.
+        """
+        for other in list(_instances):
+            if other is self or getattr(other.shell, "keep_running", True):
+                continue
+            for client in other.connections.all():
+                if client.status.state is not State.STOPPED:
+                    self._put(client)
+            other.connections.clear()
+            self._log.take_over(other._log)
+
     def unregister(self) -> None:
         """Take everything out of the shell again, but what others took over; stop the connections."""
         shell: Any = self.shell
@@ -656,6 +676,10 @@ class ReconnectMagics(Magics):
         self._answers.lines = change.new
 
 
+_instances: weakref.WeakSet[ReconnectMagics] = weakref.WeakSet()
+"""Those of all shells of the process."""
+
+
 class _Hiding:
     """A display hook that lets some results pass in silence; at the end of the cell IPython takes it away."""
 
@@ -682,11 +706,13 @@ def load(shell: Any) -> None:
             return
         other.unregister()  # left by a module that was reloaded
     try:
-        ReconnectMagics(shell).register()
+        magics = ReconnectMagics(shell)
+        magics.register()
     except TraitError as error:
         raise UsageError(
             f"ipyreconnect is not loaded, because of a setting in the profile: {error}"
         ) from None
+    magics.take_over()
 
 
 def unload(shell: Any) -> None:

@@ -223,6 +223,21 @@ class TerminalLog(Follower):
             self._start()
         self._poke()
 
+    def take_over(self, other: TerminalLog) -> None:
+        """Go on with the connections of `other` from where it is, and end its thread."""
+        with other._lock:
+            feeds, other._feeds = other._feeds, {}
+            other._end_of_dots()
+            thread = other._retire()
+        other._join(thread)
+        with self._lock:
+            for client in feeds:
+                client.remove_watcher(other._poke)
+                client.add_watcher(self._poke)
+                self._start()
+            self._feeds |= feeds
+        self._poke()
+
     def show_now(self) -> None:
         """Show what is there before the caller shows something itself."""
         with self._lock:

@@ -189,3 +189,40 @@ def test_a_script_gets_plain_text(tmp_path: Path) -> None:
             assert re.search(r"^connected to \S+ in", screen.text, re.MULTILINE)
             assert re.search(r"^< 1 OK noop done$\nmatched 1 OK noop done$", screen.text, re.MULTILINE)
             assert re.search(r"^stopped 127\.0\.0\.1$", screen.text, re.MULTILINE)
+
+
+def test_an_embedded_shell_goes_on_with_what_the_one_before_left(tmp_path: Path) -> None:
+    """What one IPython.embed() started is listed, shown and stopped in the next that loads the extension."""
+    script = tmp_path / "program.py"
+    script.write_text(
+        "import threading, IPython\n"
+        "for _ in range(3):\n"
+        "    IPython.embed(banner1='', banner2='', display_banner=False, confirm_exit=False)\n"
+        "print([t.name for t in threading.enumerate() if 'ipyreconnect' in t.name])\n"
+    )
+    with LineServer(SERVER) as server, Screen(sys.executable, str(script)) as screen:
+        connected(screen, server.address, "--name first")
+        screen.wait(r"^< \* OK ready$")
+        screen.type("exit\n")
+        screen.wait_prompt(1)
+        screen.type("%load_ext ipyreconnect\n")
+        screen.wait_prompt(2)
+        screen.type(f"%connect {server.address} --name second\n")
+        screen.wait(r"^\[second\] < \* OK ready$")
+        server.peer(0).send(b"* later\r\n")
+        screen.wait(r"^\[first\] < \* later$")
+        screen.type("exit\n")
+        screen.wait(r"^In \[3\]: exit\n\s*In \[1\]:$")
+        screen.type("%load_ext ipyreconnect\n")
+        screen.wait(r"^In \[1\]: %load_ext ipyreconnect\n\s*In \[2\]:$")
+        screen.type("%connect\n")
+        screen.wait(r"^  first +tcp://\S+ +connected .*\n\* second +tcp://\S+ +connected ")
+        screen.type("%stop first\n")
+        screen.wait(r"^stopped first$")
+        screen.type("%unload_ext ipyreconnect\n")
+        server.peer(1).wait_closed()
+        screen.type("exit\n")
+        screen.wait(r"^\[\]$")
+        screen.wait_end()
+        assert len(re.findall(r"< \* (OK ready|later)$", screen.everything, re.MULTILINE)) == 3
+        assert "Traceback" not in screen.everything
