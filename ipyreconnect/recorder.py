@@ -16,6 +16,7 @@ from typing import IO
 
 from .errors import Overrun, ReconnectError, SettingsError
 from .network.driver import Driver, Follower
+from .network.interrupts import guard
 from .protocol.state import State
 from .protocol.transcript import Line, Transcript, to_json
 
@@ -87,16 +88,23 @@ class Recorder:
         Raises SettingsError when the file cannot be written, ReconnectError when there is no thread to be
         had; then nothing was done.
         """
-        with _lock:
-            self._starts += 1  # from here on no run ends
+        shield = (
+            guard()
+        )  # Ctrl-C must tear none of it: a start that is counted for ever keeps the run for ever
         try:
-            if not self._is_running:
-                self._begin_run(self._open())
-            connect()
-        finally:
             with _lock:
-                self._starts -= 1
-            self._driver.post(_nothing)  # the run looks again, as it may have been stopped meanwhile
+                self._starts += 1  # from here on no run ends
+            try:
+                if not self._is_running:
+                    self._begin_run(self._open())
+                connect()
+            finally:
+                with _lock:
+                    self._starts -= 1
+                self._driver.post(_nothing)  # the run looks again, as it may have been stopped meanwhile
+        finally:
+            if shield is not None:
+                shield.lift()
 
     @property
     def _is_running(self) -> bool:
@@ -125,8 +133,10 @@ class Recorder:
         if thread is None or thread is threading.current_thread():
             return
         # Another thread may connect anew at once: then this run goes on.
-        self._driver.wait(lambda: not self._runs or connection.state is not State.STOPPED, EXIT_PATIENCE)
-        if not self._runs:
+        self._driver.wait(
+            lambda: not self._is_running or connection.state is not State.STOPPED, EXIT_PATIENCE
+        )
+        if not self._is_running:
             thread.join(EXIT_PATIENCE)
 
     def _at_exit(self) -> None:

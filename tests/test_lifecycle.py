@@ -875,6 +875,20 @@ def test_a_forked_child_begins_with_nothing_of_its_parent_s_connection() -> None
         client.stop()
 
 
+def test_a_forked_child_waits_for_no_record(tmp_path: Path) -> None:
+    """The thread that writes it is the parent's: a stop in the child has nothing to wait for."""
+    with LineServer(echo) as server:
+        client = Client(server.address, record=tmp_path / "record.jsonl").connect()
+
+        def child() -> bool:
+            began = time.monotonic()
+            client.stop()
+            return time.monotonic() - began < 1
+
+        assert in_child(child) == "True"
+        client.stop()
+
+
 def in_flight(client: Client) -> Delivery:
     """Enter a line that is not acknowledged yet; with the turn."""
     delivery = Delivery(b"x")

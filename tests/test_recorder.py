@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import IO, Any
 import pytest
 
 from ipyreconnect import Client, ReconnectError, SettingsError, Transcript
+from ipyreconnect import recorder as recorder_module
 from ipyreconnect.protocol.line import from_json
 from ipyreconnect.recorder import Recorder
 from tests.servers.line_server import LineServer, echo, say
@@ -184,3 +186,31 @@ def test_a_pipe_that_somebody_reads_is_a_record(tmp_path: Path) -> None:
         with client:
             client.send("x", expect="x")
         assert [from_json(row) for row in reader] == list(client.transcript)
+
+
+def test_ctrl_c_at_the_beginning_of_a_record_leaves_no_run_behind(
+    record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt just when a start was counted comes when that is over; a later stop ends the record."""
+    real = recorder_module._lock
+
+    class Interrupting:
+        def __enter__(self) -> None:
+            real.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            real.release()
+            monkeypatch.undo()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with LineServer(echo) as server:
+        client = Client(server.address, record=record)
+        recorder = client._recorder
+        assert recorder is not None
+        monkeypatch.setattr(recorder_module, "_lock", Interrupting())
+        with pytest.raises(KeyboardInterrupt):
+            client.connect()
+        assert client.connect().state == "connected"
+        client.stop()
+        assert recorder._starts == 0
+        assert not recorder._is_running
