@@ -54,6 +54,16 @@ def test_a_dead_kernel_is_told_at_a_glance(notebook: Notebook) -> None:
         expect(panel.root.locator(".ipr-trouble")).to_contain_text(
             "the kernel does not answer: nothing was done"
         )
+        panel.root.get_by_text("save", exact=True).click()
+        panel.button("as text").click()
+        expect(panel.root.locator(".ipr-notice")).to_contain_text(
+            "the kernel does not answer: nothing was done"
+        )
+        panel.log.press("/")
+        panel.root.get_by_role("textbox", name="search all lines").fill("hello")
+        expect(panel.root.locator(".ipr-verdict")).to_have_text(
+            "the kernel does not answer: nothing was done"
+        )
 
 
 def test_an_idle_connection_that_is_looked_at_costs_next_to_nothing(notebook: Notebook) -> None:

@@ -718,7 +718,7 @@ function render({ model, el, signal }) {
   inner.addEventListener("click", (event) => {
     const button = event.target.closest(".ipr-more");
     const row = button && pool.find((candidate) => candidate.more === button);
-    if (row?.row) link.post({ m: "line", id: 0, n: row.row.n });
+    if (row?.row) link.ask({ m: "line", id: 0, n: row.row.n }, refused);
   });
 
   function showWhole(content, buffers) {
@@ -784,7 +784,7 @@ function render({ model, el, signal }) {
   const searchButton = h("button", { type: "button", class: "ipr-toggle", title: "Search all lines (/)", "aria-expanded": "false", onclick: () => openSearch(searchBar.hidden) }, "search");
   const saveMenu = h("details", { class: "ipr-menu" }, h("summary", { class: "ipr-toggle", title: "Write the lines to a file beside the notebook" }, "save"));
   const saveAs = (format, text) =>
-    h("button", { type: "button", class: "ipr-toggle", onclick: () => { saveMenu.open = false; link.post({ m: "save", id: 0, format, hits: space === hits }); } }, text);
+    h("button", { type: "button", class: "ipr-toggle", onclick: () => { saveMenu.open = false; link.ask({ m: "save", id: 0, format, hits: space === hits }, refused); } }, text);
   saveMenu.append(h("div", { class: "ipr-choices" }, saveAs("txt", "as text"), saveAs("jsonl", "as JSON lines")));
   saveMenu.addEventListener("focusout", (event) => {
     if (!saveMenu.contains(event.relatedTarget)) saveMenu.open = false;
@@ -805,6 +805,8 @@ function render({ model, el, signal }) {
     told.classList.toggle("ipr-bad", bad);
     told.replaceChildren(text, h("button", { type: "button", class: "ipr-toggle", onclick: () => notice("") }, "dismiss"));
   }
+
+  const refused = (why) => notice(why, true);
 
   function openSearch(on) {
     searchBar.hidden = !on;
@@ -848,7 +850,7 @@ function render({ model, el, signal }) {
 
   function ask() {
     query.asked = performance.now();
-    link.post({ m: "find", id: query.id, text: query.text, regex: query.regex, case: query.case });
+    link.ask({ m: "find", id: query.id, text: query.text, regex: query.regex, case: query.case }, (why) => (query.error = why));
   }
 
   /** Search anew where the kernel has forgotten it, as this view could not be heard for long; but not while nobody looks. */
@@ -893,10 +895,9 @@ function render({ model, el, signal }) {
     query.wanted = 0;
     // Each step starts where the one before has led to, however fast the keys are.
     if (query.stepping) return void query.steps.push(direction);
-    query.stepping = true;
     const top = inSight() ?? all.first;
     const from = current >= 0 ? current : direction > 0 ? top - 1 : top;
-    link.post({ m: "near", id: query.id, n: from, direction });
+    query.stepping = link.ask({ m: "near", id: query.id, n: from, direction }, refused);
     query.direction = direction;
   }
 
