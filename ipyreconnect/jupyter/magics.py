@@ -738,7 +738,9 @@ def _remove(entries: list[Any], entry: object) -> None:
 def _first_rows(lines: list[Line], where: str) -> list[str]:
     """Give the rows that show the first of these lines, and say where the others are."""
     rows = [
-        f"  {shortened(row, LONGEST_SHOWN)}" for line in lines[:UNCONFIRMED_SHOWN] for row in rendered(line)
+        f"  {row}"
+        for line in lines[:UNCONFIRMED_SHOWN]
+        for row in rendered(line, shortened(line.text, LONGEST_SHOWN))
     ]
     more = len(lines) - UNCONFIRMED_SHOWN
     return [*rows, f"  … {more} more ({where})"] if more > 0 else rows

@@ -362,12 +362,14 @@ def test_stop_says_what_was_never_acknowledged(shell: Any, capsys: pytest.Captur
         server.pull_cable()
         run(shell, "%send lost 1")
         run(shell, "%send lost 2")
+        run(shell, f"%send {'x' * 10_000}")
         capsys.readouterr()
         run(shell, "%stop")
         text = said(capsys)
-    assert "2 lines were never acknowledged" in text
+    assert "3 lines were never acknowledged" in text
     assert "> lost 1" in text
     assert "> lost 2" in text
+    assert f"> {'x' * 200} … 9800 more characters\n" in text
 
 
 def test_stop_says_what_was_never_sent(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
