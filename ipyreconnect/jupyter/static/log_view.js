@@ -1007,7 +1007,7 @@ function render({ model, el, signal }) {
   const telling = setInterval(() => {
     const { end } = all;
     if (known && end > toldEnd && !link.hidden) {
-      const newest = all.pages.get(end - 1);
+      const newest = state.follow ? all.pages.get(end - 1) : null; // else it is not in sight, though a tick may have brought it
       const text = newest ? `, the last: ${newest.text.replace(/[\x01\x02]/g, "").slice(0, 120)}` : "";
       say(summary, count(end - toldEnd, "new line") + text);
     }
