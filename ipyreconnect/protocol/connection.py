@@ -760,7 +760,8 @@ class Connection:
             return f"{text}: {self.status.reason}; waiting for try {self.status.attempt + 1} in {wait:.1f} s"
         if self._state is _CONNECTING:
             phase = self.status.phase.value if self.status.phase else "dialing"
-            return f"{text} yet: connecting ({phase}), try {self.status.attempt}"
+            yet = "" if self.status.connection else " yet"
+            return f"{text}{yet}: connecting ({phase}), try {self.status.attempt}"
         return f"{text}: {'stopping' if self._state is _STOPPING else 'stopped; connect first'}"
 
     def _check_room(self, lines: int, size: int, more: int, advice: str) -> None:

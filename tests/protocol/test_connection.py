@@ -797,6 +797,15 @@ def test_sending_while_not_connected_says_what_it_is_doing(certificates: Certifi
     }
 
 
+def test_a_connection_that_is_lost_is_not_one_that_never_was() -> None:
+    """While it is dialed again, a send says nothing of "yet"."""
+    play = Play().up()
+    play.lost(20.0)
+    play.until(22.0)
+    with pytest.raises(NotConnected, match=r"^not connected to server:1: connecting \(resolving\), try 1$"):
+        play.send(b"x")
+
+
 # -- the queue
 
 
