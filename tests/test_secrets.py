@@ -12,7 +12,8 @@ import pytest
 from ipyreconnect import Client, ExpectTimeout, Heartbeat, Secret, SettingsError, Transcript
 from ipyreconnect.protocol.transcript import to_json
 from ipyreconnect.settings import MASK, PLAIN_MASK
-from tests.servers.line_server import LineServer, echo, mute
+from tests.servers.line_server import LineServer, echo, mute, say
+from tests.watching import until
 
 # With all that somebody could write differently: a regular expression, a repr, an encoding.
 PASSWORD = "h.nt'er\\2+ä"
@@ -64,6 +65,18 @@ def test_a_heartbeat_keeps_no_clear_copy(line: str | bytes) -> None:
     ):
         assert server.peer(0).wait_line(re.escape(PASSWORD).encode())
         assert_hidden(told(client))
+
+
+def test_a_reply_that_is_not_sent_shows_no_secret() -> None:
+    """The log says which rule it was that a line break came with, without the password in it."""
+    rule = f"(?s)^{re.escape(PASSWORD)} (.*)"
+    with (
+        LineServer(say(f"{PASSWORD} a\rQUIT\r\n".encode())) as server,
+        Client(server.address, replies={rule: r"OK \1"}, secrets=[Secret(PASSWORD)]) as client,
+    ):
+        until(client, lambda: "it is not sent" in client.transcript.text())
+        assert_hidden(told(client))
+        assert f"the reply to '(?s)^{MASK} (.*)' has a line break" in client.transcript.text()
 
 
 def test_an_encoding_without_the_dots_has_asterisks() -> None:

@@ -1041,7 +1041,8 @@ class Connection:
                 reply = found.expand(template)
                 if has_break(reply):
                     # What the peer has put into it must not become a command.
-                    rule = pattern.pattern.decode("utf-8", "backslashreplace")
+                    # Masked before it is quoted, which would write an escaped secret in another way.
+                    rule = self.transcript.redacted_text(pattern.pattern.decode("utf-8", "backslashreplace"))
                     why = f"a line break that came with {self.settings.where}'s line"
                     self._refuse(f"the reply to {rule!r} has {why}: it is not sent", now)
                 else:
