@@ -248,6 +248,31 @@ def test_all_of_a_very_long_line_is_shown_on_demand(notebook: Notebook) -> None:
         expect(whole).to_have_count(0)
 
 
+def test_a_double_click_opens_a_line_once(notebook: Notebook) -> None:
+    """Closed as soon as it shows, it stays closed, though the kernel was asked twice."""
+    with serving(say(b"x" * 30_000 + b"END\r\n")) as server:
+        panel = connect(notebook, server.address)
+        opened = panel.page.evaluate_handle(
+            """() => {
+                const log = document.querySelector(".jp-NotebookPanel:not(.lm-mod-hidden) .ipr-log");
+                const opened = [];
+                const observer = new MutationObserver(() => {
+                    const dialog = log.querySelector("dialog[open]");
+                    if (dialog && opened.push(dialog.ariaLabel)) dialog.close();
+                });
+                observer.observe(log, { subtree: true, childList: true });
+                return opened;
+            }"""
+        )
+        panel.root.get_by_role("button", name="more characters").dblclick()
+        # What the kernel answers afterwards shows that both its answers about the line are there.
+        panel.button("search").click()
+        panel.root.get_by_label("search all lines").fill("END")
+        expect(panel.root.locator(".ipr-verdict")).to_have_text("1 hit")
+        assert opened.json_value() == ["line 1"]
+        expect(panel.page.locator("dialog")).to_have_count(0)
+
+
 def test_a_line_that_is_cut_can_be_read_with_the_keys_alone(notebook: Notebook) -> None:
     """The button in its row is a tab key away; once it is out of sight, the keys still move the log."""
     with serving(say(many(50) + b"x" * 30_000 + b"END\r\n")) as server:

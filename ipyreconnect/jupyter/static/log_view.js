@@ -718,11 +718,12 @@ function render({ model, el, signal }) {
   inner.addEventListener("click", (event) => {
     const button = event.target.closest(".ipr-more");
     const row = button && pool.find((candidate) => candidate.more === button);
-    if (row?.row) link.ask({ m: "line", id: 0, n: row.row.n }, refused);
+    if (row?.row) link.ask({ m: "line", id: ++wished, n: row.row.n }, refused);
   });
 
+  let wished = 0; // a double click asks twice, and what is closed before the second answer must not open again
   function showWhole(content, buffers) {
-    if (root.querySelector("dialog")) return; // a double click asks twice
+    if (content.id !== wished) return;
     const text = h("pre", { tabindex: "0" });
     const whole = content.forgotten ? "this line is forgotten" : decoder.decode(buffers[0]);
     fill(text, whole, query.regex && whole.length > SEARCHED ? null : query.pattern);
