@@ -904,8 +904,10 @@ def test_a_slow_follower_holds_up_the_receiving_and_loses_nothing() -> None:
 
 @pytest.mark.parametrize("kept", [10, 100, 400])
 @pytest.mark.parametrize("as_bytes", [False, True])
+@pytest.mark.parametrize("framing", ["lines", "announced"])
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
 def test_who_reads_along_misses_nothing_of_a_burst_however_little_is_kept(
-    kept: int, as_bytes: bool, tmp_path: Path
+    kept: int, as_bytes: bool, framing: str, encrypted: bool, certificates: Certificates, tmp_path: Path
 ) -> None:
     """One read may bring more lines than the transcript keeps: a follower and a record get all of them."""
     count = 5000
@@ -916,7 +918,16 @@ def test_who_reads_along_misses_nothing_of_a_burst_however_little_is_kept(
         await peer.until_closed()
 
     record = tmp_path / "record.jsonl"
-    with LineServer(burst) as server, Client(server.address, transcript=kept, record=record) as client:
+    with (
+        LineServer(burst, tls=certificates.good().server_context() if encrypted else None) as server,
+        Client(
+            server.address,
+            tls=secure(certificates) if encrypted else False,
+            framing=framing,
+            transcript=kept,
+            record=record,
+        ) as client,
+    ):
         lines: Iterator[Any] = client.follow(as_bytes=as_bytes)
         reading = Thread(lambda: list(islice(lines, count)))
         until(client, lambda: waiting(client) == 1 + 1)  # and the record
@@ -926,6 +937,37 @@ def test_who_reads_along_misses_nothing_of_a_burst_however_little_is_kept(
     assert [line if as_bytes else line.data for line in got] == [b"%d" % number for number in range(count)]
     written = [line.text for line in Transcript.load(record) if line.direction == "<"]
     assert written == [str(number) for number in range(count)]
+
+
+@pytest.mark.parametrize("closes", [False, True], ids=["stays", "closes"])
+def test_what_a_follower_leaves_of_a_read_is_received_all_the_same(
+    closes: bool, certificates: Certificates
+) -> None:
+    """Of what one read has brought in TLS, a follower takes a line and goes: the rest comes, and the loss
+    after it.
+    """
+    count = 100
+
+    async def burst(peer: Peer) -> None:
+        await peer.readline()
+        peer.send(b"".join(b"%077d\n" % number for number in range(count)))
+        if not closes:
+            await peer.until_closed()
+
+    with (
+        LineServer(burst, tls=certificates.good().server_context()) as server,
+        Client(server.address, tls=secure(certificates), retry=Retry(60), transcript=10 * count) as client,
+    ):
+        lines = client.follow(as_bytes=True)
+        reading = Thread(lambda: next(lines))
+        until(client, lambda: waiting(client) == 1)
+        client.send("go")
+        assert reading.result() == b"%077d" % 0
+        until(
+            client,
+            lambda: client.transcript[-1].text.startswith("closed by" if closes else f"{count - 1:077}"),
+        )
+        assert list(islice(lines, count - 1)) == [b"%077d" % number for number in range(1, count)]
 
 
 def test_a_forgotten_follower_holds_nothing_up_for_long() -> None:

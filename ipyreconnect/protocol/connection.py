@@ -165,6 +165,7 @@ class Connection:
         "effects",
         "expectations",
         "health",
+        "held",
         "keepalive",
         "last_received",
         "outgoing",
@@ -240,6 +241,10 @@ class Connection:
         self.pauses_limited = False  # whether the kernel took `longest_retransmission`
         self.reading = True
         self.along: Runs | None = None  # takes the lines of a follower's own reading
+        self.held = False
+        """Whether more may have been received than was taken over: `go_on` takes it. So those who read along
+        have their turn in between, though many TLS records are read from the socket at once.
+        """
         self._said = ""
         self._script_mark = 0
         self._script_left: list[Send] = []  # what its outbox has no room for yet
@@ -280,6 +285,12 @@ class Connection:
         into it.
         """
         return self._pipe is None and self._framer is None
+
+    def reads_at_most(self, room: int) -> int:
+        """Return how many bytes of the `room` for them are to be read at once: ciphertext can be held back,
+        what is to be framed can not.
+        """
+        return room if self._pipe is not None else min(room, self.transcript.most_at_once)
 
     def next_outgoing(self) -> memoryview | bytes:
         """Return the next bytes for the kernel, where there is something `outgoing`; small pieces are joined,
@@ -504,30 +515,35 @@ class Connection:
 
     def received(self, data: memoryview, now: float) -> None:
         """Take over bytes from the socket that are not the transcript's own: ciphertext, or to be framed."""
+        if self._pipe is not None:
+            self._pipe.feed(data)
+            self.go_on(now)
+            return
         try:
-            if self._pipe is None:
-                self._plain(bytes(data), now)
-            else:
-                self._pipe.feed(data)
-                self._decrypt(now)
+            self._plain(bytes(data), now)
+        except CallerError as error:
+            self.fail(error, now)
+
+    def go_on(self, now: float) -> None:
+        """Take over more of what was received in TLS, about as much as the transcript takes at once."""
+        try:
+            self._decrypt(now)
         except (AttemptFailed, ConnectionLost, CallerError) as error:
             self.fail(error, now)
 
     def received_eof(self, now: float) -> None:
         """The peer sends no more."""
         if self._pipe is not None and self._state is _CONNECTING:
-            try:
-                self._pipe.feed_eof()
-                self._decrypt(now)
-            except (AttemptFailed, ConnectionLost) as error:
-                self.fail(error, now)
-                return
+            self._pipe.feed_eof()
+            self.go_on(now)
         truncated = self._pipe is not None and not self._pipe.closed_by_peer and self._state is _CONNECTED
         how = " without close_notify: the end may be cut off" if truncated else ""
         self.fail(ConnectionLost(f"closed by {self.settings.where}{how}"), now)
 
     def fail(self, error: Exception, now: float) -> None:
         """An attempt failed, or the connection is lost, for the reason that `error` gives."""
+        while self.held and self._state in (_CONNECTING, _CONNECTED):
+            self.go_on(now)  # what the peer has said comes before its end
         if self._state is _STOPPING:
             self._enter(Input.FAIL, now)
             return
@@ -688,6 +704,7 @@ class Connection:
     def _let_go(self) -> None:
         """Forget all that belongs to a connection alone: who reads, what is to be sent, and its deadlines."""
         self._pipe = self._framer = self._starttls = self._script = None
+        self.held = False
         self._script_left = []
         self.session_wanted = False
         self.outgoing.clear()
@@ -951,17 +968,23 @@ class Connection:
                     return
                 self._collect()
                 self._secured(now)
+            self.held = False
+            taken, most = 0, self.transcript.most_at_once
             if self._framer is not None:
-                buffer = memoryview(bytearray(PLAIN_STEP))
-                while self._pipe is pipe and (size := pipe.read_into(buffer)):
+                buffer = memoryview(bytearray(min(PLAIN_STEP, most)))
+                while self._pipe is pipe and not self.held and (size := pipe.read_into(buffer)):
                     self._plain(bytes(buffer[:size]), now)
+                    taken += size
+                    self.held = taken >= most and self._pipe is pipe
             else:
-                while self._pipe is pipe:
+                while self._pipe is pipe and not self.held:
                     room = self.transcript.room()
                     size = pipe.read_into(room)
                     if size:
                         self.committed(size, now)
-                    if size < len(room) and not pipe.failed:  # that was all; else the failure is told next
+                    if size == len(room):
+                        self.held = self._pipe is pipe
+                    elif not pipe.failed:  # that was all; else the failure is told next
                         break
         finally:
             # An alert, a key update or the handshake's next flight.

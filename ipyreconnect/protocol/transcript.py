@@ -48,8 +48,8 @@ LEAST_BYTES = 16 * 1024
 FIRST_BLOCK = 1024
 """An idle connection costs little: blocks double from here."""
 LARGEST_BLOCK = 1024 * 1024
-"""One read fills at most this much: bigger steps gain nothing (measured), smaller ones cost hand-overs of the
-interpreter lock."""
+"""One read fills at most this much: smaller steps cost hand-overs of the interpreter lock, and for the lines
+of bigger ones Python's allocator takes memory from the system and gives it back at each step (measured)."""
 BLOCKS_AT_LEAST = 16
 """What is forgotten at a time is at most this part of the whole."""
 BLOCK_A_LINE = 2
@@ -192,7 +192,12 @@ class Transcript(Reversible[Line], Collection[Line]):
         self._mask = mask_in(None)
         self._line_limit = lines
         self._byte_limit = bytes
-        self._largest = min(LARGEST_BLOCK, bytes // BLOCKS_AT_LEAST, max(FIRST_BLOCK, lines * BLOCK_A_LINE))
+        self.most_at_once = min(
+            LARGEST_BLOCK, bytes // BLOCKS_AT_LEAST, max(FIRST_BLOCK, lines * BLOCK_A_LINE)
+        )
+        """Bytes that may come before those who read along have their turn, and miss nothing; a block's size
+        at most.
+        """
         self._longest = min(LONGEST_LINE, bytes // BLOCKS_AT_LEAST)
         self._whole = bytes // WHOLE_SHARE
         self._next_size = FIRST_BLOCK
@@ -872,7 +877,7 @@ class Transcript(Reversible[Line], Collection[Line]):
             self._cost += last.cost
         # Twice the carry: a line that grows is not to be moved at each step.
         size = max(self._next_size, 2 * len(carry) + need)
-        self._next_size = min(2 * self._next_size, self._largest)
+        self._next_size = min(2 * self._next_size, self.most_at_once)
         spare = None
         kept = 0
         # Counted with the most that the new block may come to.

@@ -126,6 +126,12 @@ class Play:
                 size = len(data)
                 connection.received(memoryview(data), now)
             data = data[size:]
+        self.go_on(now, takes=takes)
+
+    def go_on(self, now: float, *, takes: int | None = None) -> None:
+        """Have the connection take over what it held back."""
+        while self.connection.held:
+            self.connection.go_on(now)
         self.settle(now, takes=takes)
 
     def eof(self, now: float = 0.0) -> None:
@@ -1571,6 +1577,48 @@ def test_lines_go_both_ways_in_tls(certificates: Certificates, tls12: bool) -> N
     play.acknowledged = written
     play.until(4.0)
     assert delivery.status == "acknowledged"
+
+
+@pytest.mark.parametrize("framing", ["lines", "announced"])
+def test_in_tls_readers_have_their_turn_before_anything_is_forgotten(
+    certificates: Certificates, framing: str
+) -> None:
+    """What one read brought is taken over a small part of the transcript at a time, the rest is held back."""
+    transcript = Transcript(bytes=64 * 1024)
+    play = Play(transcript=transcript, **tls_settings(certificates), framing=framing)
+    server = handshake(play, certificates.good())
+    begin = transcript.end
+    sent = [b"%d" % number for number in range(20_000)]
+    server.object.write(b"\r\n".join(sent) + b"\r\n")
+    play.connection.received(memoryview(server.outgoing.read()), 1.0)
+    at, got = begin, []
+    while True:
+        came = list(transcript.lines(at, transcript.end, strict=True))
+        assert sum(len(line.data) + 2 for line in came) <= 2 * transcript.most_at_once
+        got += [line.data for line in came]
+        at = transcript.end
+        if not play.connection.held:
+            break
+        play.connection.go_on(1.0)
+    assert got == sent
+    assert transcript.first > begin
+
+
+@pytest.mark.parametrize("end", [Play.lost, Play.eof], ids=["lost", "eof"])
+def test_what_was_held_back_comes_before_the_loss(
+    certificates: Certificates, end: Callable[[Play, float], None]
+) -> None:
+    """A connection that ends while something is held back has said that all the same."""
+    play = Play(transcript=Transcript(bytes=1 << 20), **tls_settings(certificates))
+    server = handshake(play, certificates.good())
+    sent = [b"%d" % number for number in range(30_000)]
+    server.object.write(b"\n".join(sent) + b"\n")
+    play.connection.received(memoryview(server.outgoing.read()), 1.0)
+    assert play.connection.held
+    end(play, 2.0)
+    assert play.state == "waiting"
+    assert [line.data for line in play.lines if line.direction == "<"] == sent
+    assert play.lines[-1].direction == "*"
 
 
 def test_an_unverified_certificate_is_loud(certificates: Certificates) -> None:
