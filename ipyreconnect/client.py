@@ -612,7 +612,8 @@ class Client(traitlets.HasTraits):
         nothing is missed. as_bytes: yield bytes instead of `Line`s, which is several times quicker.
 
         A reader who is far behind holds up the receiving, by TCP's own flow control, but never for more than
-        two seconds without reading; then the oldest lines are forgotten and it raises Overrun.
+        two seconds without reading; then the oldest lines are forgotten and it raises Overrun. The next loop
+        over the same object goes on with the oldest line that is kept.
         """
         if start is not None:
             start = whole_number(start, "start must be the number of a line,", 0)

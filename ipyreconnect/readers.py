@@ -110,7 +110,7 @@ class Reader(Generic[T]):
         self._part: list[T] = []
         self._size = 1
         self._began = 0.0
-        self._closed = False
+        self._closed = self._following = False
         self._ended = 0  # how often the connection was, when this reader began
         self.reads = False
         """Whether a loop has begun, and has not ended."""
@@ -119,10 +119,12 @@ class Reader(Generic[T]):
         """Have the receiving wait for this reader, when it is far behind."""
         self._place.read_at = time.monotonic()
         self._ended = self._driver.ended
+        self._following = True
         self._driver.begin_following(self._place)
 
     def end(self) -> None:
         """Have nobody wait for this reader any more."""
+        self._following = False
         self._driver.end_following(self._place)
 
     def close(self) -> None:
@@ -134,6 +136,7 @@ class Reader(Generic[T]):
     def parts(self) -> Generator[list[T], None, None]:
         """Yield the lines as they come, a few at a time, until the client is stopped."""
         self.reads = True
+        overrun = False
         try:
             self.begin()
             while (part := self.take()) is not None:
@@ -141,8 +144,16 @@ class Reader(Generic[T]):
                     yield part
                 else:
                     self._driver.read_until(self.news, self._along if self._as_bytes else None)
+        except Overrun:
+            overrun = True  # the next loop is waited for as this one was, while somebody has this reader
+            raise
         finally:
             self.reads = False
+            if not overrun:
+                self.end()
+
+    def __del__(self) -> None:
+        if self._following:
             self.end()
 
     def news(self) -> bool:
@@ -191,7 +202,8 @@ class Reader(Generic[T]):
                 return lines
         except Overrun:
             if not self._from_oldest:
-                self._next = max(self._next, self._transcript.oldest)  # where the next loop goes on
+                self._next = max(self._next, self._driver.resume_following(self._place))
+                self._following = True
                 raise
         if self._next >= self._transcript.end:
             return None

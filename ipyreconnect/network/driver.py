@@ -699,8 +699,25 @@ class Driver(Turns):
     # -- followers -------------------------------------------------------------------------------------------
 
     def begin_following(self, place: Follower) -> None:
-        """Note a reader that the receiving waits for while it is far behind. Any thread."""
-        self.call(lambda: self._followers.append(place))
+        """Note a reader that the receiving waits for while it is far behind. Any thread; may be repeated."""
+        self.call(lambda: self._note_follower(place))
+
+    def _note_follower(self, place: Follower) -> None:
+        if place not in self._followers:
+            self._followers.append(place)
+
+    def resume_following(self, place: Follower) -> int:
+        """Have a reader that has missed lines go on with the oldest that is there, whose number is returned,
+        and the receiving wait for it at once: else that would be the next to be forgotten. Any thread.
+        """
+
+        def resume() -> int:
+            place.next, place.read_at = self.connection.transcript.oldest, _monotonic()
+            self._note_follower(place)
+            self._reconsider_pause()
+            return place.next
+
+        return self.call(resume)
 
     def followed(self, place: Follower, number: int) -> None:
         """Note that a reader has read up to line `number`. Any thread; cheap unless the receiving waits for
