@@ -124,6 +124,7 @@ class Peer:
     async def drain(self) -> None:
         """Wait until what was sent has nearly left: the way to send without end in bounded memory."""
         await self._writer.drain()
+        await asyncio.sleep(0)  # where the kernel takes all at once, that has given nobody else a turn
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
         """Go on in TLS, as the server."""
