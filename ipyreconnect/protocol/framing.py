@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
+from itertools import repeat
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ipyreconnect.errors import CallerError, SettingsError
@@ -33,7 +35,10 @@ FRAMINGS = ("lines", "announced", "raw")
 _MAX_DIGITS = 18
 
 SMALL = 1024
-"""Bytes of which it does not matter how they are counted."""
+"""Bytes of which it does not matter how they are counted or cut."""
+LONG = 100
+"""Bytes of a line from which on it is cut more quickly by way of its line end alone (measured; lines of 80
+take a fifth longer so, those of 400 a third of the time)."""
 
 # Of a line that is too long to be held, and of what follows announced bytes, only these last bytes are
 # searched for an announcement: the longest one that may end such a line, "{" 18 digits "+}", is far shorter.
@@ -354,17 +359,27 @@ def split_lines(data: bytes, count: int | None = None) -> list[bytes]:
 
     count: how many lines these are, where that is known.
     """
-    # One pass in C beats any that takes off each line's CR. It is right unless it took a lone CR for an end.
-    lines = data.splitlines()
-    if count is None:
-        # Two proofs that are cheaper than counting LF: no CR at all, or an end of two bytes behind each line.
-        if b"\r" not in data or len(b"".join(lines)) + 2 * len(lines) == len(data):
+    # Each is one pass in C, several times quicker than to look for each line's CR, and right unless the lines
+    # do not all end alike, of which there is a cheap proof: bytes are missing, or too many.
+    if len(data) < SMALL or data.count(b"\n", 0, SMALL) > SMALL // LONG:
+        lines = data.splitlines()  # looks at each byte, and takes a lone CR for an end
+        if count is None:
+            if b"\r" not in data or _joined(lines) + 2 * len(lines) == len(data):
+                return lines
+            count = count_lines(data)
+        if len(lines) == count:
             return lines
-        count = count_lines(data)
-    if len(lines) != count:
-        lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
-        del lines[-1]
-    return lines
+    else:  # which jumps from LF to LF, and has two steps for each line
+        end = b"\r\n" if b"\r" in data else b"\n"
+        lines = list(map(bytes.removesuffix, io.BytesIO(data), repeat(end)))
+        if end == b"\n" or _joined(lines) + 2 * len(lines) == len(data):
+            return lines
+    return [line[:-1].removesuffix(b"\r") for line in io.BytesIO(data)]
+
+
+def _joined(lines: list[bytes]) -> int:
+    """Return how many bytes these are."""
+    return len(b"".join(lines))  # a fifth of what sum(map(len, lines)) takes
 
 
 def count_lines(data: bytes) -> int:

@@ -15,6 +15,7 @@ from ipyreconnect.errors import CallerError, SettingsError
 from ipyreconnect.protocol.framing import (
     ANNOUNCEMENT,
     LINE_LIMIT,
+    SMALL,
     Announced,
     Fragment,
     Framer,
@@ -256,12 +257,13 @@ def test_raw_gives_what_each_read_brought() -> None:
     assert framer.finish() == []
 
 
-@given(st.lists(st.sampled_from([b"\r", b"a", b"\n", b"\r\n", b"\x0b\x0c\x85"])).map(b"".join))
-def test_only_lf_and_crlf_end_a_line(data: bytes) -> None:
-    """A lone CR, a form feed and the like belong to the line."""
-    assert split_lines(data + b"\n") == [
-        line.removesuffix(b"\r") for line in (data + b"\n").split(b"\n")[:-1]
-    ]
+@given(st.lists(st.sampled_from([b"\r", b"a", b"\n", b"\r\n", b"\x0b\x0c\x85"])).map(b"".join), st.booleans())
+@pytest.mark.parametrize("first", [b"", b"long" * SMALL], ids=["short lines", "long lines"])
+def test_only_lf_and_crlf_end_a_line(first: bytes, data: bytes, counted: bool) -> None:
+    """A lone CR, a form feed and the like belong to the line, whichever way is quicker to cut it."""
+    data = first + data + b"\n"
+    lines = [line.removesuffix(b"\r") for line in data.split(b"\n")[:-1]]
+    assert split_lines(data, len(lines) if counted else None) == lines
 
 
 @pytest.mark.parametrize(
