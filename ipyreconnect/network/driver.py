@@ -13,6 +13,7 @@ import _thread
 import errno
 import logging
 import math
+import mmap
 import random
 import select
 import socket
@@ -421,7 +422,7 @@ class Driver(Turns):
                 try:
                     scratch: memoryview = _scratch.view
                 except AttributeError:
-                    scratch = _scratch.view = memoryview(bytearray(SCRATCH))
+                    scratch = _scratch.view = _new_scratch()
                 size = sock.recv_into(scratch, connection.reads_at_most(SCRATCH), flags)
                 if size:
                     connection.received(scratch[:size], _monotonic())
@@ -960,6 +961,14 @@ class Driver(Turns):
         self.connection.forked()
         self.connection.changes.clear()
         self.connection.effects.clear()
+
+
+def _new_scratch() -> memoryview:
+    """Return memory for one thread's reads, of which only what is read into becomes real."""
+    try:
+        return memoryview(mmap.mmap(-1, SCRATCH, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    except AttributeError:  # Windows, which knows no fork from which it is to be private
+        return memoryview(mmap.mmap(-1, SCRATCH))
 
 
 def _forget(loop: Loop, sock: socket.socket, orderly: bool) -> None:
