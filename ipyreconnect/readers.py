@@ -101,7 +101,7 @@ class Reader(Generic[T]):
         self._transcript = client.transcript
         self._as_bytes = as_bytes
         self._next = client._connection.expectations.mark if start is None else start
-        self._from_oldest = start is None  # until something was read: then nobody asked for what is forgotten
+        self._from_first = start is None  # at the beginning nobody has asked for what is forgotten already
         self._place = Follower(self._next)
         self._runs: Iterator[list[T]] = iter(())
         self._along: Runs = []
@@ -117,8 +117,14 @@ class Reader(Generic[T]):
 
     def begin(self) -> None:
         """Have the receiving wait for this reader, when it is far behind."""
-        self._place.read_at = time.monotonic()
         self._ended = self._driver.ended
+        self._join()
+        if self._from_first:
+            self._from_first = False
+            self._next = max(self._next, self._transcript.first)
+
+    def _join(self) -> None:
+        """Be waited for from now on: what is not forgotten yet will not be."""
         self._following = True
         self._driver.begin_following(self._place)
 
@@ -191,7 +197,6 @@ class Reader(Generic[T]):
         """Return the next lines that are there, some thousand at most."""
         while not self._closed and (lines := self._try_to_read()) is not None:
             if lines:
-                self._from_oldest = False
                 return lines
         return []
 
@@ -201,14 +206,11 @@ class Reader(Generic[T]):
             for lines in self._runs:
                 return lines
         except Overrun:
-            if not self._from_oldest:
-                self._next = max(self._next, self._driver.resume_following(self._place))
-                self._following = True
-                raise
+            self._join()  # the next loop goes on with the oldest that is there, which must not go meanwhile
+            self._next = max(self._next, self._transcript.oldest)
+            raise
         if self._next >= self._transcript.end:
             return None
-        if self._from_oldest and self._next < self._transcript.oldest:
-            self._next = self._transcript.first
         self._runs = self._bytes_of_lines() if self._as_bytes else self._line_objects()
         return []
 

@@ -100,15 +100,16 @@ class Waiter:
 
 
 class Follower:
-    """How far a reader of the received lines has come: the number of the line that it reads next, and when it
-    last read (monotonic, s).
+    """How far a reader of the received lines has come: the number of the line that it reads next, when it
+    last read (monotonic, s), and whether that was all there was: then there is nothing to wait for it for.
     """
 
-    __slots__ = ("next", "read_at")
+    __slots__ = ("has_all", "next", "read_at")
 
     def __init__(self, start: int) -> None:
         self.next = start
         self.read_at = _monotonic()
+        self.has_all = False
 
 
 class Driver(Turns):
@@ -371,9 +372,9 @@ class Driver(Turns):
         sock = self._sock
         if sock is None:
             return
-        if mask & EVENT_READ:
-            # While nothing was asked for, only the end of the connection is told; then there is nothing to
-            # hold back any more.
+        # While the receiving waits for a reader, only the end of the connection is told, and then there is
+        # nothing to wait for any more; or what was asked for before.
+        if mask & EVENT_READ and (not self._paused or sockets.has_hung_up(sock)):
             self._paused = False
             self._read_some(sock)
 
@@ -700,25 +701,17 @@ class Driver(Turns):
     # -- followers -------------------------------------------------------------------------------------------
 
     def begin_following(self, place: Follower) -> None:
-        """Note a reader that the receiving waits for while it is far behind. Any thread; may be repeated."""
-        self.call(lambda: self._note_follower(place))
-
-    def _note_follower(self, place: Follower) -> None:
-        if place not in self._followers:
-            self._followers.append(place)
-
-    def resume_following(self, place: Follower) -> int:
-        """Have a reader that has missed lines go on with the oldest that is there, whose number is returned,
-        and the receiving wait for it at once: else that would be the next to be forgotten. Any thread.
+        """Have the receiving wait for a reader while it is far behind, at once if it is so now. Any thread;
+        may be repeated.
         """
 
-        def resume() -> int:
-            place.next, place.read_at = self.connection.transcript.oldest, _monotonic()
-            self._note_follower(place)
+        def begin() -> None:
+            place.read_at = _monotonic()
+            if place not in self._followers:
+                self._followers.append(place)
             self._reconsider_pause()
-            return place.next
 
-        return self.call(resume)
+        self.call(begin)
 
     def followed(self, place: Follower, number: int) -> None:
         """Note that a reader has read up to line `number`. Any thread; cheap unless the receiving waits for
@@ -726,6 +719,7 @@ class Driver(Turns):
         """
         place.read_at = _monotonic()
         place.next = number
+        place.has_all = number >= self.connection.transcript.end
         if self._paused:
             self.post(self._reconsider_pause)
 
@@ -742,7 +736,14 @@ class Driver(Turns):
     def _reconsider_pause(self) -> bool:
         """Decide whether the receiving waits for a reader; return whether it does."""
         now = _monotonic()
-        recent = self.connection.transcript.recent(FOLLOW_SHARE)
+        transcript = self.connection.transcript
+        recent, end = transcript.recent(FOLLOW_SHARE), transcript.end
+        # Before the readers are looked at: one that reads on meanwhile sees it, and has this decided again.
+        self._paused = True
+        for place in self._followers:
+            if place.has_all and place.next < end:
+                place.has_all = False
+                place.read_at = now  # its patience begins: it may have waited for an hour
         waited = [
             place.read_at + FOLLOW_PATIENCE
             for place in self._followers
@@ -843,7 +844,7 @@ class Driver(Turns):
 
     def _lead_step(self, along: Runs | None) -> None:
         """With the turn: read, and give up the lead when that brought what is waited for."""
-        if self._sock is not None:
+        if self._sock is not None and not self._paused:
             self._read_some(self._sock, along)
         self._forget_wake()
         if self._paused:

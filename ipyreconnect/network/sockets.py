@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import struct
 import sys
@@ -27,6 +28,7 @@ __all__ = [
     "apply_keepalive",
     "describe",
     "drop",
+    "has_hung_up",
     "join_names",
     "let_wait",
     "missing_options",
@@ -303,6 +305,17 @@ def set_longest_retransmission(sock: socket.socket, milliseconds: int, *, system
             raise
         return False
     return True
+
+
+def has_hung_up(sock: socket.socket) -> bool:
+    """Say whether the connection has failed or ended in both directions, which is told unasked where the
+    system has poll(2). Any thread.
+    """
+    if not hasattr(select, "poll"):
+        return False
+    poller = select.poll()
+    poller.register(sock, 0)
+    return bool(poller.poll(0))
 
 
 def tcp_info(sock: socket.socket, *, system: System = HERE) -> bytes | None:

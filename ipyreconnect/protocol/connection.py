@@ -972,10 +972,12 @@ class Connection:
             taken, most = 0, self.transcript.most_at_once
             if self._framer is not None:
                 buffer = memoryview(bytearray(min(PLAIN_STEP, most)))
-                while self._pipe is pipe and not self.held and (size := pipe.read_into(buffer)):
+                while self._pipe is pipe and (size := pipe.read_into(buffer[: most - taken])):
                     self._plain(bytes(buffer[:size]), now)
                     taken += size
-                    self.held = taken >= most and self._pipe is pipe
+                    if taken == most:
+                        self.held = self._pipe is pipe
+                        break
             else:
                 while self._pipe is pipe and not self.held:
                     room = self.transcript.room()

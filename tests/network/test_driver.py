@@ -292,6 +292,34 @@ def test_a_slow_follower_takes_one_timer_however_often_it_is_waited_for() -> Non
         driver.end_following(place)
 
 
+def test_what_was_ready_before_a_pause_is_not_read_in_it() -> None:
+    """The I/O thread may be told that there is something to read, and have its turn only in the pause."""
+    with LineServer(flood()) as server, Client(server.address, transcript=5000) as client:
+        driver, place = client._driver, Follower(0)
+        driver.begin_following(place)
+        until(client, lambda: driver._paused)
+
+        def ready() -> int:
+            end = client.transcript.end
+            driver._step(selectors.EVENT_READ)
+            return client.transcript.end - end
+
+        assert driver.call(ready) == 0
+        driver.end_following(place)
+
+
+def test_a_follower_that_has_waited_for_long_is_waited_for() -> None:
+    """Its patience begins when there is something to read, not when it last read."""
+    with LineServer(echo) as server, Client(server.address, transcript=5000) as client:
+        driver, place = client._driver, Follower(0)
+        driver.begin_following(place)
+        driver.followed(place, client.transcript.end)
+        place.read_at -= 3600
+        server.peer(0).send(b"line\n" * 10_000)
+        until(client, lambda: driver._paused)
+        driver.end_following(place)
+
+
 def test_a_paused_connection_notices_its_end() -> None:
     """A connection that is held up by a follower is still told of a reset at once."""
     with LineServer(flood()) as server, Client(server.address, transcript=5000, retry=60) as client:
