@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tests.bench.measure import Figure, Sample, Task, run_contender, run_figure
+from tests.bench.measure import LINE_BYTES, Figure, Sample, Task, run_contender, run_figure
 from tests.bench.server import Server, running
 from tests.browser import bench as panel
 
@@ -46,7 +46,8 @@ CONTENDERS = (
 )
 """In the order of a round; the shares make each flood last about as long."""
 
-FIGURES: tuple[Figure, ...] = ("flood", "trip")
+FLOODS: tuple[Figure, ...] = ("flood", "long")
+FIGURES: tuple[Figure, ...] = (*FLOODS, "trip")
 
 Key = tuple[str, Figure, bool]
 
@@ -69,7 +70,9 @@ def compare(server: Server, rounds: int, lines: int, trips: int) -> dict[Key, li
             for tls, port in ((False, server.port), (True, server.tls_port)):
                 base = Task("flood", tls, 0, port, cores, str(server.cafile))
                 if contender.share is not None:
-                    tasks.append(replace(base, count=int(lines * contender.share)))
+                    for flood in FLOODS:
+                        length = lines * LINE_BYTES["flood"] / LINE_BYTES[flood] * contender.share
+                        tasks.append(replace(base, figure=flood, count=int(length)))
                 if contender.trips:
                     tasks.append(replace(base, figure="trip", count=trips, cores=cores[:1]))
             try:
@@ -95,8 +98,11 @@ def progress(what: str) -> None:
 
 def show_comparison(found: dict[Key, list[Sample]], figure: Figure, tls: bool) -> None:
     """Print one block of the table: medians, ratios to the floor of the same round, their spread, goals."""
-    what = {"flood": "flood of 80-byte lines", "trip": "one line out, its answer awaited; one core"}[figure]
-    unit = {"flood": "M lines/s", "trip": "µs (p50)"}[figure]
+    trip = figure == "trip"
+    what = (
+        "one line out, its answer awaited; one core" if trip else f"flood of {LINE_BYTES[figure]}-byte lines"
+    )
+    unit = "µs (p50)" if trip else "M lines/s"
     print(f"\n{what}, {'TLS 1.3' if tls else 'plain TCP'}")
     print(f"  {'':32}{unit:>10}{'÷ floor':>10}{'(spread)':>15}{'CPU ÷ floor':>13}   goal")
     floors = found["floor", figure, tls]
@@ -107,20 +113,21 @@ def show_comparison(found: dict[Key, list[Sample]], figure: Figure, tls: bool) -
         # Round trips have the floor's own in between; of floods, one that failed midway has fewer.
         paired = (
             [(sample, Sample(sample.floor_seconds, sample.floor_cpu)) for sample in samples]
-            if figure == "trip"
+            if trip
             else list(zip(samples, floors, strict=False))
         )
         cpu = statistics.median(sample.cpu / floor.cpu for sample, floor in paired)
-        if figure == "flood":
+        if not trip:
             median = 1e-6 / statistics.median(sample.seconds for sample in samples)
             ratios = [floor.seconds / sample.seconds for sample, floor in paired]
-            goal, met = contender.flood_goals[tls], statistics.median(ratios).__ge__
+            goal = contender.flood_goals[tls] if figure == "flood" else None
+            met = statistics.median(ratios).__ge__
         else:
             median = 1e6 * statistics.median(sample.seconds for sample in samples)
             ratios = [sample.seconds / floor.seconds for sample, floor in paired]
             goal, met = contender.trip_goal, statistics.median(ratios).__le__
         spread = f"({short(min(ratios))}–{short(max(ratios))})"
-        sign = "≥" if figure == "flood" else "≤"
+        sign = "≤" if trip else "≥"
         wish = "" if goal is None else f"{sign} {goal}  {'met' if met(goal) else 'MISSED'}"
         ratio = short(statistics.median(ratios))
         print(f"  {contender.title:32}{short(median):>10}{ratio:>10}{spread:>15}{short(cpu):>13}   {wish}")

@@ -15,12 +15,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-Figure = Literal["flood", "trip"]
+Figure = Literal["flood", "long", "trip"]
+
+LINE_BYTES: dict[Figure, int] = {"flood": 80, "long": 400}
+"""How long the lines of either flood are, line end included."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to measure: a flood of `count` lines, or `count` round trips, in the clear or in TLS.
+    """One thing to measure: a flood of `count` lines, which may be long, or `count` round trips, in the clear
+    or in TLS.
 
     `cores` are those that client and server may use.
     """
@@ -42,9 +46,14 @@ class Task:
         os.sched_setaffinity(0, self.cores)
 
     @property
+    def size(self) -> int:
+        """How long the lines of the flood are, line end included."""
+        return LINE_BYTES[self.figure]
+
+    @property
     def command(self) -> bytes:
         """The command that starts the flood, without its line end."""
-        return b"!flood %d" % self.count
+        return b"!flood %d %d" % (self.count, self.size)
 
 
 TRIP_LINE = b"0123456789 " * 3 + b"a round trip's line\r\n"

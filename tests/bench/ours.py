@@ -51,32 +51,32 @@ def transcript(tasks: list[Task]) -> list[Sample]:
 def _transcript(task: Task) -> Sample:
     with connected(task) as client:
         watch = Stopwatch()
-        _flood(client, task.count)
+        _flood(client, task)
         sample = watch.flood(task.count)
-        _look_up(client, task.count)
+        _look_up(client, task)
         return sample
 
 
-def _flood(client: Client, count: int) -> None:
-    """Have `count` lines sent, wait until they are counted."""
-    end = client.transcript.end + 1 + count  # what was sent has a number, too
-    client.send(f"!flood {count}")
+def _flood(client: Client, task: Task) -> None:
+    """Have the task's lines sent, wait until they are counted."""
+    end = client.transcript.end + 1 + task.count  # what was sent has a number, too
+    client.send(task.command.decode())
     while client.transcript.end < end:
         time.sleep(POLL)
         if client.state != "connected":
             raise RuntimeError(f"lost: {client.reason}")
 
 
-def _look_up(client: Client, count: int) -> float:
+def _look_up(client: Client, task: Task) -> float:
     """Look up lines of the last flood at random; return the seconds for one. RuntimeError: a wrong line."""
     record = client.transcript
-    first = record.end - count
+    first = record.end - task.count
     numbers = random.choices(range(max(first, record.first), record.end), k=LOOKED_UP)
     start = time.perf_counter()
     lines = [record[number] for number in numbers]
     seconds = (time.perf_counter() - start) / LOOKED_UP
     for number, line in zip(numbers, lines, strict=True):
-        if line.data != flood_line(number - first) or line.number != number:
+        if line.data != flood_line(number - first, task.size) or line.number != number:
             raise RuntimeError(f"line {number} is {line!r}")
     return seconds
 
@@ -95,7 +95,7 @@ def _follow(task: Task) -> Sample:
         for line in islice(lines, task.count):
             last = line
         sample = watch.flood(task.count)
-        if last != flood_line(task.count - 1):
+        if last != flood_line(task.count - 1, task.size):
             raise RuntimeError(f"the last line read was {last!r}")
         return sample
 
@@ -145,9 +145,9 @@ def memory(task: Task) -> dict[str, float]:
     """Receive `task.count` lines, fewer than the transcript keeps; return bytes a line, seconds a look."""
     with connected(task) as client:
         before = _settled()
-        _flood(client, task.count)
+        _flood(client, task)
         stored = _settled()
-        seconds = _look_up(client, task.count)
+        seconds = _look_up(client, task)
         if client.transcript.forgotten:
             raise RuntimeError("the transcript forgot: its memory says nothing about a line")
         return {

@@ -97,7 +97,7 @@ async def _asyncio_streams(task: Task) -> Sample:
     try:
         writer.write(task.pin + b"\r\n")
         await reader.readline()
-        if task.figure == "flood":
+        if task.figure != "trip":
             watch = Stopwatch()
             writer.write(task.command + b"\r\n")
             for _ in range(task.count):
@@ -158,7 +158,7 @@ def _twisted_connect(
             go_on()
 
         def pinned(self, line: bytes) -> None:
-            if task.figure == "flood":
+            if task.figure != "trip":
                 self.watch = Stopwatch()
                 self.left = task.count
                 self.lineReceived = self.counted
@@ -226,7 +226,7 @@ def _pwntools(task: Task) -> Sample:
     try:
         tube.send(task.pin + b"\r\n")
         tube.recvline()
-        if task.figure == "flood":
+        if task.figure != "trip":
             watch = Stopwatch()
             tube.send(task.command + b"\r\n")
             for _ in range(task.count):

@@ -1,12 +1,14 @@
 """The benchmarks' server, in its own process: echoes lines, floods, holds idle connections; no real protocol.
 
-What a client sends comes back, except for a line that is a command: ``!flood N`` sends N numbered lines of 80
-bytes, ``!pin CORE …`` ties the connection's thread to cores and answers ``pinned``, ``!bye`` closes.
+What a client sends comes back, except for a line that is a command: ``!flood N SIZE`` sends N numbered lines
+of SIZE bytes, line end included, ``!pin CORE …`` ties the connection's thread to cores and answers
+``pinned``, ``!bye`` closes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import resource
 import socket
@@ -20,16 +22,21 @@ from pathlib import Path
 
 import trustme
 
+from tests.bench.measure import LINE_BYTES
+
 BLOCK_LINES = 4096
 """After so many lines the flood's numbers start again at 0."""
 
-LINE_BYTES = 80
-"""Line end included."""
+
+def flood_line(number: int, size: int) -> bytes:
+    """Return the `number`-th line of a flood of lines of `size` bytes, without its line end."""
+    return b"%06d " % (number % BLOCK_LINES) + b"x" * (size - 9)
 
 
-def flood_line(number: int) -> bytes:
-    """Return the line that the flood sends as its `number`-th, without its line end."""
-    return b"%06d " % (number % BLOCK_LINES) + b"x" * (LINE_BYTES - 9)
+@functools.cache
+def _block(size: int) -> bytes:
+    """Return what a flood sends again and again."""
+    return b"".join(flood_line(number, size) + b"\r\n" for number in range(BLOCK_LINES))
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ def running(folder: Path) -> Iterator[Server]:
             process.kill()
 
 
-def _serve(sock: socket.socket, context: ssl.SSLContext | None, block: bytes) -> None:
+def _serve(sock: socket.socket, context: ssl.SSLContext | None) -> None:
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context is not None:
@@ -78,17 +85,18 @@ def _serve(sock: socket.socket, context: ssl.SSLContext | None, block: bytes) ->
                     os.sched_setaffinity(0, map(int, values))
                     sock.sendall(b"pinned\r\n")
                 if command == "!flood":
-                    whole, rest = divmod(int(values[0]), BLOCK_LINES)
+                    count, size = map(int, values)
+                    whole, rest = divmod(count, BLOCK_LINES)
                     for _ in range(whole):
-                        sock.sendall(block)
-                    sock.sendall(block[: rest * LINE_BYTES])
+                        sock.sendall(_block(size))
+                    sock.sendall(_block(size)[: rest * size])
     sock.close()
 
 
-def _accept(listener: socket.socket, context: ssl.SSLContext | None, block: bytes) -> None:
+def _accept(listener: socket.socket, context: ssl.SSLContext | None) -> None:
     while True:
         sock, _ = listener.accept()
-        threading.Thread(target=_serve, args=(sock, context, block), daemon=True).start()
+        threading.Thread(target=_serve, args=(sock, context), daemon=True).start()
 
 
 def main() -> None:
@@ -98,12 +106,13 @@ def main() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(sys.argv[1])
-    block = b"".join(flood_line(number) + b"\r\n" for number in range(BLOCK_LINES))
+    for size in LINE_BYTES.values():
+        _block(size)  # made before anybody measures
     ports = []
     for tls in (None, context):
         listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
         ports.append(listener.getsockname()[1])
-        threading.Thread(target=_accept, args=(listener, tls, block), daemon=True).start()
+        threading.Thread(target=_accept, args=(listener, tls), daemon=True).start()
     print(*ports, flush=True)
     sys.stdin.buffer.read()
 
