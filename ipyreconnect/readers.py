@@ -206,7 +206,8 @@ class Reader(Generic[T]):
             for lines in self._runs:
                 return lines
         except Overrun:
-            self._join()  # the next loop goes on with the oldest that is there, which must not go meanwhile
+            if not self._closed:
+                self._join()  # the next loop goes on with the oldest that is there, which must not go
             self._next = max(self._next, self._transcript.oldest)
             raise
         if self._next >= self._transcript.end:

@@ -24,6 +24,7 @@ import pytest
 from ipyreconnect import Client, Retry
 from ipyreconnect.network.driver import Driver
 from tests.namespaces import NamespacePair, unavailable
+from tests.servers.certificates import Certificates
 from tests.servers.line_server import LineServer, echo
 
 GRACE: Final = 2.0
@@ -240,3 +241,9 @@ def pair() -> Iterator[NamespacePair]:
         pytest.skip(reason)
     with NamespacePair() as pair:
         yield pair
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Give an authority of a module's own, and what it signs."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))

@@ -69,11 +69,6 @@ from tests.watching import PATIENCE, States, until, waiting
 QUICK = Retry(delay=0.02, jitter=0)
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates(tmp_path_factory.mktemp("certificates"))
-
-
 def received(client: Client) -> list[str]:
     return [line.text for line in client.transcript if line.direction == "<"]
 
@@ -937,6 +932,80 @@ def test_who_reads_along_misses_nothing_of_a_burst_however_little_is_kept(
     assert [line if as_bytes else line.data for line in got] == [b"%d" % number for number in range(count)]
     written = [line.text for line in Transcript.load(record) if line.direction == "<"]
     assert written == [str(number) for number in range(count)]
+
+
+def test_replies_to_a_burst_push_nothing_out_that_is_to_be_recorded(tmp_path: Path) -> None:
+    """Each reply takes more room than the line that it answers: those are kept until they are written."""
+    count = 3000
+    record = tmp_path / "record.jsonl"
+    burst = say(b"".join(b"PING %d\n" % number for number in range(count)))
+    with (
+        LineServer(burst) as server,
+        Client(
+            server.address, replies={"^PING (.*)": r"PONG \1"}, transcript=small(100), record=record
+        ) as client,
+    ):
+        until(client, lambda: client.transcript.end > 2 * count)
+    texts = [line.text for line in Transcript.load(record)]
+    for word in "PING", "PONG":
+        assert [text for text in texts if text.startswith(word)] == [f"{word} {n}" for n in range(count)]
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
+def test_an_on_connect_function_reads_an_answer_longer_than_what_is_kept(
+    encrypted: bool, certificates: Certificates
+) -> None:
+    """It reads along while the answer comes, however much of it comes at once."""
+    rows = b"".join(b"* %d of a long answer\r\n" % number for number in range(3000))
+
+    def ask(session: Session) -> None:
+        session.send("1 list")
+        session.expect("^1 OK", timeout=PATIENCE)
+
+    with (
+        LineServer(
+            answering({b"1 list": rows + b"1 OK"}),
+            tls=certificates.good().server_context() if encrypted else None,
+        ) as server,
+        Client(
+            server.address,
+            tls=secure(certificates) if encrypted else False,
+            on_connect=ask,
+            transcript=small(1000),
+        ) as client,
+    ):
+        assert client.state == "connected", client.reason
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
+def test_how_much_is_kept_does_not_cut_a_raw_read(encrypted: bool, certificates: Certificates) -> None:
+    """A line is what a read brought, also where the transcript keeps little."""
+    with (
+        LineServer(echo, tls=certificates.good().server_context() if encrypted else None) as server,
+        Client(
+            server.address, tls=secure(certificates) if encrypted else False, framing="raw", transcript=100
+        ) as client,
+    ):
+        client.send(b"x" * 4000 + b"\n", expect=rb"\Ax{4000}\n\Z")
+
+
+def test_a_reset_takes_nothing_from_a_follower_that_reads() -> None:
+    """What is left of a connection that has ended comes at once, and is kept for who reads along."""
+    count = 3000
+
+    async def burst(peer: Peer) -> None:
+        await peer.readline()
+        peer.send(b"".join(b"%d\n" % number for number in range(count)))
+        await peer.readline()
+
+    with LineServer(burst) as server, Client(server.address, transcript=100, retry=Retry(60)) as client:
+        lines = client.follow(as_bytes=True)
+        client.send("go")
+        assert next(lines) == b"0"
+        until(client, lambda: client._driver._paused)
+        server.peer(0).reset()
+        until(client, lambda: client.state == "waiting")
+        assert list(islice(lines, count - 1)) == [b"%d" % number for number in range(1, count)]
 
 
 @pytest.mark.parametrize("closes", [False, True], ids=["stays", "closes"])

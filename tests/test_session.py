@@ -41,11 +41,6 @@ MEMORY_LIMIT = 400 << 20
 LOGIN = f'login {USER} "{PASSWORD}"'
 
 
-@pytest.fixture
-def certificates(tmp_path: Path) -> Certificates:
-    return Certificates(tmp_path)
-
-
 class States:
     """Every state that a client goes through from now on, with the moment at which an observer was told."""
 

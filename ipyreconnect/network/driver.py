@@ -176,6 +176,7 @@ class Driver(Turns):
         self._waiters: list[Waiter] = []
         self._local: Any = None
         self._followers: list[Follower] = []
+        self.connection.needed = partial(_needed, self._followers)
         self._paused = False
         self._pause_timer: Timer | None = None
         self._leader = 0
@@ -229,18 +230,24 @@ class Driver(Turns):
         if connection.session_wanted:
             connection.session_wanted = False
             self._sink.run_function(connection.session)
-        if self._waiters:
-            for waiter in tuple(self._waiters):
-                if waiter.done():
-                    self._waiters.remove(waiter)
-                    waiter.wake()
+        self._wake_waiters()
         if (
             self._leader
             and self._leader != _get_ident()
-            and (self._leader_done is None or self._leader_done())
+            and (
+                self._leader_done is None
+                or self._leader_done()
+                or (connection.held and not self._paused)  # for which it need not wait
+            )
         ):
             self._wake_leader()
         self._sink.poke()
+
+    def _wake_waiters(self) -> None:
+        for waiter in tuple(self._waiters):
+            if waiter.done():
+                self._waiters.remove(waiter)
+                waiter.wake()
 
     def _push(self) -> None:
         """Send what waits, and have the I/O thread wait for what is to be waited for now."""
@@ -387,6 +394,7 @@ class Driver(Turns):
         if along is None:
             brought = self._read(sock, flags)
             while connection.held and not self._reconsider_pause():
+                self._wake_waiters()  # an on-connect function reads along by being asked
                 connection.go_on(_monotonic())
         else:
             connection.along = along
@@ -735,22 +743,16 @@ class Driver(Turns):
 
     def _reconsider_pause(self) -> bool:
         """Decide whether the receiving waits for a reader; return whether it does."""
-        now = _monotonic()
-        transcript = self.connection.transcript
-        recent, end = transcript.recent(FOLLOW_SHARE), transcript.end
         # Before the readers are looked at: one that reads on meanwhile sees it, and has this decided again.
         self._paused = True
-        for place in self._followers:
-            if place.has_all and place.next < end:
-                place.has_all = False
-                place.read_at = now  # its patience begins: it may have waited for an hour
-        waited = [
-            place.read_at + FOLLOW_PATIENCE
-            for place in self._followers
-            if place.next < recent and now < place.read_at + FOLLOW_PATIENCE
-        ]
+        transcript = self.connection.transcript
+        recent = transcript.recent(FOLLOW_SHARE)
+        places = _waited_for(self._followers, transcript.end)
+        waited = [place.read_at + FOLLOW_PATIENCE for place in places if place.next < recent]
         self._paused = bool(waited) and self._sock is not None
         self.connection.reading = not self._paused
+        if self._paused:
+            self._leased = False  # or nobody would read until it is over, though the pause has ended before
         if self._paused and self._pause_timer is None and self._loop is not None:
             # One, however often it is paused meanwhile: who reads on moves what it waits for, not the timer.
             self._pause_timer = self._loop.call_at(min(waited), lambda: self.post(self._pause_over))
@@ -970,6 +972,22 @@ def _new_scratch() -> memoryview:
         return memoryview(mmap.mmap(-1, SCRATCH, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
     except AttributeError:  # Windows, which knows no fork from which it is to be private
         return memoryview(mmap.mmap(-1, SCRATCH))
+
+
+def _waited_for(followers: list[Follower], end: int) -> list[Follower]:
+    """Return the readers that are not forgotten ones, where the next line gets the number `end`. With the
+    turn.
+    """
+    now = _monotonic()
+    for place in followers:
+        if place.has_all and place.next < end:
+            place.has_all = False
+            place.read_at = now  # its patience begins: it may have waited for an hour
+    return [place for place in followers if now < place.read_at + FOLLOW_PATIENCE]
+
+
+def _needed(followers: list[Follower], end: int) -> float:
+    return min((place.next for place in _waited_for(followers, end)), default=math.inf)
 
 
 def _forget(loop: Loop, sock: socket.socket, orderly: bool) -> None:

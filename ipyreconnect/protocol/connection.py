@@ -39,7 +39,7 @@ from .script import ScriptRun, Send, Step
 from .starttls import StartTLS
 from .state import Effect, Input, Phase, State, transition
 from .tls import TLSPipe
-from .transcript import Runs, Transcript
+from .transcript import Runs, Transcript, nothing_needed
 
 __all__ = ["Connection", "Settings"]
 
@@ -168,6 +168,7 @@ class Connection:
         "held",
         "keepalive",
         "last_received",
+        "needed",
         "outgoing",
         "pauses_limited",
         "reading",
@@ -241,6 +242,7 @@ class Connection:
         self.pauses_limited = False  # whether the kernel took `longest_retransmission`
         self.reading = True
         self.along: Runs | None = None  # takes the lines of a follower's own reading
+        self.needed = nothing_needed
         self.held = False
         """Whether more may have been received than was taken over: `go_on` takes it. So those who read along
         have their turn in between, though many TLS records are read from the socket at once.
@@ -287,10 +289,12 @@ class Connection:
         return self._pipe is None and self._framer is None
 
     def reads_at_most(self, room: int) -> int:
-        """Return how many bytes of the `room` for them are to be read at once: ciphertext can be held back,
-        what is to be framed can not.
+        """Return how many bytes of the `room` for them are to be read at once: ciphertext can be held back, a
+        raw read is one line, and of what is to be framed no more than readers can follow.
         """
-        return room if self._pipe is not None else min(room, self.transcript.most_at_once)
+        if self._pipe is not None or isinstance(self._framer, Raw):
+            return room
+        return min(room, self.transcript.most_at_once)
 
     def next_outgoing(self) -> memoryview | bytes:
         """Return the next bytes for the kernel, where there is something `outgoing`; small pieces are joined,
@@ -332,7 +336,7 @@ class Connection:
         Raises SettingsError when another client writes the transcript.
         """
         if self._state is _STOPPED:
-            self.transcript.begin_writing(self, self.settings.encoding)
+            self.transcript.begin_writing(self, self.settings.encoding, self.needed)
             self._failures = 0
             self.expectations.begin()
             self.status = replace(self.status, reason="", loss="", attempt=0)
@@ -969,8 +973,10 @@ class Connection:
                 self._collect()
                 self._secured(now)
             self.held = False
-            taken, most = 0, self.transcript.most_at_once
             if self._framer is not None:
+                taken, most = 0, self.transcript.most_at_once
+                if isinstance(self._framer, Raw):
+                    most = max(most, PLAIN_STEP)
                 buffer = memoryview(bytearray(min(PLAIN_STEP, most)))
                 while self._pipe is pipe and (size := pipe.read_into(buffer[: most - taken])):
                     self._plain(bytes(buffer[:size]), now)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import operator
 import os
 import re
@@ -28,7 +29,7 @@ import sys
 import threading
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator, Reversible
+from collections.abc import Callable, Collection, Iterable, Iterator, Reversible
 from typing import Any, overload
 
 from ..errors import Overrun, SettingsError
@@ -58,6 +59,10 @@ which nobody could read yet, are forgotten for them."""
 LONGEST_LINE = 64 * 1024
 """Longer received lines are kept as fragments marked `truncated`: a line without end must not be carried for
 ever. Also the longest run of lines under one mark, so that looking up a single line never splits more."""
+RESERVE = 8 * 1024 * 1024
+"""Bytes that it may take beyond what it may keep, while a reader that is waited for has not read them: for
+what comes before the receiving can wait, such as the replies to all lines of one read, or the rest of a
+connection that was reset."""
 WHOLE_SHARE = 8
 """What a framer made, what was sent and a note are kept in one piece up to this part of the whole: 8 MiB by
 default, more than any framing of ours makes."""
@@ -158,11 +163,17 @@ def _first_of(block: _Block) -> int:
     return block.first
 
 
+def nothing_needed(_end: int) -> float:
+    """Say that no line is needed by anybody: see `Transcript.begin_writing`."""
+    return math.inf
+
+
 class Transcript(Reversible[Line], Collection[Line]):
     """The lines of a connection: those received, those sent, and what happened; the oldest are forgotten
     first.
 
-    lines: how many it keeps at most. bytes: how much memory it takes at most. encoding: how a line's `text`
+    lines: how many it keeps at most. bytes: how much memory it takes at most, but for up to 8 MiB that a
+    follower or a record is about to read. encoding: how a line's `text`
     is decoded (None: UTF-8, else ISO-8859-1). Indexed by line number: `t[n].number == n` for as long as the
     line is kept (`t.first <= n < t.end`); negative indices count from the end; slices give what is kept of
     the range. Reading is safe in any thread at any time and holds nobody up; the methods under "writing" are
@@ -213,6 +224,7 @@ class Transcript(Reversible[Line], Collection[Line]):
         self._indexes: dict[int, array[int]] = {}
         self._index_limit = bytes // INDEX_SHARE
         self._writer: object = None
+        self._needed: Callable[[int], float] = nothing_needed
 
     # -- reading: any thread
 
@@ -419,7 +431,7 @@ class Transcript(Reversible[Line], Collection[Line]):
         wanted = self._byte_limit // share
         first = self._end - self._line_limit // share
         for block in reversed(self._blocks):
-            wanted -= block.used + block.weight
+            wanted -= block.cost
             if wanted <= 0:
                 return max(block.first, first)
         return max(self._oldest, first)
@@ -643,9 +655,14 @@ class Transcript(Reversible[Line], Collection[Line]):
 
     # -- writing: only the one that has the connection's turn
 
-    def begin_writing(self, writer: object, encoding: str | None) -> None:
+    def begin_writing(
+        self, writer: object, encoding: str | None, needed: Callable[[int], float] = nothing_needed
+    ) -> None:
         """Take the transcript for `writer`, which may have it already; from now on it is in its encoding. Any
         thread.
+
+        needed(end): the number of the first line that somebody is about to read, and that is not to be
+        forgotten before; infinity for none. Asked by the writer.
 
         Raises SettingsError when another one writes it: two would overwrite each other's lines.
         """
@@ -655,12 +672,14 @@ class Transcript(Reversible[Line], Collection[Line]):
                     "this transcript is written by another client: stop that first, or give each its own"
                 )
             self._writer = writer
+            self._needed = needed
             self.encoding = encoding
             self._mask = mask_in(encoding)
 
     def end_writing(self) -> None:
         """Let another one write from now on. The writer only."""
         self._writer = None
+        self._needed = nothing_needed
 
     def room(self) -> memoryview:
         """Return memory to receive into, 256 bytes or more; what was written there is taken over by `commit`
@@ -884,8 +903,13 @@ class Transcript(Reversible[Line], Collection[Line]):
         most = BLOCK_COST + 2 * size + MARKS_AT_ONCE * MARK_COST + 4 * self._index_limit
         limit = self._byte_limit - most
         oldest = self._end - self._line_limit
+        needed = -1.0
         while kept < len(blocks) and (self._cost > limit or blocks[kept].end <= oldest):
             gone = blocks[kept]
+            if needed < 0:
+                needed = self._needed(self._end)
+            if gone.end > needed and self._cost <= limit + RESERVE:
+                break
             kept += 1
             self._cost -= gone.cost
             self._oldest = gone.end

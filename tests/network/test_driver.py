@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import queue
 import select
@@ -14,10 +15,20 @@ from typing import Any
 
 import pytest
 
-from ipyreconnect import CallerError, Client, ConnectionLost, ExpectTimeout, KeepAlive, Retry, SettingsError
+from ipyreconnect import (
+    TLS,
+    CallerError,
+    Client,
+    ConnectionLost,
+    ExpectTimeout,
+    KeepAlive,
+    Retry,
+    SettingsError,
+)
 from ipyreconnect.network import interrupts, sockets
 from ipyreconnect.network import loop as loops
 from ipyreconnect.network.driver import Driver, Follower
+from tests.servers.certificates import Certificates
 from tests.servers.line_server import LineServer, Peer, echo, flood, mute, never_read
 from tests.watching import PATIENCE, holding_the_turn, until
 
@@ -235,6 +246,31 @@ def test_a_line_has_the_time_at_which_it_came() -> None:
         for _ in range(5):
             line = client.send("?", expect="^[0-9.]+$").line
             assert line.time > float(line.text) - 0.001
+
+
+def test_a_leader_does_not_wait_for_what_is_there(certificates: Certificates) -> None:
+    """What was held back for a slow reader is not to be read from the socket: a leader is woken for it."""
+    with (
+        LineServer(mute, tls=certificates.good().server_context()) as server,
+        Client(server.address, tls=TLS(cafile=certificates.cafile)) as client,
+    ):
+        driver, connection = client._driver, client._driver.connection
+
+        def ask() -> None:
+            with contextlib.suppress(ConnectionLost):
+                client.send("x", expect="never", timeout=PATIENCE)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        until(client, lambda: bool(driver._leader))
+
+        def hold_back() -> None:
+            connection.held = True
+
+        driver.call(hold_back)
+        until(client, lambda: not connection.held)
+        client.stop()
+        thread.join(PATIENCE)
 
 
 def test_the_end_of_a_prompt_peer_is_no_answer() -> None:

@@ -476,11 +476,6 @@ def test_a_change_asks_a_live_peer() -> None:
 # -- stopping in every state
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates(tmp_path_factory.mktemp("certificates"))
-
-
 def tls_settings(certificates: Certificates, mode: TLSMode = TLSMode.IMPLICIT, **tls: Any) -> dict[str, Any]:
     return {
         "tls": mode,

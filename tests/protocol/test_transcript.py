@@ -28,6 +28,7 @@ from ipyreconnect.protocol.transcript import (
     DEFAULT_BYTES,
     LEAST_BYTES,
     LONGEST_LINE,
+    RESERVE,
     Line,
     Runs,
     Transcript,
@@ -1064,3 +1065,26 @@ def test_without_pandas_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match=r"ipyreconnect\[dataframe\]"):
         Transcript().to_dataframe()
+
+
+def test_what_a_reader_needs_is_kept_a_little_longer() -> None:
+    """Beyond what the transcript may keep, up to the reserve; then it is forgotten all the same."""
+    transcript = Transcript(bytes=1 << 20)
+    needed = 0
+    transcript.begin_writing(object(), None, lambda end: min(needed, end))
+
+    def write(size: int) -> None:
+        for _ in range(size // 1000):
+            transcript.append_received([b"x" * 999], 0.0)
+
+    write(RESERVE)
+    assert transcript.first == 0
+    needed = 5000
+    write(100_000)
+    assert 4000 < transcript.first <= 5000
+    write(2 * RESERVE)
+    assert transcript.first > 5000
+    assert sum(len(line.data) for line in transcript) < (1 << 20) + RESERVE
+    transcript.end_writing()
+    write(100_000)
+    assert sum(len(line.data) for line in transcript) < 1 << 20
