@@ -877,9 +877,10 @@ class Connection:
         self._watch_at = now
         if self._framer is not None and self.settings.has_function:
             self._frame_the_rest(self._framer, unread or (self.transcript.end, 0), now)
-        self._queue_size = 0
-        while self._queue:
+        # Not into TLS that has failed meanwhile, which is told next: the queue is the next connection's then.
+        while self._queue and (self._pipe is None or not self._pipe.failed):
             entry = self._queue.pop(0)
+            self._queue_size -= len(entry.data)
             self._write_line(entry.data, entry.line, entry.delivery, now, entry.expectation)
 
     def _frame_the_rest(self, framer: Framer, unread: tuple[int, int], now: float) -> None:
@@ -1097,18 +1098,25 @@ class Connection:
             self.expectations.sent(number + 1)
         if expectation is not None:
             self.expectations.add(expectation, number + 1)
+        failure = None
         if self._pipe is None:
             self.outgoing.append(data)
             self._written += len(data)
         else:
-            self._pipe.write(data)
+            try:
+                self._pipe.write(data)
+            except ConnectionLost as error:
+                failure = error
             self._collect()
-        self._ledger.add(self._written, len(data), delivery)
+        # What TLS did not take ends where nothing is ever acknowledged.
+        self._ledger.add(self._written if failure is None else self._written + 1, len(data), delivery)
         if not self.outgoing:
             self._ledger.hand_over(0)  # no bytes at all, which TLS makes no record of
         if self._look_at > now + FIRST_LOOK:
             self._look_pause = FIRST_LOOK
             self._look_at = now + FIRST_LOOK
+        if failure is not None:
+            self.fail(failure, now)
 
     def _write_quietly(self, data: bytes, now: float) -> bool:
         """Send a line of our own accord: logged, accounted for, and moving nobody's mark. Return whether that

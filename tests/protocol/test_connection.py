@@ -1616,6 +1616,31 @@ def test_what_was_held_back_comes_before_the_loss(
     assert play.lines[-1].direction == "*"
 
 
+NO_RECORD = b"HTTP/1.1 500 no TLS any more\r\n"
+
+
+def test_what_is_queued_is_not_written_into_tls_that_has_failed(certificates: Certificates) -> None:
+    """The line that ends the script came with what ends the connection: the queue waits for the next one."""
+    play = Play(script=parse_script("< ^OK"), **tls_settings(certificates))
+    server = handshake(play, certificates.good())
+    deliveries = [play.send(line, 1.0, queue=True) for line in (b"a", b"b")]
+    server.object.write(b"OK\r\n")
+    play.receive(server.outgoing.read() + NO_RECORD, 1.0)
+    assert play.state == "waiting"
+    assert [delivery.status for delivery in deliveries] == ["queued", "queued"]
+    assert not any(line.direction == ">" for line in play.lines)
+
+
+def test_what_tls_does_not_take_is_unconfirmed(certificates: Certificates) -> None:
+    """A reply to a line that came with what ends the connection never leaves, and is said to be lost."""
+    play = Play(replies=((b"^PING", b"PONG"),), **tls_settings(certificates))
+    server = handshake(play, certificates.good())
+    server.object.write(b"PING\r\n")
+    play.receive(server.outgoing.read() + NO_RECORD, 1.0)
+    assert play.state == "waiting"
+    assert [line.data for line in play.connection.unconfirmed] == [b"PONG"]
+
+
 def test_an_unverified_certificate_is_loud(certificates: Certificates) -> None:
     """Without verification it connects to anybody, and says so in the log and the status."""
     play = Play(**tls_settings(certificates, verify=False))
