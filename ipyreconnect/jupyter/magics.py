@@ -198,12 +198,16 @@ class ReconnectMagics(Magics):
             client.hide(*secrets_of(pieces, client.encoding or "utf-8"))
         queue = parsed.flag("--queue")
         timeout = self._timeout(parsed)
+        # All is checked before the first line leaves.
+        expected = None if pattern is None else client.compiled(pattern)
+        for each, secrets in lines:
+            client.encode(each, secrets)
         self._ask(client, queue)
         deliveries = [client.send(each, queue=queue, secrets=secrets) for each, secrets in lines[:-1]]
         last, secrets = lines[-1]
-        if pattern is not None:
+        if expected is not None:
             try:
-                return client.send(last, expect=pattern, timeout=timeout, queue=queue, secrets=secrets)
+                return client.send(last, expect=expected, timeout=timeout, queue=queue, secrets=secrets)
             finally:
                 self._show_now()
         deliveries.append(client.send(last, queue=queue, secrets=secrets))

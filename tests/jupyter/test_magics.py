@@ -218,8 +218,10 @@ def test_bytes_are_sent_as_they_are(shell: Any, capsys: pytest.CaptureFixture[st
 def test_a_cell_is_sent_whole_or_not_at_all(
     shell: Any, server: LineServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A line break inside a line is found before the first line leaves."""
-    run(shell, f"%connect {server.address}")
+    """What is wrong with a line, or with what is expected, is found before the first line leaves."""
+    run(shell, f"%connect {server.address} --encoding us-ascii")
+    assert "regular expression" in refused(shell, "%%send --expect (\n1 noop\n2 noop", capsys)
+    assert "cannot be sent as us-ascii" in refused(shell, "%%send\n1 noop\n2 n\u00f6\u00f6p", capsys)
     assert "line break" in refused(shell, "%%send\n1 noop\n2 no\rop", capsys)
     assert "move 'x' below" in refused(shell, "%%send x\n1 noop", capsys)
     run(shell, "%send --expect ^3.OK 3 noop")
