@@ -410,7 +410,7 @@ class Connection:
         """Look for `expectation` from the last send or match on; its outcome is set now, or when a line
         comes.
         """
-        self.expectations.expect(expectation)
+        self.expectations.expect(expectation, may_look=not self._in_script)
         if expectation.outcome is not None:
             return
         if self._state in (_STOPPED, _STOPPING):
@@ -1027,6 +1027,11 @@ class Connection:
             self._look_at_new(runs, now)
 
     @property
+    def _in_script(self) -> bool:
+        """Whether what comes is for the on-connect script or function, and for nobody else."""
+        return self._state is _CONNECTING and self.status.phase is Phase.SCRIPT
+
+    @property
     def _looks(self) -> bool:
         """Whether anybody waits for lines."""
         return (
@@ -1052,7 +1057,7 @@ class Connection:
                 self.fail(error, now)
             return
         for number, lines in runs:
-            if self.expectations.pending:
+            if self.expectations.pending and not self._in_script:
                 self.expectations.look(number, lines, now + self.wall_offset)
             if self.replies and self._state is not _STOPPING:
                 for line in lines:

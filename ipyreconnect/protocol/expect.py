@@ -318,8 +318,14 @@ class Expectations:
         self._loss = None
 
     def pass_over(self, number: int) -> None:
-        """Look at no line before `number`: what came and left until then was somebody else's affair."""
+        """Look at no line before `number`: what came and left until then was somebody else's affair. Those
+        that wait look at what has come since.
+        """
         self.mark = self.last_send = max(self.mark, number)
+        for expectation in tuple(self.pending):
+            self.expect(expectation)
+            if expectation.outcome is not None:
+                self.pending.remove(expectation)
 
     def sent(self, number: int) -> None:
         """Note that the user's line before `number` is sent: it is what the next match answers."""
@@ -332,8 +338,10 @@ class Expectations:
         expectation.arm(number)
         self.pending.append(expectation)
 
-    def expect(self, expectation: Expectation) -> None:
-        """Look for `expectation` in what is there; where its outcome is not set then, it may be `pending`."""
+    def expect(self, expectation: Expectation, *, may_look: bool = True) -> None:
+        """Look for `expectation` in what is there, if it may; where its outcome is not set then, it may be
+        `pending`.
+        """
         if self._loss is not None:
             # The answer may have come before the loss. If not, it never will, however long anybody waits.
             expectation.arm(self._asked_from)
@@ -346,7 +354,8 @@ class Expectations:
             return
         expectation.arm(self.mark)
         expectation.origin = self.last_send
-        self._look_through(expectation, self._transcript.end)
+        if may_look:
+            self._look_through(expectation, self._transcript.end)
 
     def forget(self, expectation: Expectation) -> None:
         """Look for it no longer: its time is over, or its waiter was interrupted."""

@@ -1503,6 +1503,24 @@ def test_framing_begins_behind_what_a_function_has_left() -> None:
     assert play.lines[-1].data == b"* 1 FETCH {5}\r\n12345)"
 
 
+@pytest.mark.parametrize("early", [False, True], ids=["while the script runs", "before it"])
+def test_who_waits_for_a_line_is_not_given_the_script_s(early: bool) -> None:
+    """What the script reads is its own affair, also where somebody waits while it runs; what comes behind it,
+    in the same read or later, is for them.
+    """
+    play = Play(script=parse_script("< ready\na login\n< a OK"))
+    play.start()
+    expectations = [play.expect("OK"), play.expect("more")] if early else []
+    play.dialed()
+    play.receive(b"* OK ready\r\n")
+    expectations = expectations or [play.expect("OK"), play.expect("more")]
+    play.receive(b"a OK logged in\r\n1 OK behind it\r\n")
+    assert play.state == "connected"
+    assert found(expectations[0]).text == "1 OK behind it"
+    play.receive(b"2 and more\r\n")
+    assert found(expectations[1]).text == "2 and more"
+
+
 # -- TLS and STARTTLS, in memory
 
 
