@@ -23,7 +23,7 @@ from .protocol.line import decode, encode_line, has_break, visible
 from .protocol.script import Step, parse_script
 from .protocol.search import Pattern
 from .protocol.transcript import Transcript
-from .settings import TLS, Heartbeat, KeepAlive, Retry, Secret
+from .settings import TLS, Heartbeat, KeepAlive, Retry, Secret, encode_behind
 
 EOLS = {"crlf": b"\r\n", "lf": b"\n", "cr": b"\r", "none": b""}
 Replies = Mapping[Any, str | bytes] | Iterable[tuple[Pattern, str | bytes]]
@@ -213,7 +213,10 @@ def forms_of(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:
                 forms.add(form.encode("utf-8", "surrogatepass"))
                 with contextlib.suppress(UnicodeError):
                     forms.add(form.encode(encoding or "utf-8"))
-    return forms
+                for before in "", "a", form[:1], form[-1:]:
+                    with contextlib.suppress(UnicodeError):
+                        forms.add(encode_behind(before, form, encoding or "utf-8"))
+    return forms - {b""}
 
 
 def seconds_from(timeout: float) -> float:

@@ -29,6 +29,7 @@ __all__ = [
     "Retry",
     "Secret",
     "check_encoding",
+    "encode_behind",
     "mask_in",
     "path_from",
 ]
@@ -311,12 +312,26 @@ def check_encoding(name: str) -> str:
     raise SettingsError(f"{name!r} is no encoding of text: use one such as utf-8, iso-8859-1 or shift_jis")
 
 
+def encode_behind(before: str, text: str, encoding: str) -> bytes:
+    """Return the bytes that `text` has in a line behind `before`: in some encodings other ones than alone, as
+    they begin with a mark of the byte order, or go on in the state that was left (ISO 2022).
+
+    Raises UnicodeError for what the encoding lacks.
+    """
+    try:
+        encoder = codecs.getincrementalencoder(encoding)()
+    except LookupError:  # a codec of somebody's own
+        return text.encode(encoding)
+    encoder.encode(before)
+    return encoder.encode(text)
+
+
 def mask_in(encoding: str | None) -> bytes:
     """Return the mask in the bytes of an encoding; None: UTF-8."""
     try:
-        return MASK.encode(encoding or "utf-8")
+        return encode_behind("a", MASK, encoding or "utf-8")
     except UnicodeEncodeError:
-        return PLAIN_MASK.encode(encoding or "utf-8")
+        return encode_behind("a", PLAIN_MASK, encoding or "utf-8")
 
 
 class Secret:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ipyreconnect import Client, ExpectTimeout, Heartbeat, Secret, SettingsError, Transcript
-from ipyreconnect.protocol.transcript import to_json
+from ipyreconnect.protocol.transcript import decode, to_json
 from ipyreconnect.settings import MASK, PLAIN_MASK
 from tests.servers.line_server import LineServer, echo, mute, say
 from tests.watching import until
@@ -273,3 +273,26 @@ def test_a_record_has_no_secret(tmp_path: Path) -> None:
         client.send(f"again {PASSWORD}", expect="^again")
     assert_hidden([record.read_text(), Transcript.load(record).text()])
     assert Transcript.load(record).text().count(MASK) == 4
+
+
+@pytest.mark.parametrize(
+    ("encoding", "line", "secret"),
+    [
+        ("utf-16", "login äsesame", "sesame"),
+        ("utf-32", "login äsesame", "sesame"),
+        ("iso2022_jp", "login 日パスワード日", "パスワード"),
+        ("iso2022_jp", "login パスワード", "パスワード"),
+        ("iso2022_jp", "login pass日word", "pass日word"),
+        ("iso2022_kr", "login 가비밀번호가", "비밀번호"),
+        ("hz", "login 你密码你", "密码"),
+    ],
+)
+def test_a_secret_is_hidden_in_the_middle_of_any_encoding(encoding: str, line: str, secret: str) -> None:
+    """Also where its bytes depend on the characters before it, or a line begins with a mark."""
+    client = Client("127.0.0.1:1", encoding=encoding, transcript=Transcript(encoding=encoding))
+    _, shown = client.encode(line, [Secret(secret)])
+    text = decode(shown, encoding)
+    assert secret not in text
+    assert line.encode(encoding) not in shown
+    if encoding.startswith("utf"):
+        assert text == line.replace(secret, "••••")
