@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import json
 import operator
 import os
 import re
@@ -195,7 +196,7 @@ def script_from(
 
 def forms_of(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:
     """Return in which forms secrets may show: as they are sent, as text, in a regular expression, in a
-    repr.
+    repr, in JSON.
     """
     if not isinstance(secrets, Iterable):
         raise SettingsError(f"secrets are several, such as [Secret(…)], not {type(secrets).__name__}")
@@ -209,7 +210,8 @@ def forms_of(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:
             shown = repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1]
             # Where what is shown has a quote of the other kind, as well.
             quoted = (form.replace("'", "\\'") for form in shown)
-            for form in text, re.escape(text), *shown, *quoted:
+            as_json = json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
+            for form in text, re.escape(text), *shown, *quoted, *as_json:
                 forms.add(form.encode("utf-8", "surrogatepass"))
                 with contextlib.suppress(UnicodeError):
                     forms.add(form.encode(encoding or "utf-8"))

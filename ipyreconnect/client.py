@@ -511,6 +511,8 @@ class Client(traitlets.HasTraits):
             # A prompt, say. Of what may be the half of a secret, nothing is shown.
             quoted = "" if self.transcript.hides else f": {decode(begun[:200], self.encoding)!r}"
             told += f"\n  and an unfinished one of {len(begun)} byte{'s' * (len(begun) > 1)}{quoted}"
+        if expectation.unsent:
+            told = "the line is still queued, and sent once connected"
         raise ExpectTimeout(f"{self.in_vain(expectation.pattern, timeout)}; {told}")
 
     async def _until(self, done: Callable[[], bool], timeout: float | None) -> bool:

@@ -433,6 +433,17 @@ def test_a_timeout_names_what_was_awaited_and_shows_the_last_lines() -> None:
             client.expect("never", timeout=0.05)
 
 
+def test_a_time_out_says_that_the_line_has_not_left_yet() -> None:
+    """There can be no answer to a line that waits for a connection; it is sent all the same."""
+    with (
+        Client(f"127.0.0.1:{free_port()}", retry=Retry(60)) as client,
+        pytest.raises(
+            ExpectTimeout, match=r"within 0\.01 s; the line is still queued, and sent once connected$"
+        ),
+    ):
+        client.send("x", expect="x", queue=True, timeout=0.01)
+
+
 @pytest.mark.parametrize(
     ("secrets", "quoted"), [((), ": 'login: '"), ((Secret("hunter2"),), "")], ids=["open", "secret"]
 )

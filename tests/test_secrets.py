@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -296,3 +297,12 @@ def test_a_secret_is_hidden_in_the_middle_of_any_encoding(encoding: str, line: s
     assert line.encode(encoding) not in shown
     if encoding.startswith("utf"):
         assert text == line.replace(secret, "••••")
+
+
+def test_a_secret_is_hidden_in_json() -> None:
+    """A server that quotes what it was sent quotes it so."""
+    word = 'p"ä\\s'
+    client = Client("127.0.0.1:1", secrets=[Secret(word)])
+    for ensure_ascii in True, False:
+        quoted = json.dumps({"password": word}, ensure_ascii=ensure_ascii)
+        assert client.encode(quoted)[1].decode() == '{"password": "••••"}'

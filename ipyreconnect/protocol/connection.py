@@ -424,6 +424,7 @@ class Connection:
         for entry in self._queue:
             if entry.expectation is expectation:
                 entry.expectation = None  # the line itself is still sent
+                expectation.unsent = True
 
     def user_timeout(self, keepalive: KeepAlive, info: TcpInfo | None) -> int:
         """Return TCP_USER_TIMEOUT in ms for the live socket, of which `info` is the kernel's account."""

@@ -214,11 +214,12 @@ class Expectation:
 
     pattern: compiled. origin: the number of the line from which on `Match.lines` counts. cursor: the number
     of the line that is looked at next. ruled_out: from which number up to which no line matches, found out
-    beforehand. outcome: None while it waits; then the `Match`, or the exception to raise. Looking is for the
-    one that has the connection's turn; `outcome` may be read in any thread.
+    beforehand. outcome: None while it waits; then the `Match`, or the exception to raise. unsent: the line
+    that it belongs to was still in the queue when nobody waited any longer. Looking is for the one that has
+    the connection's turn; `outcome` may be read in any thread.
     """
 
-    __slots__ = ("_search", "bytes", "cursor", "origin", "outcome", "pattern", "ruled_out")
+    __slots__ = ("_search", "bytes", "cursor", "origin", "outcome", "pattern", "ruled_out", "unsent")
 
     def __init__(self, pattern: re.Pattern[Any], origin: int = 0) -> None:
         self.pattern = pattern
@@ -228,6 +229,7 @@ class Expectation:
         self.cursor = origin
         self.ruled_out = (0, 0)
         self.outcome: Match | Exception | None = None
+        self.unsent = False
 
     def arm(self, number: int) -> None:
         """Look only from line `number` on."""

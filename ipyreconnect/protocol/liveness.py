@@ -668,7 +668,10 @@ class Watchdog:
         if self._beat_at is not None:
             left = max(left, self._beat_at + every - now)  # whoever was asked late may answer late
             if left <= 0:
-                reason = f"has sent nothing for {quiet:.0f} s, in spite of heartbeats: its program hangs"
+                digits = 0 if quiet >= 3 else 1
+                reason = (
+                    f"has sent nothing for {quiet:.{digits}f} s, in spite of heartbeats: its program hangs"
+                )
                 health, next_look = replace(health, verdict=Verdict.DEAD, dead_in=None), None
             elif health.dead_in is not None:
                 health = replace(health, dead_in=min(left, health.dead_in))
