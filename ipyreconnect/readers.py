@@ -150,6 +150,8 @@ class Reader(Generic[T]):
                     yield part
                 else:
                     self._driver.read_until(self.news, self._along if self._as_bytes else None)
+                    if self._size == LARGEST_PART:
+                        yield from self._read_along()
         except Overrun:
             overrun = True  # the next loop is waited for as this one was, while somebody has this reader
             raise
@@ -161,6 +163,24 @@ class Reader(Generic[T]):
     def __del__(self) -> None:
         if self._following:
             self.end()
+
+    def _read_along(self) -> Generator[list[T], None, None]:
+        """Yield what was read along, run by run, while the reader is quick: without what `take` does beside
+        that, a flood takes some hundredths less.
+        """
+        given, along = 0, cast("list[tuple[int, list[T]]]", self._along)
+        for number, lines in along:
+            if number != self._next or len(lines) > LARGEST_PART or self._closed or self._transcript.hides:
+                break
+            self._driver.followed(self._place, number)
+            self._began = self._place.read_at
+            self._part = lines
+            self._next = number + len(lines)
+            given += 1
+            yield lines
+            if time.monotonic() - self._began > SLOW_PART:
+                break
+        del along[:given]
 
     def news(self) -> bool:
         """Say whether there is something to do."""

@@ -945,6 +945,28 @@ def test_who_reads_along_misses_nothing_of_a_burst_however_little_is_kept(
     assert written == [str(number) for number in range(count)]
 
 
+def test_a_quick_follower_may_leave_and_return_anywhere() -> None:
+    """Between two lines of one read as well; a hidden word that comes in the middle of it is hidden."""
+    count = 60_000
+
+    async def burst(peer: Peer) -> None:
+        await peer.readline()
+        peer.send(b"".join(b"%d word\n" % number for number in range(count)))
+        await peer.until_closed()
+
+    with LineServer(burst) as server, Client(server.address) as client:
+        lines = client.follow(as_bytes=True)
+        client.send("go")
+        got: list[bytes] = []
+        while len(got) < count // 2:
+            got += islice(lines, min(7919, count // 2 - len(got)))
+        client.hide(Secret("word"))
+        got += islice(lines, count - len(got))
+        assert [line.split()[0] for line in got] == [b"%d" % number for number in range(count)]
+        assert got[0] == b"0 word"
+        assert got[-1] == f"{count - 1} ••••".encode()
+
+
 def test_replies_to_a_burst_push_nothing_out_that_is_to_be_recorded(tmp_path: Path) -> None:
     """Each reply takes more room than the line that it answers: those are kept until they are written."""
     count = 3000
