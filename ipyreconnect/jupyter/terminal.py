@@ -29,6 +29,10 @@ PAUSE = 0.03
 """Seconds between two looks, so that a flood is shown in blocks and the thread costs next to nothing."""
 DOTS_A_LINE = 70
 """As the weblog has it."""
+PROMPT_PATIENCE = 0.2
+"""Seconds that a prompt may take to be set up, before lines are shown all the same."""
+PROMPT_PAUSE = 0.002
+"""Seconds between two looks whether it is."""
 TICK = 1.0
 """Seconds between two dots, as the weblog has it."""
 
@@ -296,6 +300,7 @@ class TerminalLog(Follower):
             self._dot()
 
     def _write_rows(self, rows: list[str]) -> None:
+        self._let_prompt_begin()
         begin = "\n" if self._column else ""
         self._column = 0
         _write(begin + "".join(f"{row}\n" for row in rows))
@@ -319,6 +324,19 @@ class TerminalLog(Follower):
             _write(f"{message.row}\n")
             session.message = message.prompt
         session.app.invalidate()
+
+    def _let_prompt_begin(self) -> None:
+        """Wait while a prompt is being set up. Before its application runs, what is written to it is not kept
+        apart from what it draws: it may land behind the prompt instead of above it.
+        """
+        session = getattr(self._shell, "pt_app", None)
+        if session is None:
+            return
+        from prompt_toolkit.patch_stdout import StdoutProxy
+
+        ends = time.monotonic() + PROMPT_PATIENCE
+        while isinstance(sys.stdout, StdoutProxy) and session.app.future is None and time.monotonic() < ends:
+            time.sleep(PROMPT_PAUSE)
 
     def _prompting(self) -> Any:
         """Give the prompt_toolkit session whose prompt stands now, or None."""

@@ -173,10 +173,10 @@ class Transcript(Reversible[Line], Collection[Line]):
     first.
 
     lines: how many it keeps at most. bytes: how much memory it takes at most, but for up to 8 MiB that a
-    follower or a record is about to read. encoding: how a line's `text`
-    is decoded (None: UTF-8, else ISO-8859-1). Indexed by line number: `t[n].number == n` for as long as the
-    line is kept (`t.first <= n < t.end`); negative indices count from the end; slices give what is kept of
-    the range. Reading is safe in any thread at any time and holds nobody up; the methods under "writing" are
+    follower or a record is about to read. encoding: how a line's `text` is decoded (None: UTF-8, else
+    ISO-8859-1). Indexed by line number: `t[n].number == n` for as long as the line is kept
+    (`t.first <= n < t.end`); negative indices count from the end; slices give what is kept of the range.
+    Reading is safe in any thread at any time and holds nobody up; the methods under "writing" are
     for the one that has the connection's turn.
 
     Raises SettingsError for limits that are no positive whole numbers, and for an unknown encoding.

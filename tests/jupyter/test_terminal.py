@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prompt_toolkit.patch_stdout import StdoutProxy
 
-from ipyreconnect.jupyter.terminal import BURST, LONGEST, RATE, Feed, Repeats, Throttle, rendered
+from ipyreconnect import Client
+from ipyreconnect.jupyter.terminal import (
+    BURST,
+    LONGEST,
+    RATE,
+    Feed,
+    Repeats,
+    TerminalLog,
+    Throttle,
+    rendered,
+)
 from ipyreconnect.protocol.line import visible
 from ipyreconnect.protocol.transcript import Line, Transcript
 
@@ -157,3 +169,40 @@ def test_a_long_outage_is_told_ever_less_often() -> None:
     assert repeats.shows("timed out connecting to 127.0.0.1:1; try 1801 in 1.9 s")
     assert repeats.shows("CERTIFICATE NOT VERIFIED: connected to 127.0.0.1:1")
     assert repeats.shows("refused by 127.0.0.1:1; try 2 in 2.1 s")
+
+
+class Starting:
+    """A prompt's application that has begun when it is looked at for the third time."""
+
+    is_running = False
+    looks = 0
+
+    @property
+    def future(self) -> object:
+        self.looks += 1
+        return None if self.looks < 3 else self
+
+
+def test_lines_wait_for_a_prompt_that_is_being_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written in between may land behind the prompt instead of above it."""
+    app = Starting()
+    shown: list[tuple[str, int]] = []
+
+    class Proxy(StdoutProxy):
+        def __init__(self) -> None:
+            pass
+
+        def write(self, data: str) -> int:
+            shown.append((data, app.looks))
+            return len(data)
+
+        def flush(self) -> None:
+            pass
+
+    client = Client("127.0.0.1:1")
+    client.transcript.append_received([b"above"], 1e9)
+    log = TerminalLog(SimpleNamespace(pt_app=SimpleNamespace(app=app)))
+    monkeypatch.setattr("sys.stdout", Proxy())
+    log.attach(client, "x")
+    log.detach(client)
+    assert shown == [("< above\n", 3)]
