@@ -215,9 +215,10 @@ def forms_of(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:
                 forms.add(form.encode("utf-8", "surrogatepass"))
                 with contextlib.suppress(UnicodeError):
                     forms.add(form.encode(encoding or "utf-8"))
-                for before in "", "a", form[:1], form[-1:]:
-                    with contextlib.suppress(UnicodeError):
-                        forms.add(encode_behind(before, form, encoding or "utf-8"))
+                if encoding is not None:  # else the bytes depend on nothing
+                    for before in "", "a", form[:1], form[-1:]:
+                        with contextlib.suppress(UnicodeError):
+                            forms.add(encode_behind(before, form, encoding))
     return forms - {b""}
 
 

@@ -316,7 +316,7 @@ def encode_behind(before: str, text: str, encoding: str) -> bytes:
     """Return the bytes that `text` has in a line behind `before`: in some encodings other ones than alone, as
     they begin with a mark of the byte order, or go on in the state that was left (ISO 2022).
 
-    Raises UnicodeError for what the encoding lacks.
+    Raises UnicodeError for what the encoding lacks. Any thread.
     """
     try:
         encoder = codecs.getincrementalencoder(encoding)()

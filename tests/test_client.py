@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice, pairwise, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -53,6 +53,7 @@ from tests.namespaces import deafen, hear
 from tests.servers.certificates import Certificates
 from tests.servers.line_server import (
     LINE_80,
+    Behaviour,
     LineServer,
     Peer,
     answering,
@@ -75,6 +76,32 @@ def received(client: Client) -> list[str]:
 
 def notes(client: Client) -> list[str]:
     return [line.text for line in client.transcript if line.direction == "*"]
+
+
+def burst(data: bytes, *, closes: bool = False) -> Behaviour:
+    """Make a behaviour that sends `data` once it has read a line, and then closes or waits for the end."""
+
+    async def behave(peer: Peer) -> None:
+        await peer.readline()
+        peer.send(data)
+        if not closes:
+            await peer.until_closed()
+
+    return behave
+
+
+class Transport(NamedTuple):
+    """How both ends of a connection speak: in the clear or in TLS."""
+
+    context: ssl.SSLContext | None
+    tls: TLS | bool
+
+
+@pytest.fixture(params=["plain", "TLS"])
+def transport(request: pytest.FixtureRequest, certificates: Certificates) -> Transport:
+    if request.param == "plain":
+        return Transport(None, False)
+    return Transport(certificates.good().server_context(), secure(certificates))
 
 
 class Thread(threading.Thread):
@@ -911,28 +938,17 @@ def test_a_slow_follower_holds_up_the_receiving_and_loses_nothing() -> None:
 @pytest.mark.parametrize("kept", [10, 100, 400])
 @pytest.mark.parametrize("as_bytes", [False, True])
 @pytest.mark.parametrize("framing", ["lines", "announced"])
-@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
 def test_who_reads_along_misses_nothing_of_a_burst_however_little_is_kept(
-    kept: int, as_bytes: bool, framing: str, encrypted: bool, certificates: Certificates, tmp_path: Path
+    kept: int, as_bytes: bool, framing: str, transport: Transport, tmp_path: Path
 ) -> None:
     """One read may bring more lines than the transcript keeps: a follower and a record get all of them."""
     count = 5000
 
-    async def burst(peer: Peer) -> None:
-        await peer.readline()
-        peer.send(b"".join(b"%d\n" % number for number in range(count)))
-        await peer.until_closed()
-
+    numbers = b"".join(b"%d\n" % number for number in range(count))
     record = tmp_path / "record.jsonl"
     with (
-        LineServer(burst, tls=certificates.good().server_context() if encrypted else None) as server,
-        Client(
-            server.address,
-            tls=secure(certificates) if encrypted else False,
-            framing=framing,
-            transcript=kept,
-            record=record,
-        ) as client,
+        LineServer(burst(numbers), tls=transport.context) as server,
+        Client(server.address, tls=transport.tls, framing=framing, transcript=kept, record=record) as client,
     ):
         lines: Iterator[Any] = client.follow(as_bytes=as_bytes)
         reading = Thread(lambda: list(islice(lines, count)))
@@ -949,12 +965,8 @@ def test_a_quick_follower_may_leave_and_return_anywhere() -> None:
     """Between two lines of one read as well; a hidden word that comes in the middle of it is hidden."""
     count = 60_000
 
-    async def burst(peer: Peer) -> None:
-        await peer.readline()
-        peer.send(b"".join(b"%d word\n" % number for number in range(count)))
-        await peer.until_closed()
-
-    with LineServer(burst) as server, Client(server.address) as client:
+    words = b"".join(b"%d word\n" % number for number in range(count))
+    with LineServer(burst(words)) as server, Client(server.address) as client:
         lines = client.follow(as_bytes=True)
         client.send("go")
         got: list[bytes] = []
@@ -971,9 +983,9 @@ def test_replies_to_a_burst_push_nothing_out_that_is_to_be_recorded(tmp_path: Pa
     """Each reply takes more room than the line that it answers: those are kept until they are written."""
     count = 3000
     record = tmp_path / "record.jsonl"
-    burst = say(b"".join(b"PING %d\n" % number for number in range(count)))
+    pings = b"".join(b"PING %d\n" % number for number in range(count))
     with (
-        LineServer(burst) as server,
+        LineServer(say(pings)) as server,
         Client(
             server.address, replies={"^PING (.*)": r"PONG \1"}, transcript=small(100), record=record
         ) as client,
@@ -984,10 +996,7 @@ def test_replies_to_a_burst_push_nothing_out_that_is_to_be_recorded(tmp_path: Pa
         assert [text for text in texts if text.startswith(word)] == [f"{word} {n}" for n in range(count)]
 
 
-@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
-def test_an_on_connect_function_reads_an_answer_longer_than_what_is_kept(
-    encrypted: bool, certificates: Certificates
-) -> None:
+def test_an_on_connect_function_reads_an_answer_longer_than_what_is_kept(transport: Transport) -> None:
     """It reads along while the answer comes, however much of it comes at once."""
     rows = b"".join(b"* %d of a long answer\r\n" % number for number in range(3000))
 
@@ -996,28 +1005,17 @@ def test_an_on_connect_function_reads_an_answer_longer_than_what_is_kept(
         session.expect("^1 OK", timeout=PATIENCE)
 
     with (
-        LineServer(
-            answering({b"1 list": rows + b"1 OK"}),
-            tls=certificates.good().server_context() if encrypted else None,
-        ) as server,
-        Client(
-            server.address,
-            tls=secure(certificates) if encrypted else False,
-            on_connect=ask,
-            transcript=small(1000),
-        ) as client,
+        LineServer(answering({b"1 list": rows + b"1 OK"}), tls=transport.context) as server,
+        Client(server.address, tls=transport.tls, on_connect=ask, transcript=small(1000)) as client,
     ):
         assert client.state == "connected", client.reason
 
 
-@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
-def test_how_much_is_kept_does_not_cut_a_raw_read(encrypted: bool, certificates: Certificates) -> None:
+def test_how_much_is_kept_does_not_cut_a_raw_read(transport: Transport) -> None:
     """A line is what a read brought, also where the transcript keeps little."""
     with (
-        LineServer(echo, tls=certificates.good().server_context() if encrypted else None) as server,
-        Client(
-            server.address, tls=secure(certificates) if encrypted else False, framing="raw", transcript=100
-        ) as client,
+        LineServer(echo, tls=transport.context) as server,
+        Client(server.address, tls=transport.tls, framing="raw", transcript=100) as client,
     ):
         client.send(b"x" * 4000 + b"\n", expect=rb"\Ax{4000}\n\Z")
 
@@ -1026,12 +1024,11 @@ def test_a_reset_takes_nothing_from_a_follower_that_reads() -> None:
     """What is left of a connection that has ended comes at once, and is kept for who reads along."""
     count = 3000
 
-    async def burst(peer: Peer) -> None:
-        await peer.readline()
-        peer.send(b"".join(b"%d\n" % number for number in range(count)))
-        await peer.readline()
-
-    with LineServer(burst) as server, Client(server.address, transcript=100, retry=Retry(60)) as client:
+    numbers = b"".join(b"%d\n" % number for number in range(count))
+    with (
+        LineServer(burst(numbers)) as server,
+        Client(server.address, transcript=100, retry=Retry(60)) as client,
+    ):
         lines = client.follow(as_bytes=True)
         client.send("go")
         assert next(lines) == b"0"
@@ -1050,14 +1047,9 @@ def test_what_a_follower_leaves_of_a_read_is_received_all_the_same(
     """
     count = 100
 
-    async def burst(peer: Peer) -> None:
-        await peer.readline()
-        peer.send(b"".join(b"%077d\n" % number for number in range(count)))
-        if not closes:
-            await peer.until_closed()
-
+    numbers = b"".join(b"%077d\n" % number for number in range(count))
     with (
-        LineServer(burst, tls=certificates.good().server_context()) as server,
+        LineServer(burst(numbers, closes=closes), tls=certificates.good().server_context()) as server,
         Client(server.address, tls=secure(certificates), retry=Retry(60), transcript=10 * count) as client,
     ):
         lines = client.follow(as_bytes=True)

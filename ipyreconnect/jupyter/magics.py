@@ -198,10 +198,9 @@ class ReconnectMagics(Magics):
             client.hide(*secrets_of(pieces, client.encoding or "utf-8"))
         queue = parsed.flag("--queue")
         timeout = self._timeout(parsed)
-        # All is checked before the first line leaves.
         expected = None if pattern is None else client.compiled(pattern)
-        for each, secrets in lines:
-            client.encode(each, secrets)
+        for each, secrets in lines[1:]:
+            client.encode(each, secrets)  # before the first line leaves, of which `send` itself does that
         self._ask(client, queue)
         deliveries = [client.send(each, queue=queue, secrets=secrets) for each, secrets in lines[:-1]]
         last, secrets = lines[-1]
@@ -449,7 +448,7 @@ class ReconnectMagics(Magics):
     def _lines(
         self, parsed: Parsed, cell: str | None, client: Client, filler: Filler | None
     ) -> list[tuple[str | bytes, list[Secret]]]:
-        """Give what is to be sent, with the secrets in it; all is checked before the first line leaves."""
+        """Give what is to be sent, with the secrets in it."""
         if cell is None:
             texts = [parsed.rest]
         else:

@@ -31,8 +31,6 @@ DOTS_A_LINE = 70
 """As the weblog has it."""
 PROMPT_PATIENCE = 0.2
 """Seconds that a prompt may take to be set up, before lines are shown all the same."""
-PROMPT_PAUSE = 0.002
-"""Seconds between two looks whether it is."""
 TICK = 1.0
 """Seconds between two dots, as the weblog has it."""
 
@@ -206,6 +204,7 @@ class TerminalLog(Follower):
         self.rate = rate
         self._column = 0
         self._next_dot = 0.0
+        self._waits_since = 0.0  # for a prompt that is being set up (monotonic, s)
         super().__init__("ipyreconnect terminal", PAUSE)
 
     def forget(self) -> None:
@@ -274,6 +273,12 @@ class TerminalLog(Follower):
             self.detach(client)
 
     def _look(self) -> float | None:
+        if self._prompt_begins():
+            now = time.monotonic()
+            self._waits_since = self._waits_since or now
+            if now < self._waits_since + PROMPT_PATIENCE:
+                return 0.0  # again, after the usual pause
+        self._waits_since = 0.0
         self._show()
         return self._due_in()
 
@@ -300,7 +305,6 @@ class TerminalLog(Follower):
             self._dot()
 
     def _write_rows(self, rows: list[str]) -> None:
-        self._let_prompt_begin()
         begin = "\n" if self._column else ""
         self._column = 0
         _write(begin + "".join(f"{row}\n" for row in rows))
@@ -325,18 +329,16 @@ class TerminalLog(Follower):
             session.message = message.prompt
         session.app.invalidate()
 
-    def _let_prompt_begin(self) -> None:
-        """Wait while a prompt is being set up. Before its application runs, what is written to it is not kept
-        apart from what it draws: it may land behind the prompt instead of above it.
+    def _prompt_begins(self) -> bool:
+        """Say whether a prompt is being set up. Before its application runs, what is written to it is not
+        kept apart from what it draws: it may land behind the prompt instead of above it.
         """
         session = getattr(self._shell, "pt_app", None)
         if session is None:
-            return
+            return False
         from prompt_toolkit.patch_stdout import StdoutProxy
 
-        ends = time.monotonic() + PROMPT_PATIENCE
-        while isinstance(sys.stdout, StdoutProxy) and session.app.future is None and time.monotonic() < ends:
-            time.sleep(PROMPT_PAUSE)
+        return isinstance(sys.stdout, StdoutProxy) and session.app.future is None
 
     def _prompting(self) -> Any:
         """Give the prompt_toolkit session whose prompt stands now, or None."""

@@ -217,8 +217,8 @@ class Driver(Turns):
             self._perform()
         if self._sock is not None:
             self._push()
-        if connection.held and self._held_for_nobody:
-            self.post(self._go_on)
+        if connection.held:
+            self._have_held_taken()
         if connection.socket_options is not None:
             self._apply_options()
         deadline = connection.deadline
@@ -234,16 +234,13 @@ class Driver(Turns):
         if (
             self._leader
             and self._leader != _get_ident()
-            and (
-                self._leader_done is None
-                or self._leader_done()
-                or (connection.held and not self._paused)  # for which it need not wait
-            )
+            and (self._leader_done is None or self._leader_done())
         ):
             self._wake_leader()
         self._sink.poke()
 
     def _wake_waiters(self) -> None:
+        """Wake those whose condition holds. With the turn."""
         for waiter in tuple(self._waiters):
             if waiter.done():
                 self._waiters.remove(waiter)
@@ -393,27 +390,30 @@ class Driver(Turns):
         flags = 0 if wait else self._no_wait
         if along is None:
             brought = self._read(sock, flags)
-            while connection.held and not self._reconsider_pause():
-                self._wake_waiters()  # an on-connect function reads along by being asked
-                connection.go_on(_monotonic())
         else:
             connection.along = along
             try:
                 brought = self._read(sock, flags)
             finally:
                 connection.along = None
-        if self._followers:
-            self._reconsider_pause()
+        while not (self._followers and self._reconsider_pause()) and along is None and connection.held:
+            self._wake_waiters()  # an on-connect function reads along by being asked
+            connection.go_on(_monotonic())
         return brought
 
-    def _go_on(self) -> None:
-        """With the turn: take over what was held back for those who read along, unless one of them does."""
-        if self._sock is not None and self._held_for_nobody:
-            self._read_some(self._sock)
+    def _have_held_taken(self) -> None:
+        """With the turn: have what was held back taken over, by a leader where there is one, who need not
+        wait for the socket; who has the lease, or a reader that is waited for, comes back by itself.
+        """
+        if self._leader and self._leader != _get_ident() and not self._paused:
+            self._wake_leader()
+        elif not (self._leader or self._leased or self._paused):
+            self.post(self._go_on)
 
-    @property
-    def _held_for_nobody(self) -> bool:
-        return self.connection.held and not (self._leased or self._leader or self._paused)
+    def _go_on(self) -> None:
+        """With the turn: take over what was held back, unless a pause has begun."""
+        if self._sock is not None and self.connection.held and not self._paused:
+            self._read_some(self._sock)
 
     def _read(self, sock: socket.socket, flags: int, failure: OSError | None = None) -> bool:
         """Read once; return whether that brought bytes. `failure` is why writing failed, if it did."""
@@ -987,6 +987,9 @@ def _waited_for(followers: list[Follower], end: int) -> list[Follower]:
 
 
 def _needed(followers: list[Follower], end: int) -> float:
+    """Return the number of the first line that one of them is about to read; see
+    `Transcript.begin_writing`. With the turn.
+    """
     return min((place.next for place in _waited_for(followers, end)), default=math.inf)
 
 

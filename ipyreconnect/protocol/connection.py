@@ -403,7 +403,7 @@ class Connection:
 
     def check_session(self, session: int) -> None:
         """Raise ConnectionLost when the on-connect function's session of that number is over."""
-        if session != self.session or self.status.phase is not Phase.SCRIPT or self._state is not _CONNECTING:
+        if session != self.session or not self._in_script:
             raise ConnectionLost(self._said or f"the session with {self.settings.where} is over")
 
     def expect(self, expectation: Expectation, now: float) -> None:
@@ -594,7 +594,7 @@ class Connection:
         mark: the number of the first line that it has left for others. unread: where it has stopped reading:
         in which line, before which of its bytes; None: before the unfinished one.
         """
-        if session == self.session and self.status.phase is Phase.SCRIPT and self._state is _CONNECTING:
+        if session == self.session and self._in_script:
             if error is None:
                 self._script_mark = mark
                 try:

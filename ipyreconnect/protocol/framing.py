@@ -37,7 +37,7 @@ _MAX_DIGITS = 18
 SMALL = 1024
 """Bytes of which it does not matter how they are counted or cut."""
 SAMPLE = 500
-"""Bytes by which the length of lines is told: few of 64 KiB."""
+"""Bytes at the beginning by which it is told how long the lines are."""
 LONG = 100
 """Bytes of a line from which on it is cut more quickly by way of its line end alone (measured; lines of 80
 take a fifth longer so, those of 400 a third of the time)."""
@@ -366,7 +366,7 @@ def split_lines(data: bytes, count: int | None = None) -> list[bytes]:
     if len(data) < SMALL or data.count(b"\n", 0, SAMPLE) > SAMPLE // LONG:
         lines = data.splitlines()  # looks at each byte, and takes a lone CR for an end
         if count is None:
-            if b"\r" not in data or _joined(lines) + 2 * len(lines) == len(data):
+            if b"\r" not in data or _all_crlf(lines, data):
                 return lines
             count = count_lines(data)
         if len(lines) == count:
@@ -374,14 +374,14 @@ def split_lines(data: bytes, count: int | None = None) -> list[bytes]:
     else:  # which jumps from LF to LF, and has two steps for each line
         end = b"\r\n" if b"\r" in data else b"\n"
         lines = list(map(bytes.removesuffix, io.BytesIO(data), repeat(end)))
-        if end == b"\n" or _joined(lines) + 2 * len(lines) == len(data):
+        if end == b"\n" or _all_crlf(lines, data):
             return lines
     return [line[:-1].removesuffix(b"\r") for line in io.BytesIO(data)]
 
 
-def _joined(lines: list[bytes]) -> int:
-    """Return how many bytes these are."""
-    return len(b"".join(lines))  # a fifth of what sum(map(len, lines)) takes
+def _all_crlf(lines: list[bytes], data: bytes) -> bool:
+    """Say whether behind each of the lines, as they were cut from `data`, two bytes are left out."""
+    return len(b"".join(lines)) + 2 * len(lines) == len(data)  # a fifth of what sum(map(len, lines)) takes
 
 
 def count_lines(data: bytes) -> int:

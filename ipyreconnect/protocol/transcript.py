@@ -903,12 +903,9 @@ class Transcript(Reversible[Line], Collection[Line]):
         most = BLOCK_COST + 2 * size + MARKS_AT_ONCE * MARK_COST + 4 * self._index_limit
         limit = self._byte_limit - most
         oldest = self._end - self._line_limit
-        needed = -1.0
         while kept < len(blocks) and (self._cost > limit or blocks[kept].end <= oldest):
             gone = blocks[kept]
-            if needed < 0:
-                needed = self._needed(self._end)
-            if gone.end > needed and self._cost <= limit + RESERVE:
+            if self._cost <= limit + RESERVE and gone.end > self._needed(self._end):
                 break
             kept += 1
             self._cost -= gone.cost

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -23,6 +24,7 @@ from ipyreconnect.jupyter.terminal import (
 )
 from ipyreconnect.protocol.line import visible
 from ipyreconnect.protocol.transcript import Line, Transcript
+from tests.watching import PATIENCE
 
 
 def receive(transcript: Transcript, data: bytes, now: float = 0.0) -> None:
@@ -187,6 +189,7 @@ def test_lines_wait_for_a_prompt_that_is_being_set_up(monkeypatch: pytest.Monkey
     """What is written in between may land behind the prompt instead of above it."""
     app = Starting()
     shown: list[tuple[str, int]] = []
+    written = threading.Event()
 
     class Proxy(StdoutProxy):
         def __init__(self) -> None:
@@ -194,6 +197,7 @@ def test_lines_wait_for_a_prompt_that_is_being_set_up(monkeypatch: pytest.Monkey
 
         def write(self, data: str) -> int:
             shown.append((data, app.looks))
+            written.set()
             return len(data)
 
         def flush(self) -> None:
@@ -204,5 +208,6 @@ def test_lines_wait_for_a_prompt_that_is_being_set_up(monkeypatch: pytest.Monkey
     log = TerminalLog(SimpleNamespace(pt_app=SimpleNamespace(app=app)))
     monkeypatch.setattr("sys.stdout", Proxy())
     log.attach(client, "x")
+    assert written.wait(PATIENCE)
     log.detach(client)
     assert shown == [("< above\n", 3)]
