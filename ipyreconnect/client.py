@@ -613,9 +613,15 @@ class Client(traitlets.HasTraits):
         start: the line number to begin with; by default, like `expect`, from the last send or match on, so
         nothing is missed. as_bytes: yield bytes instead of `Line`s, which is several times quicker.
 
-        A reader who is far behind holds up the receiving, by TCP's own flow control, but never for more than
-        two seconds without reading; then the oldest lines are forgotten and it raises Overrun. The next loop
-        over the same object goes on with the oldest line that is kept.
+        A reader who is far behind holds up the receiving, by TCP's own flow control, but only while it reads
+        something every tenth of a second, and while nobody else waits for what the peer says: no reply, no
+        expectation, no heartbeat, no other reader. Else it falls behind: the oldest lines are forgotten, and
+        it raises Overrun, whose `lost` says how many it will never get. The next loop over the same object
+        goes on with the oldest line that is kept. An `async for` lets the other tasks of its event loop have
+        their turn every few milliseconds.
+
+        One `follow()` has one reader at a time: until a thread or task has left its loop, another's attempt
+        to read raises CallerError.
         """
         if start is not None:
             start = whole_number(start, "start must be the number of a line,", 0)

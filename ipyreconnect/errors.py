@@ -76,4 +76,15 @@ class AttemptFailed(PeerError):
 
 
 class Overrun(ReconnectError):
-    """Say that a reader fell so far behind that the transcript has forgotten what it would read next."""
+    """Say that a reader fell so far behind that the transcript has forgotten what it would read next.
+
+    ``lost`` is how many lines it will never get. A `follow()` counts exactly those that the peer has sent,
+    and goes on with the oldest that is kept.
+    """
+
+    def __init__(self, text: str, lost: int = 0) -> None:
+        super().__init__(text, lost)  # both in `args`, so that a pickled copy is whole
+        self.lost = lost
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
+import sys
+import threading
 import time
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from itertools import chain
+from operator import length_hint
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from . import notifier
-from .errors import Overrun
+from .errors import CallerError, Overrun
 from .network.driver import Follower
 from .protocol.line import Line
 from .protocol.state import State
@@ -21,13 +26,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Follow", "Listener"]
 
-FOLLOW_STEP = 4096
-"""Lines that a follower turns into objects at a time."""
+LARGEST_PART = 4096
+"""Lines that a follower takes at a time: fewer where they take it long, as it is to be told soon of what it
+has missed."""
+SLOW_PART = 0.02
+QUICK_PART = 0.005
+"""Seconds: who needs longer than the one for its lines is given fewer, who needs less than the other is given
+more."""
 FEW = 256
 """Lines as bytes that are worth being handed out together; fewer wait for the next run's."""
-LARGEST_PART = 4096
-SLOW_PART = 0.1
-"""Lines that a follower is handed at a time: fewer where they took it longer than so many seconds."""
+TASKS_TURN = 0.005
+"""Seconds that an `async for` reads on before the other tasks of its event loop have their turn."""
 LISTENER_STEP = 1000
 """Lines that one on_line listener is told before the others have their turn."""
 LISTENER_PATIENCE = 0.1
@@ -37,47 +46,41 @@ COMPLAIN_EVERY = 1.0
 
 log = logging.getLogger("ipyreconnect")
 T = TypeVar("T")
+Owner = int | weakref.ref["asyncio.Task[object]"]
+"""Who reads: the thread of that ident, or an asyncio task."""
 
 
 class Follow(Generic[T]):
     """The received lines, as they come; made by `Client.follow`, iterated with `for`, `next`, or `async for`.
 
-    There is one row of lines, however it is iterated: what one loop has left, the next one goes on with.
+    There is one row of lines, however it is iterated: what one loop has left, the next one goes on with. It
+    belongs to one thread, or task, at a time: until that has left its loop, another one's attempt to read
+    raises CallerError.
     """
 
     def __init__(self, client: Client, as_bytes: bool, start: int | None) -> None:
-        self._awaits = False
         self._reader: Reader[T] = Reader(client, as_bytes, start)
-        self._lines: Iterator[T] = iter(())
-        self._awaited: Iterator[T] = iter(())
 
     def __iter__(self) -> Iterator[T]:
-        if not self._reader.reads:  # yet, or any more: an interrupt ends a loop, say
-            # A chain hands out the lines of a part without a step of Python for each, which is half the cost.
-            # Nothing in it refers to this object, so that whoever leaves a loop leaves nothing behind.
-            self._lines = chain.from_iterable(self._reader.parts())
-        return self._lines
+        # A chain hands out the lines of a part without a step of Python for each, which is half the cost.
+        # Each loop has its own, which goes when the loop is left: from then on others may read.
+        return chain.from_iterable(self._reader.parts())
 
     def __next__(self) -> T:
-        return next(iter(self))
+        reader = self._reader
+        if not reader.owners:
+            for line in reader.hand:
+                return line
+        for part in reader.parts():
+            for line in part:
+                return line
+        raise StopIteration
 
-    def __aiter__(self) -> Follow[T]:
-        return self
+    def __aiter__(self) -> Awaited[T]:
+        return Awaited(self._reader)
 
     async def __anext__(self) -> T:
-        reader = self._reader
-        if not self._awaits:
-            self._awaits = True
-            reader.begin()
-        while True:
-            for line in self._awaited:
-                return line
-            if (part := reader.take()) is None:
-                reader.end()
-                raise StopAsyncIteration
-            self._awaited = iter(part)
-            if not part:
-                await reader.client._until(reader.news, None)
+        return await anext(Awaited(self._reader))
 
     def close(self) -> None:
         """End the iteration, also one that another thread waits in; a loop that is left needs no close."""
@@ -88,8 +91,39 @@ class Follow(Generic[T]):
         self.close()
 
     def __del__(self) -> None:
-        if self._awaits:
-            self._reader.end()
+        self._reader.forget()
+
+
+class Awaited(Generic[T]):
+    """One `async for` over a `Follow`."""
+
+    def __init__(self, reader: Reader[T]) -> None:
+        self._reader = reader
+        self._owner: Owner | None = None
+
+    def __aiter__(self) -> Awaited[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        reader = self._reader
+        if self._owner is None:
+            task = asyncio.current_task()
+            self._owner = reader.claim(threading.get_ident() if task is None else weakref.ref(task))
+            reader.begin()
+        while True:
+            for line in reader.hand:
+                return line
+            if not await reader.take_in_turn():
+                self._release()
+                raise StopAsyncIteration
+
+    def _release(self) -> None:
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            self._reader.release(owner)
+
+    def __del__(self) -> None:
+        self._release()
 
 
 class Reader(Generic[T]):
@@ -101,27 +135,73 @@ class Reader(Generic[T]):
         self._transcript = client.transcript
         self._as_bytes = as_bytes
         self._next = client._connection.expectations.mark if start is None else start
+        # How many lines before that came from the peer; None: that is not known.
+        self._received = self._transcript.received_before(self._next)
         self._from_first = start is None  # at the beginning nobody has asked for what is forgotten already
-        self._place = Follower(self._next)
+        self._place = Follower(self._next, yields=True)
         self._runs: Iterator[list[T]] = iter(())
         self._along: Runs = []
         self._lines: list[T] = []
-        self._at = 0  # how many of them are given out
-        self._part: list[T] = []
         self._size = 1
-        self._began = 0.0
-        self._closed = self._following = False
+        self._began = self._had_turn = 0.0
+        self._closed = self._following = self._forgotten = False
         self._ended = 0  # how often the connection was, when this reader began
-        self.reads = False
-        """Whether a loop has begun, and has not ended."""
+        self.hand: Iterator[T] = iter(())
+        """Goes through the lines that were taken, whoever asks for them."""
+        self.owners: list[Owner] = []
+        """Whose the loops are that have begun and have not been left: all those of one."""
+
+    # -- whose it is
+
+    def claim(self, owner: Owner) -> Owner:
+        """Begin a loop; return whose it is, for `release`. Raises CallerError where another's has not been
+        left.
+        """
+        owners = self.owners
+        owners.append(owner)
+        while (first := owners[0]) != owner:  # of two at once, the quicker one's
+            if _is_there(first):
+                owners.remove(owner)
+                raise CallerError(
+                    f"this follow() of {self.client.address.display} is being read by {_name_of(first)}, and "
+                    "has one reader at a time: give each its own, by another call of follow()"
+                )
+            self.release(first)
+        return owner
+
+    def release(self, owner: Owner) -> None:
+        """Note that a loop was left. Any thread, finalizers too."""
+        try:
+            self.owners.remove(owner)
+        except ValueError:  # its thread or task has ended without leaving it, and another one has begun
+            pass
+        self._end_if_forgotten()
+
+    def forget(self) -> None:
+        """Note that no further loop can begin. Any thread, finalizers too.
+
+        It is told, as this object may refer to itself, and would hold up the receiving until the collector
+        finds it.
+        """
+        self._forgotten = True
+        self._end_if_forgotten()
+
+    def _end_if_forgotten(self) -> None:
+        if self._forgotten and self._following and not self.owners:
+            self.end()
+
+    # -- whether it is waited for
 
     def begin(self) -> None:
-        """Have the receiving wait for this reader, when it is far behind."""
+        """Have the receiving wait for this reader, when it is far behind; harmless when it does."""
+        if self._following:
+            return
         self._ended = self._driver.ended
         self._join()
         if self._from_first:
             self._from_first = False
-            self._next = max(self._next, self._transcript.first)
+            if (first := self._transcript.first) > self._next:
+                self._next, self._received = first, self._transcript.received_before(first)
 
     def _join(self) -> None:
         """Be waited for from now on: what is not forgotten yet will not be."""
@@ -129,58 +209,74 @@ class Reader(Generic[T]):
         self._driver.begin_following(self._place)
 
     def end(self) -> None:
-        """Have nobody wait for this reader any more."""
+        """Have nobody wait for this reader any more. Any thread, finalizers too."""
         self._following = False
         self._driver.end_following(self._place)
 
     def close(self) -> None:
         """Have nothing more to read. Any thread."""
         self._closed = True
-        self._part.clear()
+        self._lines.clear()
         self.end()  # which also wakes who waits for news
 
-    def parts(self) -> Generator[list[T], None, None]:
-        """Yield the lines as they come, a few at a time, until the client is stopped."""
-        self.reads = True
-        overrun = False
+    # -- reading
+
+    def parts(self) -> Generator[Iterator[T], None, None]:
+        """Yield the lines as they come, a few at a time, until the client is stopped. Loops of one owner may
+        be nested: each goes on with what the others have left of a part.
+        """
+        owner = self.claim(threading.get_ident())
+        goes_on = False
         try:
             self.begin()
-            while (part := self.take()) is not None:
-                if part:
-                    yield part
-                else:
-                    self._driver.read_until(self.news, self._along if self._as_bytes else None)
-                    if self._size == LARGEST_PART:
+            while True:
+                if length_hint(self.hand):
+                    yield self.hand
+                elif not self.take():
+                    return
+                elif not self._lines:
+                    quick = self._as_bytes and self._size == LARGEST_PART
+                    self._driver.read_until(self.news, self._along if quick else None)
+                    if quick:
                         yield from self._read_along()
-        except Overrun:
-            overrun = True  # the next loop is waited for as this one was, while somebody has this reader
+        except (Overrun, GeneratorExit):
+            goes_on = True  # the next loop is waited for as this one was, while somebody has this reader
             raise
         finally:
-            self.reads = False
-            if not overrun:
+            self.release(owner)
+            if not goes_on:
                 self.end()
 
-    def __del__(self) -> None:
-        if self._following:
-            self.end()
-
-    def _read_along(self) -> Generator[list[T], None, None]:
+    def _read_along(self) -> Generator[Iterator[T], None, None]:
         """Yield what was read along, run by run, while the reader is quick: without what `take` does beside
         that, a flood takes some hundredths less.
         """
-        given, along = 0, cast("list[tuple[int, list[T]]]", self._along)
-        for number, lines in along:
+        while self._along:
+            number, lines = cast("tuple[int, list[T]]", self._along[0])
             if number != self._next or len(lines) > LARGEST_PART or self._closed or self._transcript.hides:
                 break
-            self._driver.followed(self._place, number)
-            self._began = self._place.read_at
-            self._part = lines
-            self._next = number + len(lines)
-            given += 1
-            yield lines
+            del self._along[0]
+            self._hand_out(lines, number + len(lines))
+            self._count(len(lines))
+            yield self.hand
             if time.monotonic() - self._began > SLOW_PART:
                 break
-        del along[:given]
+
+    async def take_in_turn(self) -> bool:
+        """Do what `take` does, or wait until there is something to take; the event loop's other tasks have
+        their turn every few milliseconds.
+        """
+        self._measure()
+        if time.monotonic() - self._had_turn > TASKS_TURN:
+            await asyncio.sleep(0)
+            self._had_turn = time.monotonic()
+        if not self.take():
+            self.end()
+            return False
+        if not self._lines:
+            await self.client._until(self.news, None)
+            self._had_turn = time.monotonic()
+        return True
 
     def news(self) -> bool:
         """Say whether there is something to do."""
@@ -191,27 +287,40 @@ class Reader(Generic[T]):
         # Another thread may connect anew at once: then it was stopped all the same.
         return self.client._connection.state is State.STOPPED or self._driver.ended != self._ended
 
-    def take(self) -> list[T] | None:
-        """Return the next lines, none when there are none yet, None at the end.
+    def take(self) -> bool:
+        """Take the next lines in hand, none when there are none yet; return whether it goes on: at the end,
+        it does not.
 
-        As many as the reader takes a moment for: who is slow must be seen to read, line by line.
+        As many as the reader needs a moment for: who is slow has the newest that there are, not what it has
+        taken long ago.
         """
-        now = time.monotonic()
-        if self._part:
-            if now - self._began > SLOW_PART:
-                self._size = max(1, self._size // 4)
-            elif self._size < LARGEST_PART:
-                self._size *= 2
+        self._measure()
         stopped = self._stopped  # asked first: what came before it is still read
-        if self._at == len(self._lines):
-            self._lines = self._read()
-            self._at = 0
-        whole = not self._at and len(self._lines) <= self._size
-        self._part = self._lines if whole else self._lines[self._at : self._at + self._size]
-        self._driver.followed(self._place, self._next - (len(self._lines) - self._at))
-        self._at += len(self._part)
-        self._began = now
-        return None if self._closed or (stopped and not self._part) else self._part
+        lines = self._read()
+        self._hand_out(lines, self._next)
+        return not (self._closed or (stopped and not lines))
+
+    def _hand_out(self, lines: list[T], number: int) -> None:
+        """Have these lines given out, up to line `number`."""
+        self._lines = lines
+        self.hand = iter(lines)
+        self._next = number
+        if self._closed:  # meanwhile
+            lines.clear()
+        self._driver.followed(self._place, number, self.hand if lines else None)
+        self._began = self._place.read_at
+
+    def _measure(self) -> None:
+        """Take more lines at a time if those in hand were gone through quickly, fewer if slowly."""
+        if self._lines:
+            self._lines = []
+            took = time.monotonic() - self._began
+            if took > SLOW_PART:
+                self._size = max(1, self._size // 4)
+                self._runs = iter(())
+                self._along = []
+            elif took < QUICK_PART and self._size < LARGEST_PART:
+                self._size *= 2
 
     def _read(self) -> list[T]:
         """Return the next lines that are there, some thousand at most."""
@@ -226,21 +335,49 @@ class Reader(Generic[T]):
             for lines in self._runs:
                 return lines
         except Overrun:
-            if not self._closed:
-                self._join()  # the next loop goes on with the oldest that is there, which must not go
-            self._next = max(self._next, self._transcript.oldest)
-            raise
+            self._go_on_with_the_oldest()
+            return []
         if self._next >= self._transcript.end:
             return None
+        if self._received is None:  # as it was still to come when this reader was made
+            self._received = self._transcript.received_before(self._next)
         self._runs = self._bytes_of_lines() if self._as_bytes else self._line_objects()
         return []
 
-    def _bytes_of_lines(self) -> Iterator[list[T]]:
+    def _go_on_with_the_oldest(self) -> None:
+        """Go on behind what was forgotten. Raises Overrun, unless nothing of that was the peer's."""
+        wanted, received = self._next, self._received
+        if not self._closed:
+            self._join()  # what is there must not go before the next loop
+        self._next, self._received = self._transcript.oldest_kept
+        self._place.next = self._next
+        lost = self._next - wanted
+        # Of lines that were forgotten before this reader was made, nobody knows how many were the peer's.
+        lost = min(lost, self._received) if received is None else self._received - received
+        if lost:
+            raise Overrun(
+                f"lines {wanted} to {self._next - 1} were forgotten before they were read: read faster, or "
+                f"let the transcript keep more; it goes on with line {self._next}",
+                lost,
+            )
+
+    @property
+    def _end(self) -> int:
+        """Up to which line is read now."""
         end = self._transcript.end
+        return end if self._size == LARGEST_PART else min(end, self._next + self._size)
+
+    def _count(self, lines: int) -> None:
+        if self._received is not None:
+            self._received += lines
+
+    def _bytes_of_lines(self) -> Iterator[list[T]]:
+        end = self._end
         together: list[bytes] = []
         try:
-            for number, lines in self._received(end):
+            for number, lines in self._received_up_to(end):
                 self._next = number + len(lines)
+                self._count(len(lines))
                 together = together + lines if together else lines
                 if len(together) >= FEW:
                     yield self._shown(together)
@@ -251,7 +388,7 @@ class Reader(Generic[T]):
         self._next = max(self._next, end)
         yield self._shown(together)
 
-    def _received(self, end: int) -> Iterator[tuple[int, list[bytes]]]:
+    def _received_up_to(self, end: int) -> Iterator[tuple[int, list[bytes]]]:
         """Yield the received lines up to `end`; those that were read along are cut already."""
         along, self._along = self._along, []
         for number, lines in along:
@@ -265,9 +402,9 @@ class Reader(Generic[T]):
         return cast("list[T]", lines)
 
     def _line_objects(self) -> Iterator[list[T]]:
-        end = self._transcript.end
+        end = self._end
         while self._next < end:
-            stop = min(end, self._next + FOLLOW_STEP)
+            stop = min(end, self._next + LARGEST_PART)
             lines: list[Line] = []
             try:
                 lines.extend(self._transcript.lines(self._next, stop, strict=True))
@@ -280,7 +417,9 @@ class Reader(Generic[T]):
             yield self._received_of(lines)
 
     def _received_of(self, lines: list[Line]) -> list[T]:
-        return cast("list[T]", [line for line in lines if line.direction == "<"])
+        received = [line for line in lines if line.direction == "<"]
+        self._count(len(received))
+        return cast("list[T]", received)
 
 
 class Listener:
@@ -363,3 +502,19 @@ class Listener:
     @property
     def _name(self) -> str:
         return getattr(self._listener, "__qualname__", None) or repr(self._listener)
+
+
+def _is_there(owner: Owner) -> bool:
+    """Say whether a thread or task has not ended."""
+    if isinstance(owner, int):
+        return owner in sys._current_frames()
+    task = owner()
+    return task is not None and not task.done()
+
+
+def _name_of(owner: Owner) -> str:
+    if isinstance(owner, int):
+        names = [each.name for each in threading.enumerate() if each.ident == owner]
+        return f"the thread {names[0]}" if names else "another thread"
+    task = owner()
+    return "another task" if task is None else f"the task {task.get_name()}"

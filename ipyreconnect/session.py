@@ -184,7 +184,8 @@ class Session:
         if self._line < transcript.oldest:
             raise Overrun(
                 f"lines {self._line} to {transcript.oldest - 1} were forgotten before the on-connect "
-                "function read them: let the transcript keep more"
+                "function read them: let the transcript keep more",
+                transcript.oldest - self._line,
             )
 
     def _wait(self, look: Callable[[], bool], timeout: float) -> bool:

@@ -633,6 +633,14 @@ def test_a_failed_attempt_tells_its_reason_and_whether_it_is_final() -> None:
     assert AttemptFailed("refused by h:1").final is False
 
 
+def test_an_overrun_tells_how_many_lines_are_lost() -> None:
+    """The number is beside the text; a pickled copy is whole."""
+    error = errors.Overrun("too slow", 3)
+    again = pickle.loads(pickle.dumps(error))
+    for each in (error, again):
+        assert (str(each), each.lost) == ("too slow", 3)
+
+
 def test_importing_the_package_imports_neither_ipython_nor_its_own_rooms() -> None:
     """`import ipyreconnect` is free, and the settings need no IPython."""
     program = (

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from operator import length_hint
 from typing import Any, Protocol, TypeVar
 
 from ..address import Address
@@ -45,9 +46,15 @@ SCRATCH = 2 * 1024 * 1024
 the sender woken seldom. Half of it costs a follower a tenth of its speed, and twice as much a twentieth."""
 FOLLOW_SHARE = 4
 """A follower may be behind by this part of what the transcript keeps before the receiving waits for it."""
-FOLLOW_PATIENCE = 2.0
-"""Seconds without reading after which nobody waits for a follower: a forgotten iterator must not hold up a
-connection."""
+FOLLOW_PATIENCE = 0.1
+"""Seconds without reading after which nobody waits for a follower: its pace is its own affair."""
+RECORD_PATIENCE = 2.0
+"""Seconds without writing after which nobody waits for a record: a disk may be slow for a moment, and is to
+lose nothing then. For so long, too, is kept, beyond what the transcript keeps, what a quick follower reads
+next: that holds up nobody."""
+SLOW_READS = 2
+"""A follower that has read so often in a row only after its patience is none of the quick ones: a single time
+may be the machine's fault."""
 LEASE = 0.02
 """Seconds that the I/O thread looks away from a socket that another thread has just read: who asks once
 mostly asks again, and neither a row of questions nor a follower's reading is to change the selector each
@@ -100,16 +107,74 @@ class Waiter:
 
 
 class Follower:
-    """How far a reader of the received lines has come: the number of the line that it reads next, when it
-    last read (monotonic, s), and whether that was all there was: then there is nothing to wait for it for.
+    """How far a reader of the received lines has come: the number of the line that it takes next, when it
+    last read (monotonic, s), and whether it waits for more: then there is nothing to wait for it for.
+
+    yields: whether it is waited for only while it keeps reading and nobody else needs the socket; else, as a
+    record, for as long as RECORD_PATIENCE. Its methods may be called on any thread.
     """
 
-    __slots__ = ("has_all", "next", "read_at")
+    __slots__ = ("_left", "_part", "_slow_reads", "has_all", "next", "read_at", "yields")
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: int, *, yields: bool = False) -> None:
         self.next = start
-        self.read_at = _monotonic()
+        self.yields = yields
         self.has_all = False
+        self._part: object = None
+        self._left = 0
+        self.begin(_monotonic())
+
+    def begin(self, now: float) -> None:
+        """Have it waited for, until it is seen to be slow."""
+        self.read_at = now
+        self._slow_reads = 0  # in a row
+
+    def took(self, number: int, end: int, now: float, part: object = None) -> None:
+        """Note that it has read up to line `number`, where the next line gets the number `end`. It still has
+        to go through `part`, an iterator that tells how many are left; None: through nothing.
+        """
+        self._has_read(now)
+        self._part = None
+        self._left = 0 if part is None else length_hint(part) - 1  # the first of them is read with this
+        self._part = part
+        self.next = number
+        self.has_all = part is None and number >= end
+
+    def look(self, end: int, now: float) -> None:
+        """See how far it has come by itself, where the next line gets the number `end`."""
+        if self.has_all:
+            if self.next < end:
+                self.has_all = False
+                self.read_at = now  # its patience begins: it may have waited for an hour
+        elif (part := self._part) is not None and (left := length_hint(part)) < self._left:
+            self._left = left
+            self._has_read(now)
+
+    def needs_more(self, end: int) -> bool:
+        """Say whether it has nothing to read, where the next line gets the number `end`."""
+        return self._part is None and self.next >= end
+
+    def _has_read(self, now: float) -> None:
+        if self.has_all or now - self.read_at <= FOLLOW_PATIENCE:
+            self._slow_reads = 0
+        else:
+            self._slow_reads += 1
+        self.read_at = now
+
+    @property
+    def is_waited_for_until(self) -> float:
+        """When nobody waits for it any more (monotonic, s)."""
+        if not self.yields:
+            return self.read_at + RECORD_PATIENCE
+        # Who reads now and then does not keep reading.
+        return -math.inf if self._slow_reads else self.read_at + FOLLOW_PATIENCE
+
+    @property
+    def is_kept_for_until(self) -> float:
+        """When what it reads next may be forgotten (monotonic, s)."""
+        if self.yields and self._slow_reads >= SLOW_READS:
+            return -math.inf
+        return self.read_at + RECORD_PATIENCE
 
 
 class Driver(Turns):
@@ -123,6 +188,7 @@ class Driver(Turns):
         "_dial",
         "_dials",
         "_followers",
+        "_hearers",
         "_interest",
         "_leader",
         "_leader_done",
@@ -176,6 +242,7 @@ class Driver(Turns):
         self._waiters: list[Waiter] = []
         self._local: Any = None
         self._followers: list[Follower] = []
+        self._hearers: tuple[Follower, ...] = ()  # readers whom nobody waits for
         self.connection.needed = partial(_needed, self._followers)
         self._paused = False
         self._pause_timer: Timer | None = None
@@ -248,7 +315,9 @@ class Driver(Turns):
 
     def _push(self) -> None:
         """Send what waits, and have the I/O thread wait for what is to be waited for now."""
-        wanted = 0 if self._leased or self._leader or self._paused else EVENT_READ
+        # The pause is decided anew, as somebody may need the socket now.
+        looks_away = self._leased or self._leader or (self._paused and self._reconsider_pause())
+        wanted = 0 if looks_away else EVENT_READ
         if self.connection.outgoing:
             if self._interest & ~wanted & EVENT_READ:
                 # Before the line leaves, or the I/O thread would be woken by the answer that a leader is
@@ -714,20 +783,18 @@ class Driver(Turns):
         """
 
         def begin() -> None:
-            place.read_at = _monotonic()
+            place.begin(_monotonic())
             if place not in self._followers:
                 self._followers.append(place)
             self._reconsider_pause()
 
         self.call(begin)
 
-    def followed(self, place: Follower, number: int) -> None:
-        """Note that a reader has read up to line `number`. Any thread; cheap unless the receiving waits for
-        it.
+    def followed(self, place: Follower, number: int, part: object = None) -> None:
+        """Note that a reader has read up to line `number`; see `Follower.took`. Any thread; cheap unless the
+        receiving waits for a reader.
         """
-        place.read_at = _monotonic()
-        place.next = number
-        place.has_all = number >= self.connection.transcript.end
+        place.took(number, self.connection.transcript.end, _monotonic(), part)
         if self._paused:
             self.post(self._reconsider_pause)
 
@@ -741,22 +808,45 @@ class Driver(Turns):
 
         self.post(forget)
 
+    def begin_hearing(self, place: Follower) -> None:
+        """Have nobody's slowness hold up a reader that is told of the lines, and never waited for. With the
+        turn.
+        """
+        self._hearers = (*self._hearers, place)
+
+    def end_hearing(self, place: Follower) -> None:
+        """Forget such a reader. With the turn."""
+        self._hearers = tuple(each for each in self._hearers if each is not place)
+
     def _reconsider_pause(self) -> bool:
         """Decide whether the receiving waits for a reader; return whether it does."""
         # Before the readers are looked at: one that reads on meanwhile sees it, and has this decided again.
         self._paused = True
         transcript = self.connection.transcript
-        recent = transcript.recent(FOLLOW_SHARE)
-        places = _waited_for(self._followers, transcript.end)
-        waited = [place.read_at + FOLLOW_PATIENCE for place in places if place.next < recent]
-        self._paused = bool(waited) and self._sock is not None
+        recent, end, now = transcript.recent(FOLLOW_SHARE), transcript.end, _monotonic()
+        until = math.inf
+        for place in self._followers:
+            place.look(end, now)
+            if place.next < recent:
+                waited_until = place.is_waited_for_until
+                if now < waited_until < until and not (place.yields and self._is_needed(place, end)):
+                    until = waited_until
+        self._paused = until < math.inf and self._sock is not None
         self.connection.reading = not self._paused
         if self._paused:
             self._leased = False  # or nobody would read until it is over, though the pause has ended before
         if self._paused and self._pause_timer is None and self._loop is not None:
             # One, however often it is paused meanwhile: who reads on moves what it waits for, not the timer.
-            self._pause_timer = self._loop.call_at(min(waited), lambda: self.post(self._pause_over))
+            self._pause_timer = self._loop.call_at(until, lambda: self.post(self._pause_over))
         return self._paused
+
+    def _is_needed(self, slow: Follower, end: int) -> bool:
+        """Whether anybody but the reader `slow` needs what the socket brings, where the next line gets the
+        number `end`: other readers do when they have all that there is.
+        """
+        return self.connection.needs_to_receive or any(
+            place is not slow and place.needs_more(end) for place in (*self._followers, *self._hearers)
+        )
 
     def _pause_over(self) -> None:
         self._pause_timer = None
@@ -774,7 +864,9 @@ class Driver(Turns):
     def _can_lead(self) -> bool:
         """Whether a thread that waits may read the socket itself."""
         loop = self._loop
-        if self._sock is None or self._leader or self._paused or loop is None or not loop.shared:
+        if self._sock is None or self._leader or loop is None or not loop.shared:
+            return False
+        if self._paused and self._reconsider_pause():
             return False
         if self._poller is None:
             self._poller = select.poll()
@@ -974,23 +1066,17 @@ def _new_scratch() -> memoryview:
         return memoryview(mmap.mmap(-1, SCRATCH))
 
 
-def _waited_for(followers: list[Follower], end: int) -> list[Follower]:
-    """Return the readers that are not forgotten ones, where the next line gets the number `end`. With the
-    turn.
+def _needed(followers: list[Follower], end: int) -> float:
+    """Return the number of the first line that one of them is about to read, if it is neither slow nor
+    forgotten; see `Transcript.begin_writing`. With the turn.
     """
     now = _monotonic()
+    first = math.inf
     for place in followers:
-        if place.has_all and place.next < end:
-            place.has_all = False
-            place.read_at = now  # its patience begins: it may have waited for an hour
-    return [place for place in followers if now < place.read_at + FOLLOW_PATIENCE]
-
-
-def _needed(followers: list[Follower], end: int) -> float:
-    """Return the number of the first line that one of them is about to read; see
-    `Transcript.begin_writing`. With the turn.
-    """
-    return min((place.next for place in _waited_for(followers, end)), default=math.inf)
+        place.look(end, now)
+        if place.next < first and now < place.is_kept_for_until:
+            first = place.next
+    return first
 
 
 def _forget(loop: Loop, sock: socket.socket, orderly: bool) -> None:

@@ -260,6 +260,17 @@ class Connection:
         return self._state
 
     @property
+    def needs_to_receive(self) -> bool:
+        """Whether what the peer says is waited for by more than those who only read: a slow reader is not to
+        hold up the receiving then.
+        """
+        return (
+            bool(self.replies or self.expectations.pending)
+            or self._beat_at < NEVER
+            or self._state is _CONNECTING
+        )
+
+    @property
     def deadline(self) -> float:
         """When `due` is to be called at the latest (monotonic, s); infinite: nothing is waited for."""
         # One by one, as each step asks for it: min() takes three times as long.

@@ -86,6 +86,7 @@ RECEIVED, TAIL, FRAMED, FRAGMENT, SENT, SENT_PART, NOTE = range(7)
 end; a line that a framer made; a fragment; a sent line; the beginning of one; what happened."""
 _WITH_END = (RECEIVED, TAIL)
 _FROM_PEER = (RECEIVED, TAIL, FRAMED, FRAGMENT)
+_OWN = (SENT, SENT_PART, NOTE)  # one line a mark
 _DIRECTIONS = "<<<<>>*"
 _TRUNCATED = (False, True, False, True, False, True, False)
 _NOT_RECEIVED = re.compile(b"[^%c]" % RECEIVED)
@@ -119,6 +120,7 @@ class _Block:
         "first",
         "given_up",
         "kinds",
+        "received",
         "settled",
         "size",
         "times",
@@ -127,11 +129,12 @@ class _Block:
         "weight",
     )
 
-    def __init__(self, data: bytearray, first: int) -> None:
+    def __init__(self, data: bytearray, first: int, received: int = 0) -> None:
         self.data = data
         self.view = memoryview(data)
         self.size = len(data)
         self.first = first  # the number of the first line in it
+        self.received = received  # how many lines before that came from the peer
         self.used = 0  # bytes written
         self.settled = 0  # bytes under marks; behind them stands the carry
         self.weight = 0  # bytes that marks and deliveries take; never more than `size`
@@ -146,6 +149,12 @@ class _Block:
     def end(self) -> int:
         """The number after its last line."""
         return self.first + self.counts[-1] if self.counts else self.first
+
+    def received_before(self, number: int) -> int:
+        """Return how many of the lines before line `number`, of this block or its end, came from the peer."""
+        lines = min(number, self.end) - self.first
+        kinds = self.kinds[: bisect_right(self.counts, lines)]
+        return self.received + lines - sum(map(kinds.count, _OWN))
 
     @property
     def cost(self) -> int:
@@ -244,6 +253,25 @@ class Transcript(Reversible[Line], Collection[Line]):
     def end(self) -> int:
         """The number that the next line will get: how many lines there have been."""
         return self._end
+
+    @property
+    def oldest_kept(self) -> tuple[int, int]:
+        """The number of the oldest line whose bytes are still there, and how many of those before it came
+        from the peer. Any thread.
+        """
+        for block in self._blocks:
+            if not block.given_up:
+                return block.first, block.received
+        return 0, 0
+
+    def received_before(self, number: int) -> int | None:
+        """Return how many of the lines before line `number` came from the peer; None where that is forgotten
+        with them, or is still to come. Any thread.
+        """
+        blocks = self._blocks
+        if not blocks or not blocks[0].first <= number <= blocks[-1].end:
+            return 0 if not number else None
+        return blocks[bisect_right(blocks, number, key=_first_of) - 1].received_before(number)
 
     @property
     def forgotten(self) -> int:
@@ -914,7 +942,8 @@ class Transcript(Reversible[Line], Collection[Line]):
             if gone.size == size:
                 # Its pages are mapped already: fresh ones cost a page fault each.
                 spare = gone.data
-        block = _Block(bytearray(size) if spare is None else spare, self._end)
+        received = last.received_before(last.end)
+        block = _Block(bytearray(size) if spare is None else spare, self._end, received)
         block.view[: len(carry)] = carry
         block.used = len(carry)
         self._last = block
@@ -968,7 +997,8 @@ def _bare(regions: Iterable[_Region]) -> Iterator[tuple[int, list[bytes]]]:
 def _overrun(wanted: int, first: int) -> Overrun:
     return Overrun(
         f"lines {wanted} to {first - 1} were forgotten before they were read: "
-        "read faster, or let the transcript keep more"
+        "read faster, or let the transcript keep more",
+        first - wanted,
     )
 
 

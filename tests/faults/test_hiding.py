@@ -98,7 +98,7 @@ def test_behind_a_reader_that_lags() -> None:
 
         def read_slowly() -> None:
             lines = client.follow()
-            while not stopping.wait(0.2):
+            while not stopping.wait(0.04):  # else nobody would wait for it
                 next(lines)
             lines.close()
 

@@ -11,6 +11,7 @@ import selectors
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,13 +22,14 @@ from ipyreconnect import (
     Client,
     ConnectionLost,
     ExpectTimeout,
+    Heartbeat,
     KeepAlive,
     Retry,
     SettingsError,
 )
 from ipyreconnect.network import interrupts, sockets
 from ipyreconnect.network import loop as loops
-from ipyreconnect.network.driver import Driver, Follower
+from ipyreconnect.network.driver import FOLLOW_PATIENCE, RECORD_PATIENCE, Driver, Follower
 from tests.servers.certificates import Certificates
 from tests.servers.line_server import LineServer, Peer, echo, flood, mute, never_read
 from tests.watching import PATIENCE, holding_the_turn, until
@@ -368,6 +370,132 @@ def test_a_paused_connection_notices_its_end() -> None:
         assert time.monotonic() - start < 1
         assert client.reason == f"reset by {server.address}"
         client._driver.end_following(place)
+
+
+def test_a_follower_is_waited_for_while_it_keeps_reading() -> None:
+    """That is: something at least every tenth of a second, also within the lines that it has in hand."""
+    lines = iter(range(100))
+    place = Follower(0, yields=True)
+    place.begin(10.0)
+    place.took(100, 5000, 10.05, lines)
+    next(lines)
+    assert place.is_waited_for_until == 10.05 + FOLLOW_PATIENCE
+    for number in range(1, 11):
+        next(lines)
+        place.look(5000, now := 10.05 + 0.09 * number)
+        assert place.is_waited_for_until == now + FOLLOW_PATIENCE
+    place.look(5000, 11.2)
+    assert place.is_waited_for_until == now + FOLLOW_PATIENCE < 11.2
+    for number in range(1, 4):  # now and then is not enough
+        next(lines)
+        place.look(5000, 11.2 + 0.3 * number)
+        assert place.is_waited_for_until < 0
+        assert (place.is_kept_for_until < 0) == (number >= 2)
+    next(lines)
+    place.look(5000, 12.15)
+    assert place.is_waited_for_until == 12.15 + FOLLOW_PATIENCE
+
+
+def test_the_time_that_a_follower_waits_is_not_its_slowness() -> None:
+    """Who has all there is, and waits for an hour, is waited for when something comes."""
+    place = Follower(0, yields=True)
+    place.begin(10.0)
+    place.took(100, 100, 10.0)
+    assert place.needs_more(100)
+    place.look(100, 3600.0)
+    place.look(101, 3610.0)
+    assert place.is_waited_for_until == 3610.0 + FOLLOW_PATIENCE
+    assert not place.needs_more(101)
+    place.took(101, 101, 3610.05, iter([100]))
+    assert not place.needs_more(101)  # it has one in hand
+    assert place.is_waited_for_until == 3610.05 + FOLLOW_PATIENCE
+
+
+def test_a_record_is_waited_for_longer() -> None:
+    """A disk may be slow for a moment: a record loses nothing for that, however often it happens."""
+    place = Follower(0)
+    place.begin(10.0)
+    for now in (11.9, 13.8, 15.7):
+        place.took(10, 5000, now)
+        assert place.is_waited_for_until == place.is_kept_for_until == now + RECORD_PATIENCE
+
+
+def expect_in_vain(client: Client) -> Callable[[], None]:
+    def ask() -> None:
+        with contextlib.suppress(ExpectTimeout, ConnectionLost):
+            client.expect("never", timeout=PATIENCE)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread.join
+
+
+def await_in_vain(client: Client) -> Callable[[], None]:
+    def ask() -> None:
+        with contextlib.suppress(ExpectTimeout, ConnectionLost):
+            asyncio.run(client.aexpect("never", timeout=PATIENCE))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread.join
+
+
+def reply(client: Client) -> Callable[[], None]:
+    client.add_reply("^PING", "PONG")
+    return lambda: None
+
+
+def read(client: Client) -> Callable[[], None]:
+    def read_all() -> None:
+        for _ in client.follow(as_bytes=True):
+            pass
+
+    thread = threading.Thread(target=read_all)
+    thread.start()
+    return thread.join
+
+
+@pytest.mark.parametrize("need", [expect_in_vain, await_in_vain, reply, read])
+def test_a_slow_follower_holds_nobody_up(need: Callable[[Client], Callable[[], None]]) -> None:
+    """Who reads, but slowly, holds up the receiving as long as nobody else needs it: then that goes on."""
+    with LineServer(flood()) as server, Client(server.address, transcript=5000) as client:
+        driver, place = client._driver, Follower(0, yields=True)
+        place.begin(time.monotonic() + 3600)  # so long does it keep reading
+        driver.call(lambda: driver._followers.append(place))
+        until(client, lambda: driver._paused)
+        end = client.transcript.end
+        join = need(client)
+        until(client, lambda: client.transcript.end > end + 20_000)
+        driver.end_following(place)
+        client.stop()
+        join()
+
+
+def test_with_a_heartbeat_nobody_holds_up_the_receiving() -> None:
+    """What answers it must not wait behind what a slow reader has not read."""
+    with (
+        LineServer(flood()) as server,
+        Client(server.address, transcript=5000, heartbeat=Heartbeat("noop", every=60)) as client,
+    ):
+        driver, place = client._driver, Follower(0, yields=True)
+        place.begin(time.monotonic() + 3600)
+        driver.call(lambda: driver._followers.append(place))
+        until(client, lambda: client.transcript.end > 20_000)
+        assert not driver._paused
+        driver.end_following(place)
+
+
+def test_a_pause_begins_again_when_nobody_needs_the_socket_any_more() -> None:
+    """A question lets the receiving go on only until it is answered."""
+    with LineServer(flood()) as server, Client(server.address, transcript=5000) as client:
+        driver, place = client._driver, Follower(0, yields=True)
+        place.begin(time.monotonic() + 3600)
+        driver.call(lambda: driver._followers.append(place))
+        until(client, lambda: driver._paused)
+        with pytest.raises(ExpectTimeout):
+            client.send("x", expect="never", timeout=0.05)
+        until(client, lambda: driver._paused)
+        driver.end_following(place)
 
 
 # -- what the system refuses

@@ -328,6 +328,11 @@ def test_every_way_to_read_gives_the_same_lines(
             list(transcript.received(number, end))
         with pytest.raises(Overrun):
             list(transcript.lines(number, end, strict=True))
+        assert transcript.received_before(number) == (None if number else 0)
+    assert transcript.oldest_kept == (oldest, len(model.received(0, oldest)))
+    for number in range(oldest, end + 1):
+        assert transcript.received_before(number) == len(model.received(0, number))
+    assert transcript.received_before(end + 1) is None
     kept = model.lines[first:]
     assert list(reversed(transcript)) == kept[::-1]
     assert flat(transcript.received(first, end)) == model.received(first)
