@@ -25,7 +25,6 @@ import traitlets
 from traitlets.traitlets import EventHandler
 from traitlets.utils.bunch import Bunch
 
-from . import notifier
 from .address import Address, TLSMode, parse_address
 from .arguments import (
     Replies,
@@ -51,6 +50,7 @@ from .arguments import (
 )
 from .errors import ExpectTimeout, ReconnectError, ScriptFailed, SettingsError
 from .network.driver import Driver, Waiter
+from .notifier import Notifier
 from .protocol.connection import QUEUE_LIMIT, Settings
 from .protocol.delivery import UNCONFIRMED, Delivery
 from .protocol.events import Status
@@ -60,7 +60,7 @@ from .protocol.line import HAS_BREAK, Line, decode, encode_line, has_break, in_o
 from .protocol.liveness import UNKNOWN, Health
 from .protocol.state import State
 from .protocol.transcript import Transcript
-from .readers import Follow, Listener
+from .readers import Follow, Listeners
 from .recorder import Recorder
 from .session import Session
 from .settings import TLS, Heartbeat, KeepAlive, Retry, Secret, check_encoding, path_from
@@ -218,7 +218,8 @@ class Client(traitlets.HasTraits):
         path = path_from("record", record)
         self._recorder = None if path is None else Recorder(path, self._driver, self.transcript)
         self._watchers: tuple[Callable[[], None], ...] = ()
-        self._listeners: dict[object, Listener] = {}
+        self._listeners: Listeners | None = None
+        self._notifier: Notifier | None = None
         self._told = self._connection.status
         self.itself = weakref.ref(self)  # for its deliveries
         # At last, as a client that is refused changes nothing of what it was given.
@@ -631,22 +632,27 @@ class Client(traitlets.HasTraits):
         """Call `listener(line)` for each line received from now on, on the observers' thread. Returns it, so
         it can decorate.
 
+        A client's listeners are called in the order in which they were registered, one after the other with
+        its observers; those of other clients do not wait for them.
+
         Raises SettingsError for what is no plain function of one argument.
         """
         check_function(listener, "a listener", "the line", "it is called on the observers' thread")
-        key = _key_of(listener)
-        if key not in self._listeners:
-            made = Listener(self, listener)
-            self._listeners[key] = made
-            self.add_watcher(made.poke)
+
+        def add() -> None:
+            if self._listeners is None:
+                self._listeners = Listeners(self)
+                self._watchers = (*self._watchers, self._listeners.poke)
+            self._listeners.add(_key_of(listener), listener)
+
+        self._driver.call(add)
         return listener
 
     def off_line(self, listener: Callable[[Line], object]) -> None:
         """Call `listener` no more."""
-        made = self._listeners.pop(_key_of(listener), None)
-        if made is not None:
-            made.gone = True
-            self.remove_watcher(made.poke)
+        listeners = self._listeners
+        if listeners is not None:
+            self._driver.call(lambda: listeners.remove(_key_of(listener)))
 
     # -- settings --------------------------------------------------------------------------------------------
 
@@ -712,7 +718,7 @@ class Client(traitlets.HasTraits):
                 log.exception("a watcher failed; the connection goes on")
 
     def changed(self, statuses: list[Status]) -> None:
-        """Tell the observers, on their own thread, in order."""
+        """Tell the observers, on a thread of their own, in order."""
         differences: list[tuple[str, Any, Any]] = []
         for status, following in zip_longest(statuses, statuses[1:]):
             if following is not None and (status.state, status.phase) == (following.state, following.phase):
@@ -721,9 +727,16 @@ class Client(traitlets.HasTraits):
             differences += _differences(before, status)
         self._notify(differences)
 
+    @property
+    def notifier(self) -> Notifier:
+        """Who calls this client's observers and listeners. With the turn the first time."""
+        if self._notifier is None:
+            self._notifier = Notifier()
+        return self._notifier
+
     def _notify(self, differences: list[tuple[str, Any, Any]]) -> None:
         if differences and self._trait_notifiers:
-            notifier.post(lambda: self._tell(differences))
+            self.notifier.post(lambda: self._tell(differences))
 
     def _tell(self, differences: list[tuple[str, Any, Any]]) -> None:
         for name, old, new in differences:
@@ -773,7 +786,7 @@ class Client(traitlets.HasTraits):
 
         try:
             threading.Thread(target=run, name=f"ipyreconnect-script-{self.name}", daemon=True).start()
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             failed = ScriptFailed(f"on-connect function: {error}")
             self._driver.post(lambda: self._connection.script_ended(session, failed, time.monotonic()))
 

@@ -14,7 +14,6 @@ from itertools import chain
 from operator import length_hint
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from . import notifier
 from .errors import CallerError, Overrun
 from .network.driver import Follower
 from .protocol.line import Line
@@ -24,7 +23,7 @@ from .protocol.transcript import Runs
 if TYPE_CHECKING:
     from .client import Client
 
-__all__ = ["Follow", "Listener"]
+__all__ = ["Follow", "Listeners"]
 
 LARGEST_PART = 4096
 """Lines that a follower takes at a time: fewer where they take it long, as it is to be told soon of what it
@@ -38,7 +37,7 @@ FEW = 256
 TASKS_TURN = 0.005
 """Seconds that an `async for` reads on before the other tasks of its event loop have their turn."""
 LISTENER_STEP = 1000
-"""Lines that one on_line listener is told before the others have their turn."""
+"""Lines that listeners are told before the client's observers have their turn."""
 LISTENER_PATIENCE = 0.1
 """Seconds that listeners are still told, after a stop, of what had been received before."""
 COMPLAIN_EVERY = 1.0
@@ -422,69 +421,95 @@ class Reader(Generic[T]):
         return cast("list[T]", received)
 
 
-class Listener:
-    """One on_line listener: how far it has been told, and whether it is to be called."""
+class Listeners:
+    """The on_line listeners of one client, told of each line in the order in which they were registered; and
+    how far they have been told.
+    """
 
-    def __init__(self, client: Client, listener: Callable[[Line], object]) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
-        self._listener = listener
-        self._next = client.transcript.end
+        self._place = Follower(client.transcript.end)
+        self._received = 0  # how many lines before that came from the peer
+        self._listeners: dict[object, Listener] = {}
         self._posted = False
         self._ends: float | None = None
-        self._failures = 0
-        self._complains_at = -math.inf
-        self.gone = False
+
+    def add(self, key: object, listener: Callable[[Line], object]) -> None:
+        """Have `listener` told of each line from now on, once, however often that is asked for; `key` stands
+        for it. With the turn.
+        """
+        if key in self._listeners:
+            return
+        transcript = self._client.transcript
+        if not self._listeners:
+            self._place.next = transcript.end
+            self._received = transcript.received_before(transcript.end) or 0
+            self._client._driver.begin_hearing(self._place)
+        # Replaced, never changed: they may be being told.
+        self._listeners = {**self._listeners, key: Listener(listener, transcript.end)}
+
+    def remove(self, key: object) -> None:
+        """Have it told no more; harmless when it is unknown. With the turn."""
+        if key in self._listeners:
+            self._listeners[key].gone = True
+            self._listeners = {each: made for each, made in self._listeners.items() if each != key}
+            if not self._listeners:
+                self._client._driver.end_hearing(self._place)
 
     def poke(self) -> None:
-        """Have the listener told what is new. With the turn, on whatever thread."""
-        if not self._posted and self._client.transcript.end > self._next:
+        """Have them told what is new. With the turn, on whatever thread."""
+        # In the child of a fork, nothing is called that was posted.
+        if (
+            self._client.transcript.end > self._place.next
+            and self._listeners
+            and not (self._posted and self._client.notifier.is_busy)
+        ):
             self._posted = True
-            notifier.post(self._run)
+            self._client.notifier.post(self._run)
 
     def _run(self) -> None:
-        """Tell a number of lines, then let the other callbacks of the process have their turn."""
-        client, transcript = self._client, self._client.transcript
-        if (missed := transcript.oldest - self._next) > 0:
-            self._next = transcript.oldest
-            self._say(f"{missed} lines were forgotten before {self._name} was told of them: it is too slow")
-        stop = min(transcript.end, self._next + LISTENER_STEP)
+        """Tell a number of lines, then let the client's other callbacks have their turn."""
+        client, transcript, place = self._client, self._client.transcript, self._place
+        if transcript.oldest > place.next:
+            self._pass_over()
+        stop = min(transcript.end, place.next + LISTENER_STEP)
         try:
-            for line in transcript.lines(self._next, stop, strict=True):
-                if self.gone or self._is_over():
+            for line in transcript.lines(place.next, stop, strict=True):
+                if not self._listeners or self._is_over():
                     break
-                self._next = line.number + 1
+                place.next = line.number + 1
                 if line.direction == "<":
-                    self._tell(line)
+                    self._received += 1
+                    for listener in self._listeners.values():
+                        listener.tell(line)
         except Overrun:
-            stop = self._next  # the next run says what was missed
-        self._next = stop
+            stop = place.next  # the next run says what was missed
+        place.next = stop
         if self._ends is not None and self._is_over():
-            left, self._next = transcript.end - stop, transcript.end
-            if left > 0 and not self.gone:
-                log.warning(
-                    "%s was not told of the last %d lines: %s was stopped", self._name, left, client.name
-                )
-        if transcript.end > self._next and not self.gone:
-            notifier.post(self._run)
+            left, place.next = transcript.end - stop, transcript.end
+            if left > 0 and self._listeners:
+                log.warning("%s not told of the last %d lines: %s was stopped", self._were, left, client.name)
+        if transcript.end > place.next and self._listeners:
+            client.notifier.post(self._run)
         else:
             self._posted = False
+            client._driver.followed(place, place.next)
             self.poke()
 
-    def _tell(self, line: Line) -> None:
-        try:
-            self._listener(line)
-        except BaseException:  # a SystemExit of one must not end the others
-            self._failures += 1
-            now = time.monotonic()
-            if now < self._complains_at:
-                return
-            self._complains_at = now + COMPLAIN_EVERY
-            log.exception(
-                "%s failed at line %d (failure %d); it is told the next ones",
-                self._name,
-                line.number,
-                self._failures,
-            )
+    def _pass_over(self) -> None:
+        """Go on with the oldest line that is kept, and say in the log how many were missed."""
+        before = self._received
+        self._place.next, self._received = self._client.transcript.oldest_kept
+        if missed := self._received - before:
+            slow = "it is" if len(self._listeners) == 1 else "one of them is"
+            text = f"{missed} lines were forgotten before {self._were} told of them: {slow} too slow"
+            client = self._client
+            client._driver.post(lambda: client._connection.note(text, time.monotonic()))
+
+    @property
+    def _were(self) -> str:
+        names = [listener.name for listener in self._listeners.values()]
+        return f"{', '.join(names)} {'was' if len(names) == 1 else 'were'}"
 
     def _is_over(self) -> bool:
         """Say whether the client was stopped, and what it had received was told for long enough."""
@@ -495,13 +520,40 @@ class Listener:
             self._ends = time.monotonic() + LISTENER_PATIENCE
         return time.monotonic() > self._ends
 
-    def _say(self, text: str) -> None:
-        client = self._client
-        client._driver.post(lambda: client._connection.note(text, time.monotonic()))
+
+class Listener:
+    """One of them: what is called, from line `start` on, until it is `gone`."""
+
+    def __init__(self, call: Callable[[Line], object], start: int) -> None:
+        self._call = call
+        self._start = start
+        self._failures = 0
+        self._complains_at = -math.inf
+        self.gone = False
+
+    def tell(self, line: Line) -> None:
+        """Call it, if the line is for it."""
+        if self.gone or line.number < self._start:
+            return
+        try:
+            self._call(line)
+        except BaseException:  # a SystemExit of one must not end the others
+            self._failures += 1
+            now = time.monotonic()
+            if now < self._complains_at:
+                return
+            self._complains_at = now + COMPLAIN_EVERY
+            log.exception(
+                "%s failed at line %d (failure %d); it is told the next ones",
+                self.name,
+                line.number,
+                self._failures,
+            )
 
     @property
-    def _name(self) -> str:
-        return getattr(self._listener, "__qualname__", None) or repr(self._listener)
+    def name(self) -> str:
+        """What messages call it."""
+        return getattr(self._call, "__qualname__", None) or repr(self._call)
 
 
 def _is_there(owner: Owner) -> bool:

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from ipyreconnect import CallerError, Client, Line, Overrun, Transcript
+from ipyreconnect import CallerError, Client, Line, Overrun, Retry, Transcript
 from ipyreconnect.network import driver as driver_module
-from tests.servers.line_server import LineServer, Peer, flood
+from tests.servers.line_server import LineServer, Peer, flood, mute
 from tests.watching import PATIENCE, until, waiting
 
 BEING_READ = (
@@ -303,3 +303,133 @@ def test_a_task_that_reads_a_flood_can_be_cancelled() -> None:
     with LineServer(flood(500_000)) as server, Client(server.address) as client:
         asyncio.run(main())
         until(client, lambda: not client._driver._followers)
+
+
+# -- listeners
+
+
+@pytest.fixture
+def other(server: LineServer) -> Iterator[Client]:
+    """A second client of the same server."""
+    with Client(server.address, retry=Retry(delay=0.02, jitter=0)) as client:
+        yield client
+
+
+def test_one_clients_slow_listener_holds_up_no_other_client(client: Client, other: Client) -> None:
+    """Another client's listeners and observers are told at once, and its stop waits for nobody."""
+    stuck, over = threading.Event(), threading.Event()
+    told: queue.Queue[str] = queue.Queue()
+
+    def dawdle(line: Line) -> None:
+        stuck.set()
+        over.wait(PATIENCE)
+
+    client.on_line(dawdle)
+    other.on_line(lambda line: told.put(line.text))
+    other.observe(lambda change: told.put(change.new), "state")
+    try:
+        client.send("x", expect="x")
+        assert stuck.wait(PATIENCE)
+        other.send("y", expect="y")
+        assert told.get(timeout=PATIENCE) == "y"
+        other.stop()
+        assert [told.get(timeout=PATIENCE) for _ in range(2)] == ["stopping", "stopped"]
+        assert not over.is_set()
+    finally:
+        over.set()
+
+
+def test_one_clients_slow_observer_holds_up_no_other_client(client: Client, other: Client) -> None:
+    """What is true of listeners is true of observers."""
+    stuck, over = threading.Event(), threading.Event()
+    told: queue.Queue[str] = queue.Queue()
+
+    def dawdle(change: Any) -> None:
+        stuck.set()
+        over.wait(PATIENCE)
+
+    client.observe(dawdle, "state")
+    other.on_line(lambda line: told.put(line.text))
+    try:
+        client.reconnect_now()
+        assert stuck.wait(PATIENCE)
+        other.send("y", expect="y")
+        assert told.get(timeout=PATIENCE) == "y"
+    finally:
+        over.set()
+
+
+def test_listeners_are_told_in_the_order_of_their_registration(client: Client) -> None:
+    """Each line is told to the first, then to the second; who comes later is told of later lines only."""
+    told: queue.Queue[tuple[str, str]] = queue.Queue()
+
+    def first(line: Line) -> None:
+        told.put(("first", line.text))
+        if line.text == "0":
+            client.on_line(late)
+
+    def second(line: Line) -> None:
+        told.put(("second", line.text))
+
+    def late(line: Line) -> None:
+        told.put(("late", line.text))
+        client.off_line(second)
+
+    client.on_line(first)
+    client.on_line(second)
+    client.send("0", expect="^0$")
+    assert [told.get(timeout=PATIENCE) for _ in range(2)] == [("first", "0"), ("second", "0")]
+    for number in range(1, 300):
+        client.send(f"{number}")
+    expected = [("first", "1"), ("second", "1"), ("late", "1")]
+    for number in range(2, 300):
+        expected += [("first", f"{number}"), ("late", f"{number}")]
+    assert [told.get(timeout=PATIENCE) for _ in expected] == expected
+
+
+def test_a_listener_that_missed_lines_has_that_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many of the peer's lines were forgotten before it was told, and that it is too slow."""
+    over = threading.Event()
+    told: queue.Queue[int] = queue.Queue()
+
+    def dawdle(line: Line) -> None:
+        told.put(number_of(line))
+        over.wait(PATIENCE)
+
+    with LineServer(count_on) as server, Client(server.address, transcript=20) as client:
+        client.on_line(dawdle)
+        client.send("1")
+        assert told.get(timeout=PATIENCE) == 0
+        for _ in range(5):
+            client.send("0")
+        client.send("5000", expect="^5000$")
+        over.set()
+        missed = told.get(timeout=PATIENCE) - 1
+        said = f"{missed} lines were forgotten before {dawdle.__qualname__} was told of them: it is too slow"
+        until(client, lambda: any(line.text == said for line in client.transcript))
+
+
+def test_a_thousand_clients_that_tell_nothing_have_no_thread_for_it() -> None:
+    """A listener costs a thread only while it is being told."""
+    with LineServer(mute) as server, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Client(server.address)) for _ in range(20)]
+        before = threading.active_count()
+        for client in clients:
+            client.on_line(lambda line: None)
+        assert threading.active_count() == before
+
+
+def test_who_listens_goes_on_to_be_told_after_a_loss(server: LineServer, client: Client) -> None:
+    """A listener is the client's, not the connection's."""
+    told: queue.Queue[str] = queue.Queue()
+    client.on_line(lambda line: told.put(line.text))
+    for word in ("one", "two"):
+        client.send(word, expect=word)
+        assert told.get(timeout=PATIENCE) == word
+        connections = client.status.connection
+        client.reconnect_now()
+        until(client, partial(is_past, client, connections))
+
+
+def is_past(client: Client, connections: int) -> bool:
+    return client.status.connection > connections

@@ -363,7 +363,7 @@ class Driver(Turns):
         if self._loop is None:
             try:
                 self._loop = acquire_loop(self)
-            except (OSError, RuntimeError) as error:  # too many open files, or threads: no I/O at all
+            except (OSError, RuntimeError, MemoryError) as error:  # too many open files, or threads: no I/O
                 release_loop(self)
                 self.connection.give_up(f"cannot start the I/O thread: {error}", _monotonic())
                 return

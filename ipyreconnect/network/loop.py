@@ -92,7 +92,7 @@ class Loop:
         self.thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
         try:
             self.thread.start()
-        except RuntimeError:  # too many threads
+        except (RuntimeError, MemoryError):  # too many threads
             self._close()
             raise
 

@@ -445,6 +445,11 @@ def reply(client: Client) -> Callable[[], None]:
     return lambda: None
 
 
+def listen(client: Client) -> Callable[[], None]:
+    client.on_line(lambda line: None)
+    return lambda: None
+
+
 def read(client: Client) -> Callable[[], None]:
     def read_all() -> None:
         for _ in client.follow(as_bytes=True):
@@ -455,7 +460,7 @@ def read(client: Client) -> Callable[[], None]:
     return thread.join
 
 
-@pytest.mark.parametrize("need", [expect_in_vain, await_in_vain, reply, read])
+@pytest.mark.parametrize("need", [expect_in_vain, await_in_vain, reply, listen, read])
 def test_a_slow_follower_holds_nobody_up(need: Callable[[Client], Callable[[], None]]) -> None:
     """Who reads, but slowly, holds up the receiving as long as nobody else needs it: then that goes on."""
     with LineServer(flood()) as server, Client(server.address, transcript=5000) as client:
