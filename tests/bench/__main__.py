@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.measure import LINE_BYTES, Figure, Sample, Task, run_contender, run_figure
+from tests.bench.neighbours import BURDENS
 from tests.bench.server import Server, running
 from tests.browser import bench as panel
 
-PEERS, OURS = "tests.bench.peers", "tests.bench.ours"
+PEERS, OURS, NEIGHBOURS = "tests.bench.peers", "tests.bench.ours", "tests.bench.neighbours"
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,17 @@ def show_own(server: Server, quick: bool) -> None:
         )
 
 
+def show_neighbours(server: Server, quick: bool) -> None:
+    """Print what one client's slow code costs the others."""
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    task = Task("trip", False, 0, server.port, cores, str(server.cafile))
+    print("\nours, beside another client of the same process whose code is slow")
+    for names in [" ".join(BURDENS)] if quick else [*BURDENS, " ".join(BURDENS)]:
+        print(f"  {' and '.join(names.split())}")
+        for figure, (seconds, ratio) in run_figure(NEIGHBOURS, "neighbours", task, names).items():
+            show(f"  {figure} (p50)", f"{seconds * 1e6:.0f} µs × {short(ratio)}", 2, ratio)
+
+
 def own(name: str, task: Task, *more: float) -> Any:
     """Run one of our figures in a fresh process."""
     return run_figure(OURS, name, task, *more)
@@ -208,6 +220,7 @@ def main() -> None:
             for tls in (False, True):
                 show_comparison(found, figure, tls)
         show_own(server, options.quick)
+        show_neighbours(server, options.quick)
     panel.print_figures(quick=options.quick)
     print(f"\n{time.monotonic() - start:.0f} s. A ratio is the median of each round's own ratio.")
 

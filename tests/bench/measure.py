@@ -179,7 +179,7 @@ def run_contender(module: str, name: str, tasks: list[Task]) -> list[Sample]:
     return [Sample(**sample) for sample in found]
 
 
-def run_figure(module: str, name: str, task: Task, *more: float) -> Any:
+def run_figure(module: str, name: str, task: Task, *more: float | str) -> Any:
     """Have `name`, one of `module`'s other figures, made in a fresh process."""
     return _run(module, name, [asdict(task), *more])
 

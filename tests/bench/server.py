@@ -2,7 +2,8 @@
 
 What a client sends comes back, except for a line that is a command: ``!flood N SIZE`` sends N numbered lines
 of SIZE bytes, line end included, ``!pin CORE …`` ties the connection's thread to cores and answers
-``pinned``, ``!bye`` closes.
+``pinned``, ``!bye`` closes. ``!feed N SIZE MS`` sends N such lines every MS milliseconds, to the end of the
+connection.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +92,11 @@ def _serve(sock: socket.socket, context: ssl.SSLContext | None) -> None:
                     for _ in range(whole):
                         sock.sendall(_block(size))
                     sock.sendall(_block(size)[: rest * size])
+                if command == "!feed":
+                    count, size, pause = map(int, values)
+                    while True:
+                        sock.sendall(_block(size)[: count * size])
+                        time.sleep(pause / 1000)
     sock.close()
 
 
