@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Generator, Iterator
 from itertools import chain
 from operator import length_hint
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar, cast
 
 from .errors import CallerError, Overrun
 from .network.driver import Follower
@@ -63,7 +63,7 @@ class Follow(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         # A chain hands out the lines of a part without a step of Python for each, which is half the cost.
         # Each loop has its own, which goes when the loop is left: from then on others may read.
-        return chain.from_iterable(self._reader.parts())
+        return chain.from_iterable(Loop(self._reader))
 
     def __next__(self) -> T:
         reader = self._reader
@@ -93,12 +93,37 @@ class Follow(Generic[T]):
         self._reader.forget()
 
 
+class Loop(Generic[T]):
+    """One `for` over a `Follow`, part by part; for a chain, which threads may share though they must not.
+
+    A chain forgets what it goes through when that raises, also while another thread is in it, whose loop then
+    ends in silence; and if it is a generator that runs, the interpreter may crash. So nothing is raised here.
+    """
+
+    def __init__(self, reader: Reader[T]) -> None:
+        self._reader = reader
+        self._parts = reader.parts()
+        self._inside = threading.Lock()
+
+    def __iter__(self) -> Loop[T]:
+        return self
+
+    def __next__(self) -> Iterator[T]:
+        if not self._inside.acquire(blocking=False):
+            return iter(self._reader.refuse, None)
+        try:
+            return next(self._parts)
+        finally:
+            self._inside.release()
+
+
 class Awaited(Generic[T]):
     """One `async for` over a `Follow`."""
 
     def __init__(self, reader: Reader[T]) -> None:
         self._reader = reader
         self._owner: Owner | None = None
+        self._inside = False
 
     def __aiter__(self) -> Awaited[T]:
         return self
@@ -112,7 +137,14 @@ class Awaited(Generic[T]):
         while True:
             for line in reader.hand:
                 return line
-            if not await reader.take_in_turn():
+            if self._inside:  # another task is
+                reader.refuse()
+            self._inside = True
+            try:
+                goes_on = await reader.take_in_turn()
+            finally:
+                self._inside = False
+            if not goes_on:
                 self._release()
                 raise StopAsyncIteration
 
@@ -161,12 +193,18 @@ class Reader(Generic[T]):
         while (first := owners[0]) != owner:  # of two at once, the quicker one's
             if _is_there(first):
                 owners.remove(owner)
-                raise CallerError(
-                    f"this follow() of {self.client.address.display} is being read by {_name_of(first)}, and "
-                    "has one reader at a time: give each its own, by another call of follow()"
-                )
+                self.refuse()
             self.release(first)
         return owner
+
+    def refuse(self) -> NoReturn:
+        """Raise the CallerError for who would read beside whose it is."""
+        owner = next(iter(self.owners), None)
+        name = "another thread" if owner is None else _name_of(owner)
+        raise CallerError(
+            f"this follow() of {self.client.address.display} is being read by {name}, and has one reader at "
+            "a time: give each its own, by another call of follow()"
+        )
 
     def release(self, owner: Owner) -> None:
         """Note that a loop was left. Any thread, finalizers too."""

@@ -176,6 +176,41 @@ async def collect(lines: Any) -> list[str]:
     return [line.text async for line in lines]
 
 
+def test_a_second_thread_is_refused_also_where_they_share_an_iterator(client: Client) -> None:
+    """As two workers do that read from one `map(parse, client.follow())`: the first one's loop goes on, where
+    Python's own chain would end it in silence, or crash.
+    """
+    lines = iter(client.follow())
+    got: list[str] = []
+    with on_thread(lambda: got.extend(line.text for line in lines)) as thread:
+        until(client, lambda: waiting(client) == 1)
+        for _ in range(3):
+            with pytest.raises(CallerError, match=BEING_READ.format(name=r"Thread-\d+.*")):
+                next(lines)
+        for word in ("one", "two"):
+            client.send(word, expect=word)
+        client.stop()
+        thread.join(PATIENCE)
+    assert got == ["one", "two"]
+
+
+def test_a_second_task_is_refused_also_where_they_share_an_iterator(client: Client) -> None:
+    """The first one's loop goes on."""
+
+    async def read() -> None:
+        lines = aiter(client.follow())
+        first = asyncio.create_task(collect(lines), name="reader")
+        while not client._driver._waiters:
+            await asyncio.sleep(0)
+        with pytest.raises(CallerError, match=BEING_READ.format(name="reader")):
+            await anext(lines)
+        await client.asend("one", expect="one")
+        client.stop()
+        assert await first == ["one"]
+
+    asyncio.run(read())
+
+
 def test_a_loop_has_its_lines_until_it_is_left(client: Client) -> None:
     """Also between two lines a second thread gets none; when the loop is left, it may go on."""
     for word in ("one", "two", "three"):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kernel.kernels import SERVER, Kernel, new_kernel
-from tests.servers.line_server import LineServer, mute
+from tests.servers.line_server import LineServer, flood, mute
 
 pytestmark = pytest.mark.kernel
 
@@ -89,6 +89,28 @@ def test_an_interrupt_ends_a_wait_and_nothing_else(kernel: Kernel, code: str, er
         assert kernel.say(AS_IT_WAS) == before
         assert kernel.say("print(c.send('1 noop', expect='^1 OK').text)") == "1 OK noop done\n"
         assert len(server.peers) == 1
+        kernel.run("%stop")
+
+
+def test_an_interrupt_ends_an_async_for_in_a_flood(kernel: Kernel) -> None:
+    """The kernel's event loop has its turn, though there is a next line at any time."""
+    with LineServer(flood()) as server:
+        kernel.run(f"c = %connect {server.address} --name near --no-panel")
+        kernel.streams.clear()
+        cell = kernel.begin(
+            "said = False\n"
+            "async for line in c.follow():\n"
+            "    if not said:\n"
+            "        print('waiting', flush=True)\n"
+            "        said = True"
+        )
+        kernel.wait(lambda: "waiting" in "".join(kernel.streams.values()))
+        begin = time.monotonic()
+        kernel.manager.interrupt_kernel()
+        kernel.wait(lambda: cell in kernel.errors)
+        assert time.monotonic() - begin < 4 * SOON
+        assert any(word in kernel.errors[cell] for word in ("KeyboardInterrupt", "CancelledError"))
+        kernel.wait(lambda: kernel.idle == cell)
         kernel.run("%stop")
 
 
