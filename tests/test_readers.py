@@ -119,6 +119,30 @@ def test_what_was_forgotten_before_is_lost_too() -> None:
         assert number_of(next(lines)) == told.value.lost
 
 
+def test_an_async_for_is_told_as_well_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next loop over the same object begins with the oldest line that is kept."""
+    monkeypatch.setattr(driver_module, "RECORD_PATIENCE", 0.0)
+
+    async def read(lines: Any) -> tuple[int, int]:
+        lost = 0
+        while True:
+            try:
+                async for line in lines:
+                    return lost, number_of(line)
+            except Overrun as error:
+                lost += error.lost
+
+    with LineServer(count_on) as server, Client(server.address, transcript=30) as client:
+        lines = client.follow(start=0)
+        client.send("5", expect="^4$")
+        assert asyncio.run(read(lines)) == (0, 0)
+        client.send("5000", expect="^5004$")
+        while client.transcript.oldest_kept[1] < 10:
+            client.send("3000")
+        lost, number = asyncio.run(read(lines))
+        assert number == 1 + lost > 10
+
+
 def test_a_reader_that_keeps_up_loses_nothing_beside_one_that_does_not() -> None:
     """However slow one is: the other gets every line, and a question its answer."""
     count = 100_000
