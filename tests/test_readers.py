@@ -468,7 +468,7 @@ def test_a_listener_that_missed_lines_has_that_in_the_log(monkeypatch: pytest.Mo
         until(client, lambda: any(line.text == said for line in client.transcript))
 
 
-def test_a_thousand_clients_that_tell_nothing_have_no_thread_for_it() -> None:
+def test_clients_that_tell_nothing_have_no_thread_for_it() -> None:
     """A listener costs a thread only while it is being told."""
     with LineServer(mute) as server, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(Client(server.address)) for _ in range(20)]
