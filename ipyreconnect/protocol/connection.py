@@ -306,6 +306,8 @@ class Connection:
         debugger, and the process may have been stopped.
         """
         every = self._watchdog.heartbeat if self._watchdog is not None else None
+        if every is None and self._beat_mark is not None and self.heartbeat is not None:
+            every = self.heartbeat.every  # nobody is judged by it before an answer is seen
         if self.last_received is None or (every is None and self.silence is None):
             return False
         least = min(LIVELY, every or LIVELY, self.silence or LIVELY)
@@ -716,6 +718,7 @@ class Connection:
     def _watch(self, watchdog: Watchdog, info: TcpInfo | None, acknowledged: int | None, now: float) -> None:
         unacknowledged = max(0, self._ledger.sent - acknowledged) if acknowledged is not None else 0
         up = self._state is _CONNECTED
+        self._note_answer()
         received_at = self.last_received
         if received_at is not None and received_at < self.reads_since:
             received_at = self.reads_since
@@ -1274,7 +1277,9 @@ class Connection:
         self._note_answer()
         if self._write_quietly(line, now) and self._watchdog is not None and beat.answered:
             self._watchdog.beat(now)
-            if not self._answered and self._beat_mark is None:
+            if self._beat_mark is not None:
+                self._watch_at = now  # the answer to the one before may lie there unread
+            elif not self._answered:
                 self._beat_mark = self.received_bytes
                 self._awaited = self._answer
 
