@@ -8,9 +8,12 @@ import math
 import re
 import ssl
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ipyreconnect.address import PROFILES, TLSMode
 from ipyreconnect.errors import (
@@ -1369,6 +1372,88 @@ def test_a_heartbeat_that_is_set_while_there_is_no_connection_waits_for_one() ->
     play.until(22.0)
     play.dialed(22.0)
     assert sent_at(play, 43.0) == [32.0, 42.0]
+
+
+class Answering:
+    """A peer that answers each heartbeat after `delay` seconds, until its program hangs at `hangs`."""
+
+    def __init__(self, every: float, delay: float, hangs: float = math.inf) -> None:
+        self.play = Play(heartbeat=Heartbeat("NOOP", every=every)).up()
+        self._delay = delay
+        self._hangs = hangs
+        self._asked = 0
+
+    def _answers(self) -> list[float]:
+        """Return when those answers come that have not come yet."""
+        beats = [line.time - WALL for line in self.play.lines if line.text == "NOOP"]
+        return [at + self._delay for at in beats[self._asked :] if at + self._delay < self._hangs]
+
+    def until(self, end: float) -> None:
+        """Let the time pass, with what the peer sends in it."""
+        while (answers := self._answers()) and answers[0] <= end:
+            self.play.until(answers[0])
+            self._asked += 1
+            self.play.receive(b"OK\r\n", answers[0])
+        if answers or self.play.connection.deadline > end:
+            self.play.until(end)
+            return
+        self.play.at(max(self.play.connection.deadline, self.play.now))
+        self.until(end)
+
+    def stopped_until(self, end: float) -> None:
+        """Let the time pass while nothing of ours runs; then what has come is read."""
+        while (answers := self._answers()) and answers[0] <= end:
+            self._asked += 1
+            self.play.receive(b"OK\r\n", end)
+        self.play.at(end)
+
+
+@settings(max_examples=100)
+@given(
+    every=st.floats(0.1, 30.0),
+    delay=st.floats(0.001, 0.9),  # at the least what a Unix time of today can tell apart
+    happens=st.lists(
+        st.tuples(st.floats(0.0, 3.0), st.sampled_from(["send", "feed", "stop", "period"])), max_size=12
+    ),
+)
+def test_who_answers_in_time_is_never_lost(
+    every: float, delay: float, happens: list[tuple[float, str]]
+) -> None:
+    """Whatever is sent, received, changed and stopped meanwhile, a peer that answers each heartbeat within a
+    period stays; and none is sent within one after another line.
+    """
+    peer, now = Answering(every, delay * every), 0.0
+    play = peer.play
+    for after, what in [*happens, (5.0, "feed")]:
+        now += after * every
+        (peer.stopped_until if what == "stop" else peer.until)(now)
+        if what == "send":
+            play.send(b"line", now)
+        elif what == "feed":
+            play.receive(b"feed\r\n", now)
+        elif what == "period":
+            play.connection.set_heartbeat(Heartbeat("NOOP", every=every * 1.001), now)
+        assert play.state == "connected"
+    sent = [(line.time, line.text) for line in play.lines if line.direction == ">"]
+    assert all(at - before >= every - 1e-6 for (before, _), (at, text) in pairwise(sent) if text == "NOOP")
+
+
+@given(
+    every=st.floats(0.1, 30.0),
+    delay=st.floats(0.001, 0.9),  # at the least what a Unix time of today can tell apart
+    hangs=st.floats(2.0, 8.0),
+    lines=st.lists(st.floats(0.0, 8.0), max_size=6),
+)
+def test_who_answers_no_more_is_lost(every: float, delay: float, hangs: float, lines: list[float]) -> None:
+    """Two periods after the last word, or one after a heartbeat that other lines have put off."""
+    peer = Answering(every, delay * every, hangs * every)
+    last_sent = 0.0
+    for at in sorted(lines):
+        peer.until(at * every)
+        if peer.play.state == "connected":
+            peer.play.send(b"line", last_sent := at * every)
+    peer.until(max(hangs * every, last_sent) + 2 * every + 1.0)
+    assert (peer.play.state != "connected") is peer.play.connection.heartbeat_answered
 
 
 def test_a_heartbeat_that_found_no_room_asks_nothing() -> None:
