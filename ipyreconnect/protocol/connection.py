@@ -732,7 +732,13 @@ class Connection:
             return
         self._watch_at = _on_grid(look.next_look, now)
         if up and self.silence is not None and received_at is not None:
-            self._listen(self.silence, received_at, now)
+            ends = self._silence_ends(self.silence, received_at, now)
+            if now >= ends:
+                why = f"silence={self.silence:g} makes that a loss (nothing is sent to ask)"
+                told = f"{self.settings.where} has sent nothing for {self.silence:g} s: {why}"
+                self.fail(ConnectionLost(told), now)
+                return
+            self._watch_at = min(self._watch_at, ends)
         wanted = (look.keepalive, look.user_timeout)
         if wanted != self._applied or self._probe_begins:
             self._applied = self.socket_options = wanted
@@ -740,18 +746,15 @@ class Connection:
         if up and look.health.verdict is not self.status.verdict:
             self._set(health=look.health)
 
-    def _listen(self, silence: float, received_at: float, now: float) -> None:
-        """Take it for a loss that nothing was received for `silence` seconds, after which it is looked at."""
+    def _silence_ends(self, silence: float, received_at: float, now: float) -> float:
+        """Return when it is a loss that nothing was received for `silence` seconds."""
         ends = received_at + silence
-        if not self.reading or now - ends > min(LATE, silence):
-            # Or nobody looked for a while, as the process was stopped: who sends may have been so as well.
-            self.reads_since = now
-            ends = now + silence
-        elif now >= ends:
-            why = f"silence={silence:g} makes that a loss (nothing is sent to ask)"
-            self.fail(ConnectionLost(f"{self.settings.where} has sent nothing for {silence:g} s: {why}"), now)
-            return
-        self._watch_at = min(self._watch_at, ends)
+        if self.reading and now - ends <= min(LATE, silence):
+            return ends
+        # Nobody read, or nobody looked for a while, as the process was stopped: who sends may have been so
+        # as well, where it is on the same computer.
+        self.reads_since = now
+        return now + silence
 
     def network_changed(self, now: float) -> None:
         """Act upon a change of network or a sleep: probe the peer, or try again without waiting."""

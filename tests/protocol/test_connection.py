@@ -1489,6 +1489,7 @@ def test_silence_is_a_loss() -> None:
     assert play.state == "connected"
     play.until(25.0)
     assert (play.state, play.status.reason, play.wire) == ("waiting", SILENT, b"")
+    assert play.connection.socket_options is None  # of a socket that is gone
     play.until(27.0)
     play.dialed(27.0)
     play.until(37.0)
