@@ -52,7 +52,10 @@ class Profile:
     :param announce: with the framing ``announced``: finds, in a line without its end, the count of raw bytes
         that follow (group 1)
     :param heartbeat: the protocol's harmless line, without line end, or None; only sent when the user asks
-        for a heartbeat and says how often: a line that nobody typed is noise in a session of exploring
+        for a heartbeat and says how often: a line that nobody typed is noise in a session of exploring. It
+        does no harm in any state of the conversation, before and after a login
+    :param heartbeat_answer: finds what answers that line, in a received line; None: any line does
+    :param no_heartbeat: why it has none, where one might look for it
     :param replies: pairs of a pattern and a template (as for ``re.Match.expand``, without line end) to answer
         what the server asks every client, or it closes
     :param dialect: how STARTTLS is spoken; None: not at all
@@ -65,6 +68,8 @@ class Profile:
     framing: Framing = "lines"
     announce: re.Pattern[bytes] | None = None
     heartbeat: str | None = None
+    heartbeat_answer: re.Pattern[bytes] | None = None
+    no_heartbeat: str = ""
     replies: tuple[tuple[bytes, bytes], ...] = ()
     dialect: Dialect | None = None
 
@@ -83,6 +88,18 @@ _NATS_MESSAGE: Final = re.compile(rb"\AH?MSG[ \t].*[ \t]([0-9]{1,19})[ \t]*\Z", 
 _IRC_PING: Final = (rb"^(?:@\S+ +)?(?::\S+ +)?PING (.*)", rb"PONG \1")
 _NATS_PING: Final = (rb"^PING[ \t]*$", rb"PONG")
 
+# Exim 4.96 closes at the tenth NOOP (smtp_accept_max_nonmail), Postfix 3.7 at the 121st (measured).
+_NO_NOOP: Final = "Exim bears nine NOOPs, and closes at the next"
+
+# What answers a heartbeat, and not something else that the server says at about that time. IRC's 451, before
+# the registration, is none: ngircd takes 2 s for each, and would be judged by a pace that it keeps later.
+_STATUS: Final = re.compile(rb"\A[1-5][0-9][0-9] ")
+_POP3_STATUS: Final = re.compile(rb"\A(?:\+OK|-ERR)")
+_IRC_PONG: Final = re.compile(rb"\A(?:@\S+ +)?(?::\S+ +)?PONG(?: |\Z)", re.IGNORECASE)
+_RESP_PONG: Final = re.compile(rb"\A(?:\+PONG|-NOAUTH)")
+_NATS_PONG: Final = re.compile(rb"\APONG[ \t]*\Z", re.IGNORECASE)
+_GPSD_VERSION: Final = re.compile(rb'"class" *: *"VERSION"')
+
 _CATALOGUE: Final = (
     Profile("tcp", 0),
     Profile("tls", 0, TLSMode.IMPLICIT),
@@ -90,22 +107,51 @@ _CATALOGUE: Final = (
     Profile("unix", 0, eol=b"\n"),
     Profile("imap", 143, framing="announced", announce=_IMAP_LITERAL, dialect="imap"),
     Profile("imaps", 993, TLSMode.IMPLICIT, framing="announced", announce=_IMAP_LITERAL, dialect="imap"),
-    Profile("smtp", 25, heartbeat="NOOP", dialect="smtp"),
-    Profile("smtps", 465, TLSMode.IMPLICIT, heartbeat="NOOP", dialect="smtp"),
-    Profile("submission", 587, TLSMode.STARTTLS, heartbeat="NOOP", dialect="smtp"),
-    Profile("pop3", 110, heartbeat="NOOP", dialect="pop3"),
-    Profile("pop3s", 995, TLSMode.IMPLICIT, heartbeat="NOOP", dialect="pop3"),
-    Profile("nntp", 119, heartbeat="DATE", dialect="nntp"),
-    Profile("nntps", 563, TLSMode.IMPLICIT, heartbeat="DATE", dialect="nntp"),
-    Profile("irc", 6667, heartbeat="PING :ipyreconnect", replies=(_IRC_PING,)),
-    Profile("ircs", 6697, TLSMode.IMPLICIT, heartbeat="PING :ipyreconnect", replies=(_IRC_PING,)),
-    Profile("redis", 6379, framing="announced", announce=_RESP_BULK, heartbeat="PING"),
-    Profile("rediss", 6379, TLSMode.IMPLICIT, framing="announced", announce=_RESP_BULK, heartbeat="PING"),
+    Profile("smtp", 25, no_heartbeat=_NO_NOOP, dialect="smtp"),
+    Profile("smtps", 465, TLSMode.IMPLICIT, no_heartbeat=_NO_NOOP, dialect="smtp"),
+    Profile("submission", 587, TLSMode.STARTTLS, no_heartbeat=_NO_NOOP, dialect="smtp"),
+    # NOOP is no command before the login, where Dovecot closes at the fourth that it does not know.
+    Profile("pop3", 110, heartbeat="CAPA", heartbeat_answer=_POP3_STATUS, dialect="pop3"),
+    Profile("pop3s", 995, TLSMode.IMPLICIT, heartbeat="CAPA", heartbeat_answer=_POP3_STATUS, dialect="pop3"),
+    Profile("nntp", 119, heartbeat="DATE", heartbeat_answer=_STATUS, dialect="nntp"),
+    Profile("nntps", 563, TLSMode.IMPLICIT, heartbeat="DATE", heartbeat_answer=_STATUS, dialect="nntp"),
+    Profile("irc", 6667, heartbeat="PING :ipyreconnect", heartbeat_answer=_IRC_PONG, replies=(_IRC_PING,)),
     Profile(
-        "nats", 4222, framing="announced", announce=_NATS_MESSAGE, heartbeat="PING", replies=(_NATS_PING,)
+        "ircs",
+        6697,
+        TLSMode.IMPLICIT,
+        heartbeat="PING :ipyreconnect",
+        heartbeat_answer=_IRC_PONG,
+        replies=(_IRC_PING,),
+    ),
+    Profile(
+        "redis",
+        6379,
+        framing="announced",
+        announce=_RESP_BULK,
+        heartbeat="PING",
+        heartbeat_answer=_RESP_PONG,
+    ),
+    Profile(
+        "rediss",
+        6379,
+        TLSMode.IMPLICIT,
+        framing="announced",
+        announce=_RESP_BULK,
+        heartbeat="PING",
+        heartbeat_answer=_RESP_PONG,
+    ),
+    Profile(
+        "nats",
+        4222,
+        framing="announced",
+        announce=_NATS_MESSAGE,
+        heartbeat="PING",
+        heartbeat_answer=_NATS_PONG,
+        replies=(_NATS_PING,),
     ),
     Profile("scpi", 5025, eol=b"\n"),
-    Profile("gpsd", 2947, eol=b"\n"),
+    Profile("gpsd", 2947, eol=b"\n", heartbeat="?VERSION;", heartbeat_answer=_GPSD_VERSION),
     Profile("nmea", 10110),
 )
 

@@ -132,7 +132,9 @@ def check_function(function: object, what: str, argument: str, why: str) -> None
         pass  # some functions in C do not tell
 
 
-def heartbeat_from(heartbeat: Heartbeat | str | None, encoding: str | None, eol: bytes) -> Heartbeat | None:
+def heartbeat_from(
+    heartbeat: Heartbeat | str | bytes | None, encoding: str | None, eol: bytes
+) -> Heartbeat | None:
     """Return the heartbeat that is meant; a line alone has the usual period."""
     if heartbeat is None:
         return None
@@ -143,6 +145,17 @@ def heartbeat_from(heartbeat: Heartbeat | str | None, encoding: str | None, eol:
         # The peer would have nothing to answer, and be cut for it.
         raise SettingsError("a heartbeat of no bytes sends nothing: give a line, or an eol")
     return heartbeat
+
+
+def own_heartbeat(profile: Profile) -> str:
+    """Return the line that a protocol has for a heartbeat."""
+    if profile.heartbeat is None:
+        why = f" ({profile.no_heartbeat})" if profile.no_heartbeat else ""
+        raise SettingsError(
+            f"{profile.name} has no heartbeat of its own{why}: give one, with --heartbeat LINE or "
+            "%heartbeat LINE"
+        )
+    return profile.heartbeat
 
 
 def transcript_from(transcript: Transcript | int | None) -> Transcript:

@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import zip_longest
-from typing import Any, NoReturn, Self, overload
+from typing import Any, NoReturn, Self, cast, overload
 
 import traitlets
 from traitlets.traitlets import EventHandler
@@ -51,7 +51,7 @@ from .arguments import (
 from .errors import ExpectTimeout, ReconnectError, ScriptFailed, SettingsError
 from .network.driver import Driver, Waiter
 from .notifier import Notifier
-from .protocol.connection import QUEUE_LIMIT, Settings
+from .protocol.connection import QUEUE_LIMIT, Connection, Settings
 from .protocol.delivery import UNCONFIRMED, Delivery
 from .protocol.events import Status
 from .protocol.expect import Expectation, Match, Pattern, compile_pattern
@@ -63,7 +63,16 @@ from .protocol.transcript import Transcript
 from .readers import Follow, Listeners
 from .recorder import Recorder
 from .session import Session
-from .settings import TLS, Heartbeat, KeepAlive, Retry, Secret, check_encoding, path_from
+from .settings import (
+    TLS,
+    Heartbeat,
+    KeepAlive,
+    Retry,
+    Secret,
+    check_encoding,
+    path_from,
+    silence_from,
+)
 
 __all__ = ["Client", "Follow"]
 
@@ -115,7 +124,9 @@ class Client(traitlets.HasTraits):
     encoding: of text that is sent and read; None: UTF-8, and ISO-8859-1 where a line is not UTF-8.
     eol: the line end that is added: "crlf", "lf", "cr", "none" or bytes; None: the protocol's.
     framing: "lines", "announced", "raw", or an object with `feed(data) -> list[bytes]`; None: the protocol's.
-    heartbeat: a `Heartbeat`, or the line (every minute); None: none.
+    heartbeat: a `Heartbeat`, or the line (every minute); None: none. It can be changed at any time.
+    silence: seconds without anything received after which the connection is lost, while it is read and with
+    nothing sent to ask; None: none are too many. It can be changed at any time.
     replies: {regex: line} answered by themselves; a line is answered by the first that is found in it, and by
     the protocol's own (PING) where none is; an empty mapping switches those off.
     on_connect: an on-connect script, or a function that is given a session.
@@ -128,7 +139,9 @@ class Client(traitlets.HasTraits):
     called from any thread.
     """
 
+    _connection: Connection
     _driver: Driver
+    _shown_heartbeat: Heartbeat | None
 
     state = _Live(
         lambda client: client.status.state.value, about="stopped, connecting, connected, waiting or stopping"
@@ -159,6 +172,16 @@ class Client(traitlets.HasTraits):
         lambda client, value: client._set_retry(value),
         about="as set",
     )
+    heartbeat = _Live(
+        lambda client: client._shown_heartbeat,
+        lambda client, value: client._set_heartbeat(value),
+        about="a Heartbeat, as set, or None; what is hidden in it is shown as ••••",
+    )
+    silence = _Live(
+        lambda client: client._connection.silence,
+        lambda client, value: client._set_silence(value),
+        about="seconds without anything received that make a loss, as set, or None",
+    )
 
     def __init__(
         self,
@@ -171,7 +194,8 @@ class Client(traitlets.HasTraits):
         encoding: str | None = None,
         eol: str | bytes | None = None,
         framing: Any = None,
-        heartbeat: Heartbeat | str | None = None,
+        heartbeat: Heartbeat | str | bytes | None = None,
+        silence: float | None = None,
         replies: Replies | None = None,
         on_connect: str | Callable[..., object] | None = None,
         transcript: Transcript | int | None = None,
@@ -195,6 +219,7 @@ class Client(traitlets.HasTraits):
         with refusing(redact):
             beat = heartbeat_from(heartbeat, self.encoding, self.eol)
             rules = replies_from(replies, profile, self.encoding)
+        quiet = silence_from(silence)
         encrypted = self.address.tls is not TLSMode.NONE
         settings = Settings(
             where=self.address.display,
@@ -205,7 +230,6 @@ class Client(traitlets.HasTraits):
             eol=self.eol,
             encoding=self.encoding,
             framing=framing,
-            heartbeat=beat,
             script=script_from(on_connect, redact, self.encoding),
             has_function=is_function(on_connect),
             queue_bytes=whole_number(queue_limit, "queue_limit must be a whole number of bytes", 1),
@@ -215,6 +239,8 @@ class Client(traitlets.HasTraits):
         )
         self._connection = self._driver.connection
         self._connection.replies = rules
+        self._connection.set_heartbeat(beat, 0.0)
+        self._connection.set_silence(quiet, 0.0)
         path = path_from("record", record)
         self._recorder = None if path is None else Recorder(path, self._driver, self.transcript)
         self._watchers: tuple[Callable[[], None], ...] = ()
@@ -228,7 +254,7 @@ class Client(traitlets.HasTraits):
         self.on_connect = (
             self.transcript.redacted_text(on_connect) if isinstance(on_connect, str) else on_connect
         )
-        self.heartbeat = None if beat is None else replace(beat, line=self._redacted(beat.line))
+        self._shown_heartbeat = self._shown(beat)
 
     # -- what is known ---------------------------------------------------------------------------------------
 
@@ -244,6 +270,13 @@ class Client(traitlets.HasTraits):
     def keepalive_in_force(self) -> KeepAlive | None:
         """What the kernel gave back for the live socket; None while there is none, and for a Unix socket."""
         return self.status.keepalive
+
+    @property
+    def heartbeat_answered(self) -> bool:
+        """Whether a heartbeat as it is now was ever answered at this address: before that, no silence says
+        that a program hangs.
+        """
+        return self._driver.call(lambda: self._connection.heartbeat_answered)
 
     @property
     def unconfirmed(self) -> list[Line]:
@@ -681,6 +714,48 @@ class Client(traitlets.HasTraits):
         with refusing(self.transcript.redacted_text):
             rule = reply_from(pattern, line, self.encoding)
         self._driver.call(lambda: self._connection.add_reply(*rule))
+
+    def _set_heartbeat(self, heartbeat: Heartbeat | str | bytes | None) -> None:
+        before, real = self._shown_heartbeat, self._connection.heartbeat
+        if before is not None and real is not None:
+            # Who changes what is shown, such as its period, means what is hidden behind it.
+            if heartbeat == before.line:
+                heartbeat = real.line
+            elif isinstance(heartbeat, Heartbeat) and heartbeat.line == before.line:
+                same = heartbeat.answered == before.answered
+                heartbeat = replace(
+                    heartbeat, line=real.line, answered=real.answered if same else heartbeat.answered
+                )
+        with refusing(self.transcript.redacted_text):
+            wanted = heartbeat_from(heartbeat, self.encoding, self.eol)
+        shown = self._shown(wanted)
+
+        def change() -> None:
+            self._connection.set_heartbeat(wanted, time.monotonic())
+            self._shown_heartbeat = shown
+
+        self._driver.call(change)
+        if shown != before:
+            self._driver.post(lambda: self._notify([("heartbeat", before, shown)]))
+
+    def _shown(self, heartbeat: Heartbeat | None) -> Heartbeat | None:
+        """Return a heartbeat without what is hidden: what a user may look at."""
+        if heartbeat is None:
+            return None
+        answered = heartbeat.answered
+        if not isinstance(answered, bool):
+            source = answered.pattern if isinstance(answered, re.Pattern) else answered
+            shown = self._redacted(source)
+            if shown != source:
+                # What the mask has cut apart need not be an expression any more.
+                answered = re.escape(cast("str", shown))  # or bytes, which it leaves bytes
+        return replace(heartbeat, line=self._redacted(heartbeat.line), answered=answered)
+
+    def _set_silence(self, silence: float | None) -> None:
+        before, wanted = self.silence, silence_from(silence)
+        if wanted != before:
+            self._driver.call(lambda: self._connection.set_silence(wanted, time.monotonic()))
+            self._driver.post(lambda: self._notify([("silence", before, wanted)]))
 
     def _set_retry(self, retry: Retry | float) -> None:
         before, wanted = self.retry, retry_from(retry)

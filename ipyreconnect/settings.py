@@ -13,7 +13,7 @@ import os
 import re
 import shlex
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Final, NoReturn, SupportsIndex
 
@@ -32,6 +32,7 @@ __all__ = [
     "encode_behind",
     "mask_in",
     "path_from",
+    "silence_from",
 ]
 
 MASK: Final = "••••"
@@ -473,15 +474,22 @@ class Secret:
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
     """Send a line again and again while connected, so that nobody on the way forgets the connection, and that
-    a server program that hangs is noticed: after two periods without anything from it.
+    a server program that hangs is noticed: after two periods without anything from it, once it has answered
+    one at this address.
 
-    :param line: text (one line; the line end is added) or bytes (sent as they are)
+    :param line: text (one line; the line end is added), which is not sent within a period after any other
+        line; or bytes, sent as they are and in each period, whatever else is sent: their writer knows
     :param every: seconds, 0.01 to 86400
-    :raises SettingsError: for a text with a line break, no bytes at all, or a period out of range
+    :param answered: whether the server answers it; false: its silence is no verdict. Or a regular expression
+        for the answer, where others may send lines as well; true: it is the profile's for the profile's own
+        heartbeat, else the next thing that is received
+    :raises SettingsError: for a text with a line break, no bytes at all, a period out of range, or what is no
+        regular expression
     """
 
     line: bytes | str
     every: float = DEFAULT_HEARTBEAT_EVERY
+    answered: bool | str | bytes | re.Pattern[str] | re.Pattern[bytes] = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         if isinstance(self.line, str):
@@ -492,6 +500,30 @@ class Heartbeat:
         elif not self.line:
             raise SettingsError("a heartbeat of no bytes sends nothing: give a line")
         _set(self, "every", _real("heartbeat every", self.every, MIN_PERIOD, MAX_PERIOD, " of seconds"))
+        _check_answered(self.answered)
+
+
+def _check_answered(answered: object) -> None:
+    if isinstance(answered, (bool, re.Pattern)):
+        return
+    if not isinstance(answered, (str, bytes)) or not answered:
+        raise SettingsError(
+            f"heartbeat answered must be True, False or a regular expression for its answer, not {answered!r}"
+        )
+    try:
+        re.compile(answered)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise SettingsError(
+            f"heartbeat answered is not a regular expression: {answered!r} ({error})"
+        ) from None
+
+
+def silence_from(silence: object) -> float | None:
+    """Return after how many seconds without anything received a connection is lost; None: never.
+
+    :raises SettingsError: for anything but a number of seconds, 0.01 to 86400, or None
+    """
+    return None if silence is None else _real("silence", silence, MIN_PERIOD, MAX_PERIOD, " of seconds")
 
 
 def _set(value: object, name: str, field: object) -> None:

@@ -349,6 +349,49 @@ def test_a_profile_is_whole(name: str) -> None:
     for pattern, template in profile.replies:
         assert template
         re.compile(pattern)
+    # A heartbeat is one line and has an answer, or it may be said why there is none.
+    assert (profile.heartbeat is None) == (profile.heartbeat_answer is None)
+    assert profile.heartbeat is None or (profile.heartbeat.isprintable() and not profile.no_heartbeat)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "line", "answers"),
+    [
+        ("pop3", b"+OK", True),  # CAPA, in each state
+        ("pop3s", b"-ERR Unknown command.", True),
+        ("pop3", b"CAPA", False),
+        ("nntp", b"111 20261130120000", True),
+        ("nntps", b"401 MODE-READER", True),
+        ("nntp", b"Subject: 111 lines", False),
+        ("irc", b":irc.znc.in PONG irc.znc.in ipyreconnect", True),
+        ("ircs", b"PONG :ipyreconnect", True),
+        ("irc", b"@time=2026-01-01T00:00:00Z :irc.example.org PONG irc.example.org :ipyreconnect", True),
+        ("irc", b":ngircd.test 451 * :Connection not registered", False),  # 2 s for each, so no pace to keep
+        ("irc", b":somebody!u@h PRIVMSG #c :PONG", False),
+        ("irc", b"PING :irc.example.org", False),
+        ("redis", b"+PONG", True),
+        ("rediss", b"-NOAUTH Authentication required.", True),
+        ("redis", b"+OK", False),
+        ("redis", b"$5\r\n+PONG", False),
+        ("nats", b"PONG", True),
+        ("nats", b"PING", False),
+        ("nats", b"MSG a 1 4\r\nPONG", False),
+        ("gpsd", b'{"class":"VERSION","release":"3.22"}', True),
+        ("gpsd", b'{"class":"TPV","device":"/dev/ttyS0"}', False),
+    ],
+)
+def test_a_profile_knows_what_answers_its_heartbeat(scheme: str, line: bytes, answers: bool) -> None:
+    """The answers that real servers gave, and what else they say."""
+    pattern = PROFILES[scheme].heartbeat_answer
+    assert pattern is not None
+    assert bool(pattern.search(line)) is answers
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps", "submission"])
+def test_mail_servers_get_no_heartbeat_by_themselves(scheme: str) -> None:
+    """Exim closes at the tenth NOOP: what nobody asked for must do no harm."""
+    assert PROFILES[scheme].heartbeat is None
+    assert "nine NOOPs" in PROFILES[scheme].no_heartbeat
 
 
 @pytest.mark.parametrize(

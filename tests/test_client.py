@@ -1392,6 +1392,9 @@ def test_retry_can_be_changed(client: Client) -> None:
         ({"encoding": "rot13"}, "'rot13' is no encoding of text"),
         ({"encoding": "ascii", "heartbeat": "ping é"}, "'é' cannot be sent as ascii"),
         ({"eol": "none", "heartbeat": ""}, "a heartbeat of no bytes sends nothing: give a line, or an eol"),
+        ({"heartbeat": 5}, "a heartbeat's line must be text or bytes, not 5"),
+        ({"silence": 0}, "silence must be a number of seconds from 0.01 to 86400, not 0"),
+        ({"silence": "10"}, "silence must be a number of seconds from 0.01 to 86400, not '10'"),
         ({"eol": "crcrlf"}, "unknown line end 'crcrlf'"),
         ({"framing": "blocks"}, "unknown framing 'blocks'"),
         ({"framing": 42}, "a framing needs a method feed"),
@@ -1567,6 +1570,97 @@ def test_a_heartbeat_is_sent() -> None:
     """The heartbeat's line goes out again and again."""
     with LineServer(echo) as server, Client(server.address, heartbeat=Heartbeat("NOOP", 0.02)) as client:
         until(client, lambda: received(client).count("NOOP") >= 3)
+
+
+def beats(peer: Peer, line: bytes) -> int:
+    return peer.lines.count(line)
+
+
+def test_a_heartbeat_can_be_changed_while_connected(client: Client, server: LineServer) -> None:
+    """A line, a Heartbeat and None are taken at once on the live connection, and observers are told."""
+    seen: queue.Queue[Any] = queue.Queue()
+    client.observe(lambda change: seen.put((change.old, change.new)), "heartbeat")
+    peer = server.peer(0)
+    assert client.heartbeat is None
+    client.heartbeat = Heartbeat("one", every=0.02)
+    until(client, lambda: received(client).count("one") >= 2)
+    client.heartbeat = None
+    client.send("behind", expect="^behind")
+    ones = beats(peer, b"one")
+    client.heartbeat = Heartbeat(b"two\r\n", every=0.02)
+    until(client, lambda: received(client).count("two") >= 5)
+    assert beats(peer, b"one") == ones
+    client.heartbeat = "three"
+    assert client.heartbeat == Heartbeat("three")
+    assert [seen.get(timeout=PATIENCE) for _ in range(4)] == [
+        (None, Heartbeat("one", every=0.02)),
+        (Heartbeat("one", every=0.02), None),
+        (None, Heartbeat(b"two\r\n", every=0.02)),
+        (Heartbeat(b"two\r\n", every=0.02), Heartbeat("three")),
+    ]
+    assert (client.state, client.status.connection) == ("connected", 1)
+
+
+def test_a_heartbeat_that_is_refused_changes_nothing(client: Client) -> None:
+    """What could not be given when it was made cannot be set later."""
+    client.heartbeat = Heartbeat("NOOP", every=50)
+    for bad in (5, "", "two\r\nlines"):
+        with pytest.raises(SettingsError):
+            Client(client.address, eol="none").heartbeat = bad
+        if bad:
+            with pytest.raises(SettingsError):
+                client.heartbeat = bad
+    assert client.heartbeat == Heartbeat("NOOP", every=50)
+
+
+def test_it_is_known_whether_a_heartbeat_was_answered(client: Client) -> None:
+    """So a user can see whether a program that hangs would be found."""
+    assert not client.heartbeat_answered
+    client.heartbeat = Heartbeat("NOOP", every=0.02)
+    until(client, lambda: received(client).count("NOOP") >= 1)
+    assert client.heartbeat_answered
+    client.heartbeat = "other"
+    assert not client.heartbeat_answered
+
+
+def test_a_feed_that_falls_silent_is_a_loss() -> None:
+    """A feed that only sends is connected to anew when it sends nothing for that long, and it is asked
+    nothing.
+    """
+
+    async def feed(peer: Peer) -> None:
+        peer.send(b"MSG,3\r\n")
+        await peer.until_closed()
+
+    with LineServer(feed) as server, Client(server.address, silence=0.2, retry=QUICK) as client:
+        until(client, lambda: client.status.connection >= 3)
+        assert client.status.loss == (
+            f"{server.address} has sent nothing for 0.2 s: silence=0.2 makes that a loss "
+            "(nothing is sent to ask)"
+        )
+        client.silence = None
+        assert client.silence is None
+        client.send("end", queue=True)
+        server.peer(client.status.connection - 1).wait_line(b"end")
+        assert [line for peer in server.peers for line in peer.lines] == [b"end"]
+        assert any("silence=0.2 makes that a loss" in note for note in notes(client))
+
+
+def test_silence_counts_on_a_unix_socket_and_without_keepalive(tmp_path: Path) -> None:
+    """Where the kernel has nothing to tell, and where nobody looks for a dead peer, as well."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path := str(tmp_path / "socket"))
+        listener.listen()
+        with Client(f"unix://{path}", silence=0.1, retry=QUICK) as client:
+            until(client, lambda: client.status.connection >= 2)
+            assert "silence=0.1" in client.status.loss
+    with LineServer(mute) as server, Client(server.address, keepalive="off", retry=QUICK) as client:
+        seen: queue.Queue[Any] = queue.Queue()
+        client.observe(lambda change: seen.put((change.old, change.new)), "silence")
+        client.silence = 0.1
+        assert seen.get(timeout=PATIENCE) == (None, 0.1)
+        until(client, lambda: client.status.connection >= 2)
+        assert "silence=0.1" in client.status.loss
 
 
 def test_announced_bytes_are_one_line() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,27 @@ def test_a_heartbeat_keeps_no_clear_copy(line: str | bytes) -> None:
     ):
         assert server.peer(0).wait_line(re.escape(PASSWORD).encode())
         assert_hidden(told(client))
+
+
+@pytest.mark.parametrize("encoding", [None, "iso-8859-1"])
+def test_a_heartbeat_can_be_changed_without_its_secret(encoding: str | None) -> None:
+    """Who changes the period of what is shown, or sets that again, means what is hidden behind it."""
+    beat = Heartbeat(f"alive {PASSWORD}", every=60.0, answered=f"^({re.escape(PASSWORD)}|alive)")
+    with (
+        LineServer(echo) as server,
+        Client(server.address, encoding=encoding, heartbeat=beat, secrets=[Secret(PASSWORD)]) as client,
+    ):
+        shown = client.heartbeat
+        assert shown is not None
+        assert_hidden([repr(shown)])
+        client.heartbeat = replace(shown, every=0.05)
+        assert server.peer(0).wait_line(b"^alive") == f"alive {PASSWORD}".encode(encoding or "utf-8")
+        until(client, lambda: client.heartbeat_answered)
+        client.heartbeat = shown.line
+        client.heartbeat = replace(client.heartbeat, every=0.05)
+        server.peer(0).wait_line(b"^alive")
+        assert set(server.peer(0).lines) == {f"alive {PASSWORD}".encode(encoding or "utf-8")}
+        assert_hidden([*told(client), repr(client.heartbeat)])
 
 
 def test_a_reply_that_is_not_sent_shows_no_secret() -> None:

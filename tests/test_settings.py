@@ -9,6 +9,7 @@ import inspect
 import math
 import os
 import pickle
+import re
 import ssl
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from hypothesis import strategies as st
 import ipyreconnect
 from ipyreconnect import errors, settings
 from ipyreconnect.errors import AttemptFailed, SettingsError
-from ipyreconnect.settings import MASK, TLS, Heartbeat, KeepAlive, Retry, Secret
+from ipyreconnect.settings import MASK, TLS, Heartbeat, KeepAlive, Retry, Secret, silence_from
 
 NEVER_NUMBERS: list[Any] = [True, False, None, "5", b"5", math.nan, math.inf, -math.inf, -1, 1j, [5], 10**400]
 
@@ -583,10 +584,56 @@ def test_a_bad_heartbeat_period_is_refused(every: Any) -> None:
     refused("^heartbeat every must be a number of seconds from 0.01 to 86400, not ", Heartbeat, "NOOP", every)
 
 
+def test_what_answers_a_heartbeat_is_known_or_looked_for() -> None:
+    """It is answered unless it is said otherwise; an expression stays as it was given."""
+    assert Heartbeat("NOOP").answered is True
+    assert (
+        Heartbeat("NOOP", 5, answered=False) == Heartbeat("NOOP", 5.0, answered=False) != Heartbeat("NOOP", 5)
+    )
+    for answered in ("^PONG", b"^PONG", re.compile("^PONG"), re.compile(b"^PONG")):
+        assert Heartbeat("PING", answered=answered).answered == answered
+    with pytest.raises(TypeError):
+        Heartbeat("NOOP", 5, False)  # type: ignore[call-arg]  # which nobody could read
+
+
+@pytest.mark.parametrize(
+    ("answered", "message"),
+    [
+        ("(", "heartbeat answered is not a regular expression: '\\(' \\(missing \\)"),
+        (b"*", "heartbeat answered is not a regular expression: b'\\*'"),
+        ("", "heartbeat answered must be True, False or a regular expression for its answer, not ''"),
+        (b"", "heartbeat answered must be True, False or a regular expression"),
+        (None, "heartbeat answered must be True, False or a regular expression for its answer, not None"),
+        (1, "heartbeat answered must be True, False or a regular expression for its answer, not 1"),
+    ],
+)
+def test_what_cannot_answer_a_heartbeat_is_refused(answered: Any, message: str) -> None:
+    """Before a heartbeat is ever sent it is known what answers it."""
+    refused(f"^{message}", lambda: Heartbeat("NOOP", answered=answered))
+
+
+# silence
+
+
+def test_silence_is_a_number_of_seconds() -> None:
+    """Any that a timer takes, or none at all."""
+    assert silence_from(None) is None
+    assert silence_from(30) == 30.0
+    assert silence_from(0.01) == 0.01
+
+
+@pytest.mark.parametrize("silence", [*filter(None, NEVER_NUMBERS), False, 0, 86_401])
+def test_a_bad_silence_is_refused(silence: Any) -> None:
+    """No loss after no time, and none that nobody lives to see."""
+    refused("^silence must be a number of seconds from 0.01 to 86400, not ", silence_from, silence)
+
+
 # all of them
 
 
-@pytest.mark.parametrize("value", [KeepAlive(), Retry(), TLS(), Heartbeat("NOOP")])
+@pytest.mark.parametrize(
+    "value", [KeepAlive(), Retry(), TLS(), Heartbeat("NOOP"), Heartbeat("x", answered="^y")]
+)
 def test_settings_are_values(value: Any) -> None:
     """They compare, hash, copy and pickle as values, and nobody changes one behind the client's back."""
     assert copy.deepcopy(value) == value

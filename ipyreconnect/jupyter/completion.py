@@ -20,6 +20,7 @@ from ipyreconnect.errors import SettingsError
 from ipyreconnect.jupyter.options import (
     BLANKS,
     CONNECT,
+    HEARTBEAT,
     KEEPALIVE,
     KEEPALIVES,
     MAGICS,
@@ -142,6 +143,8 @@ def _word_offer(magic: Magic, word: str, known: Known, given: set[str], ended: b
         operands = known.names
     elif magic is KEEPALIVE:
         operands = KEEPALIVES
+    elif magic is HEARTBEAT and not ended:
+        operands = ("off",)
     elif ended:
         return None
     return _matching(word, (*operands, *texts), "address" if magic is CONNECT else "value")

@@ -12,7 +12,7 @@ from ipyreconnect.arguments import seconds_from
 from ipyreconnect.errors import SettingsError
 from ipyreconnect.jupyter.terminal import RATE
 from ipyreconnect.protocol.transcript import DEFAULT_LINES
-from ipyreconnect.settings import KeepAlive, Retry, check_encoding
+from ipyreconnect.settings import KeepAlive, Retry, check_encoding, silence_from
 
 if TYPE_CHECKING:
     from traitlets.config import Config
@@ -25,6 +25,7 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "retry_factor": lambda value: Retry(factor=value),
     "retry_max": lambda value: Retry(delay=min(2.0, value), max=value),
     "attempts": lambda value: Retry(attempts=value or None),
+    "silence": lambda value: silence_from(value or None),
     "wait": seconds_from,
     "timeout": seconds_from,
     "encoding": lambda value: check_encoding(value or "utf-8"),
@@ -45,6 +46,10 @@ class Reconnect(Configurable):
         config=True
     )
     encoding = Unicode("", help="%connect --encoding; empty: UTF-8, else ISO-8859-1").tag(config=True)
+    silence = Float(
+        0.0, help="%connect --silence: seconds without anything received that make a loss; 0: none do"
+    )
+    silence.tag(config=True)
     cafile = Unicode("", help="%connect --cafile: certificates to trust; empty: the system's").tag(
         config=True
     )

@@ -13,6 +13,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from IPython.core.error import UsageError
@@ -27,6 +28,7 @@ from IPython.core.magic import (
 from traitlets import TraitError
 
 from ipyreconnect.address import Address, TLSMode, parse_address
+from ipyreconnect.arguments import own_heartbeat
 from ipyreconnect.client import Client
 from ipyreconnect.errors import CallerError, PeerError
 from ipyreconnect.jupyter.answers import Answers, Handle, settled
@@ -38,6 +40,7 @@ from ipyreconnect.jupyter.front import Front, front_of
 from ipyreconnect.jupyter.options import (
     CONNECT,
     EXPECT,
+    HEARTBEAT,
     KEEPALIVE,
     MAGICS,
     PANEL,
@@ -60,7 +63,15 @@ from ipyreconnect.protocol.expect import Match
 from ipyreconnect.protocol.line import visible
 from ipyreconnect.protocol.state import State
 from ipyreconnect.protocol.transcript import Line
-from ipyreconnect.settings import NO_KEEPALIVE, TLS, Heartbeat, KeepAlive, Retry, Secret
+from ipyreconnect.settings import (
+    DEFAULT_HEARTBEAT_EVERY,
+    NO_KEEPALIVE,
+    TLS,
+    Heartbeat,
+    KeepAlive,
+    Retry,
+    Secret,
+)
 
 UNCONFIRMED_SHOWN = 20
 """Lines that %stop shows of those never acknowledged, and of those never sent; the client has them all."""
@@ -256,6 +267,25 @@ class ReconnectMagics(Magics):
         _say("\n".join(keepalive_words(client)))
 
     @no_var_expand
+    @documented(HEARTBEAT)
+    @line_magic
+    @in_one_line
+    def heartbeat(self, line: str) -> None:
+        """Show the heartbeat in force, or change it, on the live connection too.
+
+        Examples::
+
+            %heartbeat --every 30 NOOP
+            %heartbeat --every 20 --unanswered #keepalive
+            %heartbeat off
+        """
+        parsed = parse(HEARTBEAT, line)
+        client = self.connections.find(parsed.get("-c"))
+        if parsed.rest or set(parsed.values) - {"-c"}:
+            client.heartbeat = _changed_heartbeat(client, parsed)
+        _say("\n".join(heartbeat_words(client)))
+
+    @no_var_expand
     @documented(PANEL)
     @line_magic
     @in_one_line
@@ -371,6 +401,7 @@ class ReconnectMagics(Magics):
             eol=None if eol is None else parse_eol(eol),
             framing=parsed.get("--framing"),
             heartbeat=_heartbeat(address, parsed),
+            silence=self._silence(parsed),
             replies={} if only_these else replies or None,
             on_connect=script,
             transcript=defaults.lines,
@@ -444,6 +475,12 @@ class ReconnectMagics(Magics):
             max=longest,
             attempts=(defaults.attempts or None) if attempts is None else attempts,
         )
+
+    def _silence(self, parsed: Parsed) -> float | None:
+        text = parsed.get("--silence")
+        if text is None:
+            return self.defaults.silence or None
+        return None if text.lower() == "off" else parsed.number("--silence")
 
     def _lines(
         self, parsed: Parsed, cell: str | None, client: Client, filler: Filler | None
@@ -827,17 +864,67 @@ def bound_words(keepalive: KeepAlive) -> str:
 
 def _heartbeat(address: Address, parsed: Parsed) -> Heartbeat | None:
     line, every = parsed.get("--heartbeat"), parsed.seconds("--heartbeat-every")
+    unanswered = parsed.flag("--heartbeat-unanswered")
     if line is None and every is None:
+        if unanswered:
+            raise UsageError("--heartbeat-unanswered is about a heartbeat: give --heartbeat LINE too")
         return None
     if line is not None and line.lower() == "off":
-        if every is not None:
-            raise UsageError("--heartbeat off sends none: leave --heartbeat-every out")
+        if every is not None or unanswered:
+            option = "--heartbeat-unanswered" if every is None else "--heartbeat-every"
+            raise UsageError(f"--heartbeat off sends none: leave {option} out")
         return None
     if line is None:
-        line = address.profile.heartbeat
-        if line is None:
-            raise UsageError(f"{address.scheme} has no heartbeat of its own: give --heartbeat LINE too")
-    return Heartbeat(line) if every is None else Heartbeat(line, every)
+        line = own_heartbeat(address.profile)
+    return Heartbeat(line, DEFAULT_HEARTBEAT_EVERY if every is None else every, answered=not unanswered)
+
+
+def _changed_heartbeat(client: Client, parsed: Parsed) -> Heartbeat | None:
+    """Return what %heartbeat asks for; what it does not say stays as it is, or becomes the protocol's own."""
+    line, every, unanswered = parsed.rest, parsed.seconds("--every"), parsed.flag("--unanswered")
+    before: Heartbeat | None = client.heartbeat
+    if line.strip().lower() == "off":
+        if every is not None or unanswered:
+            raise UsageError("%heartbeat off sends none: leave the options out")
+        return None
+    if line or before is None:
+        line = line or own_heartbeat(client.address.profile)
+        usual = DEFAULT_HEARTBEAT_EVERY if before is None else before.every
+        return Heartbeat(line, usual if every is None else every, answered=not unanswered)
+    return replace(
+        before,
+        every=before.every if every is None else every,
+        answered=False if unanswered else before.answered,
+    )
+
+
+def heartbeat_words(client: Client) -> list[str]:
+    """Say which heartbeat is in force, and what follows from it."""
+    beat: Heartbeat | None = client.heartbeat
+    name = visible(client.name)
+    silence = client.silence
+    told = [] if silence is None else [f"  a loss after {silence:g} s without anything received (silence)"]
+    if beat is None:
+        own = client.address.profile.heartbeat
+        advice = "LINE" if own is None else f"--every S sends {own}"
+        return [f"{name}: no heartbeat is sent (%heartbeat {advice})", *told]
+    if isinstance(beat.line, bytes):
+        how = f"heartbeat {beat.line!r} each {beat.every:g} s, whatever else is sent"
+    else:
+        how = f"heartbeat {beat.line!r}, {beat.every:g} s after whatever was sent last"
+    if client.status.state is State.CONNECTED:
+        rows = [f"{name}: {how}"]
+    else:
+        rows = [f"{name}: {how}, once connected ({client.state} now)"]
+    if not beat.answered:
+        rows.append("  nothing follows from it when nothing answers")
+    elif client.heartbeat_answered:
+        rows.append(f"  it is answered: {2 * beat.every:g} s without anything received are a loss")
+    else:
+        rows.append(
+            f"  none was answered yet; once one is, {2 * beat.every:g} s without anything received are a loss"
+        )
+    return [*rows, *told]
 
 
 _CELL_MAGIC = re.compile(r"\s*(?:>>> |In \[\d+\]: )?%%\w")

@@ -82,6 +82,11 @@ FILL = Option(
     "asked for without echo; what was asked for, and values of type Secret, are masked wherever they would "
     "show; Secret.from_keyring and Secret.from_netrc fetch one from where it is kept",
 )
+EVERY_HELP = "how often, in seconds (default 60); alone, with the protocol's own line, where it has one"
+UNANSWERED_HELP = (
+    "nothing answers it, so that no silence follows from it: else a server that has answered one and then "
+    "sends nothing for two periods counts as hanging"
+)
 TIMEOUT_HELP = "how long to wait for it, in seconds (default: Reconnect.timeout, 10)"
 
 CONNECT = Magic(
@@ -131,8 +136,21 @@ CONNECT = Magic(
             Kind.CHOICE,
             ("lines", "announced", "raw"),
         ),
-        Option("--heartbeat", "a line to send again and again while connected, or off", "LINE", Kind.FREE),
-        Option("--heartbeat-every", "how often, in seconds", "S", Kind.FREE),
+        Option(
+            "--heartbeat",
+            "a line to send again and again while connected and nothing else is sent, or off",
+            "LINE",
+            Kind.FREE,
+        ),
+        Option("--heartbeat-every", EVERY_HELP, "S", Kind.FREE),
+        Option("--heartbeat-unanswered", UNANSWERED_HELP),
+        Option(
+            "--silence",
+            "connect anew when nothing was received for so many seconds; nothing is sent to ask (default: "
+            "Reconnect.silence, off)",
+            "S|off",
+            Kind.FREE,
+        ),
         Option(
             "--reply",
             "answer a line that matches REGEX with LINE, \\1 being its first group; can be given again "
@@ -186,6 +204,20 @@ KEEPALIVE = Magic(
     "connection, or off. Without it, what is in force is shown",
 )
 
+HEARTBEAT = Magic(
+    "heartbeat",
+    Layout.FRONT,
+    (
+        CONNECTION,
+        Option("--every", EVERY_HELP, "S", Kind.FREE),
+        Option("--unanswered", UNANSWERED_HELP),
+    ),
+    "LINE",
+    "the line, byte for byte as typed after one blank, or off. It is sent while connected, a period after "
+    "whatever was sent last. Without it and the options, what is in force is shown. Put -- in front of a "
+    "LINE that begins with --",
+)
+
 PANEL = Magic("panel", Layout.ANYWHERE, (CONNECTION,), "NAME", "the connection (default: the latest)")
 
 STOP = Magic(
@@ -196,7 +228,9 @@ STOP = Magic(
     "the connection (default: the latest)",
 )
 
-MAGICS: Mapping[str, Magic] = {magic.name: magic for magic in (CONNECT, SEND, EXPECT, KEEPALIVE, PANEL, STOP)}
+MAGICS: Mapping[str, Magic] = {
+    magic.name: magic for magic in (CONNECT, SEND, EXPECT, KEEPALIVE, HEARTBEAT, PANEL, STOP)
+}
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _arguments: Any = _untyped
@@ -440,7 +474,7 @@ def unknown_option(magic: Magic, name: str) -> str:
     near = suggest(name, known)
     help_ = f"; did you mean {near}?" if near else f"; it has {', '.join(sorted(known))}."
     if magic.layout is not Layout.ANYWHERE:
-        what = "send" if magic is SEND else "expect"
+        what = "expect" if magic is EXPECT else "send"
         help_ += f" To {what} it as text: %{magic.name} -- {name}"
     return f"%{magic.name} has no option {name}{help_}"
 

@@ -568,12 +568,18 @@ class Driver(Turns):
 
     def look(self) -> Health:
         """Look at the connection's health now. With the turn."""
+        connection = self.connection
         if self._sock is not None:
+            # First: what takes long from here on (this thread may not get to run for seconds) makes nobody
+            # look silent.
+            now = _monotonic()
+            if connection.seems_silent(now) and not self._paused:
+                self._read_some(self._sock)
             info = self._account()
             if info is not None and info.state == TCP_CLOSE:
                 self._read_rest()
-            self.connection.looked(info, _monotonic(), self._acknowledged(info))
-        return self.connection.health
+            connection.looked(info, now, self._acknowledged(info))
+        return connection.health
 
     def _read_rest(self, failure: OSError | None = None) -> None:
         """Read what is left of a connection that has ended, and why it has."""
@@ -832,7 +838,8 @@ class Driver(Turns):
                 if now < waited_until < until and not (place.yields and self._is_needed(place, end)):
                     until = waited_until
         self._paused = until < math.inf and self._sock is not None
-        self.connection.reading = not self._paused
+        if self.connection.reading is self._paused:
+            self.connection.set_reading(not self._paused, _monotonic())
         if self._paused:
             self._leased = False  # or nobody would read until it is over, though the pause has ended before
         if self._paused and self._pause_timer is None and self._loop is not None:

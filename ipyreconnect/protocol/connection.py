@@ -16,7 +16,7 @@ import math
 import re
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..address import Dialect, Profile, TLSMode
@@ -28,6 +28,7 @@ from .expect import Expectation, Expectations
 from .framing import Announced, Fragment, Framer, Raw, make_framer, split_lines
 from .line import decode, has_break, in_one_line
 from .liveness import (
+    LATE,
     LONGEST_PAUSE,
     UNKNOWN,
     TcpInfo,
@@ -68,6 +69,9 @@ FIRST_LOOK = 0.01
 LONGEST_LOOK = 0.5
 """Seconds between looks at the acknowledgements, while some are awaited: doubling from the first to the
 longest."""
+LIVELY = 1.0
+"""Seconds after something was received for which nobody needs to look whether there is more: no verdict
+follows from so short a silence, but of a heartbeat or a `silence` of that order."""
 PLAIN_LINE = 32 * 1024
 """Bytes of a line that the transcript frames as well as a framer does."""
 PLAIN_STEP = 16 * 1024
@@ -92,9 +96,9 @@ class Settings:
 
     where: how messages call the peer. profile: the protocol's. tls: none, implicit or STARTTLS. context: for
     TLS. server_name: to verify. eol: bytes that end a sent line. encoding: None for UTF-8 with ISO-8859-1
-    where it does not fit. framing: as `make_framer` takes it. heartbeat: which line, and how often. script:
-    parsed steps. has_function: whether a function runs after each connection. queue_bytes, queue_lines: how
-    much may wait to be handed to the kernel, or for a connection.
+    where it does not fit. framing: as `make_framer` takes it. script: parsed steps. has_function: whether a
+    function runs after each connection. queue_bytes, queue_lines: how much may wait to be handed to the
+    kernel, or for a connection.
     """
 
     where: str
@@ -105,7 +109,6 @@ class Settings:
     eol: bytes = b"\r\n"
     encoding: str | None = None
     framing: Any = None
-    heartbeat: Heartbeat | None = field(default=None, repr=False)  # which may hold a secret
     script: tuple[Step, ...] = ()
     has_function: bool = False
     queue_bytes: int = QUEUE_LIMIT
@@ -130,8 +133,12 @@ class Connection:
     """See the module's first lines. Everything here is called with the turn only."""
 
     __slots__ = (
+        "_answer",
+        "_answered",
         "_applied",
+        "_awaited",
         "_beat_at",
+        "_beat_mark",
         "_chance",
         "_changed_at",
         "_changed_meanwhile",
@@ -153,6 +160,7 @@ class Connection:
         "_script_left",
         "_script_mark",
         "_script_sent",
+        "_sent_at",
         "_session",
         "_starttls",
         "_state",
@@ -165,6 +173,7 @@ class Connection:
         "effects",
         "expectations",
         "health",
+        "heartbeat",
         "held",
         "keepalive",
         "last_received",
@@ -172,6 +181,7 @@ class Connection:
         "outgoing",
         "pauses_limited",
         "reading",
+        "reads_since",
         "received_bytes",
         "replies",
         "retry",
@@ -179,6 +189,7 @@ class Connection:
         "session_start",
         "session_wanted",
         "settings",
+        "silence",
         "socket_options",
         "status",
         "transcript",
@@ -230,7 +241,14 @@ class Connection:
         self._farewell_at = NEVER
         self._look_at = NEVER
         self._look_pause = FIRST_LOOK
+        self.heartbeat: Heartbeat | None = None
         self._beat_at = NEVER
+        self._sent_at = 0.0  # when the last line left
+        self._answered = False  # whether such a heartbeat was ever answered at this address
+        self._answer: re.Pattern[Any] | None = None  # finds what answers it; None: whatever is received
+        self._awaited: re.Pattern[Any] | None = None  # the same while the first answer is looked for
+        self._beat_mark: int | None = None  # bytes received when the first that is unanswered had left
+        self.silence: float | None = None
         self._watch_at = NEVER
         self._watchdog: Watchdog | None = None
         self._applied: tuple[KeepAlive, int] | None = None
@@ -241,6 +259,7 @@ class Connection:
         self.socket_options: tuple[KeepAlive, int] | None = None
         self.pauses_limited = False  # whether the kernel took `longest_retransmission`
         self.reading = True
+        self.reads_since = 0.0  # when it last began to, after it was held up
         self.along: Runs | None = None  # takes the lines of a follower's own reading
         self.needed = nothing_needed
         self.held = False
@@ -291,6 +310,19 @@ class Connection:
     def wants_look(self) -> float:
         """When the kernel's account of the socket is to be looked at (monotonic, s); infinite: no need."""
         return min(self._look_at, self._watch_at)
+
+    def seems_silent(self, now: float) -> bool:
+        """Whether it would count now that nothing was received for a while: then first of all what has come
+        must be read, as nobody may have done that. A thread that leads may be in a signal handler or a
+        debugger, and the process may have been stopped.
+        """
+        every = self._watchdog.heartbeat if self._watchdog is not None else None
+        if every is None and self._beat_mark is not None and self.heartbeat is not None:
+            every = self.heartbeat.every  # nobody is judged by it before an answer is seen
+        if self.last_received is None or (every is None and self.silence is None):
+            return False
+        least = min(LIVELY, every or LIVELY, self.silence or LIVELY)
+        return self.reading and self._state is _CONNECTED and now - self.last_received >= least / 2
 
     @property
     def receives_in_place(self) -> bool:
@@ -464,6 +496,46 @@ class Connection:
     def set_retry(self, retry: Retry) -> None:
         """Wait by `retry` from the next failure on."""
         self.retry = retry
+
+    def set_heartbeat(self, heartbeat: Heartbeat | None, now: float) -> None:
+        """Send `heartbeat` from now on, on the live connection too; None: none any more.
+
+        The first one leaves a period later. Another line than before has to be answered once before its
+        silence says anything.
+        """
+        if heartbeat == self.heartbeat:
+            return
+        self._note_answer()
+        before, self.heartbeat = self.heartbeat, heartbeat
+        if (
+            heartbeat is None
+            or before is None
+            or (heartbeat.line, heartbeat.answered) != (before.line, before.answered)
+        ):
+            self._answered = False
+            self._answer = self._answer_to(heartbeat) if heartbeat is not None else None
+        if self._state is _CONNECTED:
+            self._begin_to_beat(now)
+
+    @property
+    def heartbeat_answered(self) -> bool:
+        """Whether a heartbeat like the present one was ever answered at this address."""
+        self._note_answer()
+        return self._answered
+
+    def set_silence(self, silence: float | None, now: float) -> None:
+        """Take so many seconds without anything received for a loss, counted from now on; None: never."""
+        self.silence = silence
+        self.reads_since = now
+        if self._state is _CONNECTED:
+            self._watch_at = now
+
+    def set_reading(self, reading: bool, now: float) -> None:
+        """Note whether the receiving goes on, or is held up for a slow reader of ours: then nothing follows
+        from it that nothing is received.
+        """
+        self.reading = reading
+        self.reads_since = now
 
     def forked(self) -> None:
         """Let go, as a copy in a child process: the connection is the parent's."""
@@ -656,22 +728,44 @@ class Connection:
 
     def _watch(self, watchdog: Watchdog, info: TcpInfo | None, acknowledged: int | None, now: float) -> None:
         unacknowledged = max(0, self._ledger.sent - acknowledged) if acknowledged is not None else 0
-        look = watchdog.look(
-            info, now, unacknowledged=unacknowledged, received_at=self.last_received, reading=self.reading
-        )
         up = self._state is _CONNECTED
+        self._note_answer()
+        received_at = self.last_received
+        if received_at is not None and received_at < self.reads_since:
+            received_at = self.reads_since
+        look = watchdog.look(
+            info, now, unacknowledged=unacknowledged, received_at=received_at, reading=self.reading
+        )
         if up:
             self.health = look.health
         if look.dead:
             self.fail(ConnectionLost(f"{self.settings.where} {look.reason}"), now)
             return
         self._watch_at = _on_grid(look.next_look, now)
+        if up and self.silence is not None and received_at is not None:
+            ends = self._silence_ends(self.silence, received_at, now)
+            if now >= ends:
+                why = f"silence={self.silence:g} makes that a loss (nothing is sent to ask)"
+                told = f"{self.settings.where} has sent nothing for {self.silence:g} s: {why}"
+                self.fail(ConnectionLost(told), now)
+                return
+            self._watch_at = min(self._watch_at, ends)
         wanted = (look.keepalive, look.user_timeout)
         if wanted != self._applied or self._probe_begins:
             self._applied = self.socket_options = wanted
             self._probe_begins = False
         if up and look.health.verdict is not self.status.verdict:
             self._set(health=look.health)
+
+    def _silence_ends(self, silence: float, received_at: float, now: float) -> float:
+        """Return when it is a loss that nothing was received for `silence` seconds."""
+        ends = received_at + silence
+        if self.reading and now - ends <= min(LATE, silence):
+            return ends
+        # Nobody read, or nobody looked for a while, as the process was stopped: who sends may have been so
+        # as well, where it is on the same computer.
+        self.reads_since = now
+        return now + silence
 
     def network_changed(self, now: float) -> None:
         """Act upon a change of network or a sleep: probe the peer, or try again without waiting."""
@@ -719,6 +813,8 @@ class Connection:
 
     def _let_go(self) -> None:
         """Forget all that belongs to a connection alone: who reads, what is to be sent, and its deadlines."""
+        self._note_answer()
+        self._awaited = self._beat_mark = None
         self._pipe = self._framer = self._starttls = self._script = None
         self.held = False
         self._script_left = []
@@ -815,8 +911,8 @@ class Connection:
 
     # -- connecting
 
-    def _begin_watch(self, now: float, heartbeat: float | None = None) -> None:
-        self._watchdog = Watchdog(self.keepalive, now, heartbeat=heartbeat, longest_pause=self._longest_pause)
+    def _begin_watch(self, now: float) -> None:
+        self._watchdog = Watchdog(self.keepalive, now, longest_pause=self._longest_pause)
         self._watch_at = now
 
     def _begin_tls(self, now: float) -> None:
@@ -882,10 +978,8 @@ class Connection:
             status.peer if status.peer == self.settings.where else f"{self.settings.where} at {status.peer}"
         )
         self.transcript.append_note(f"{doubt}connected to {peer}{how}", wall)
-        beat = self.settings.heartbeat
-        if beat is not None:
-            self._beat_at = now + beat.every
-            self._begin_watch(now, heartbeat=beat.every)
+        if self.heartbeat is not None:
+            self._begin_to_beat(now)
         self._watch_at = now
         if self._framer is not None and self.settings.has_function:
             self._frame_the_rest(self._framer, unread or (self.transcript.end, 0), now)
@@ -1050,6 +1144,7 @@ class Connection:
             bool(self.expectations.pending or self.replies)
             or self.along is not None
             or self._state is _CONNECTING
+            or self._awaited is not None
         )
 
     def _look_at_new(self, runs: Runs | None, now: float) -> None:
@@ -1074,6 +1169,8 @@ class Connection:
             if self.replies and self._state is not _STOPPING:
                 for line in lines:
                     self._reply(line, now)
+            if self._awaited is not None:
+                self._look_for_answer(self._awaited, lines)
             if self._script is not None:
                 for index, line in enumerate(lines):
                     if self._script is None:
@@ -1111,6 +1208,7 @@ class Connection:
     ) -> None:
         number = self.transcript.append_sent(line, now + self.wall_offset, delivery)
         delivery.number = number
+        self._sent_at = now
         if not in_script:
             self.expectations.sent(number + 1)
         if expectation is not None:
@@ -1161,17 +1259,69 @@ class Connection:
             self.outgoing.append(data)
             self._written += len(data)
 
+    # -- the heartbeat
+
+    def _answer_to(self, beat: Heartbeat) -> re.Pattern[Any] | None:
+        """Return what finds the answer to a heartbeat; None: whatever is received next is one."""
+        if isinstance(beat.answered, bool):
+            profile = self.settings.profile
+            return profile.heartbeat_answer if beat.line == profile.heartbeat else None
+        return re.compile(beat.answered)
+
+    def _begin_to_beat(self, now: float) -> None:
+        """Send the heartbeat on this connection, the first one a period from now."""
+        beat = self.heartbeat
+        self._beat_at = NEVER if beat is None else now + beat.every
+        self._awaited = self._beat_mark = None
+        if self._watchdog is not None:
+            self._watchdog.expect_answers(beat.every if beat is not None and self._answered else None, now)
+            self._watch_at = now
+
     def _beat(self, now: float) -> None:
-        beat = self.settings.heartbeat
+        beat = self.heartbeat
         assert beat is not None
+        if isinstance(beat.line, bytes):
+            line = beat.line
+        elif now < (at := self._sent_at + beat.every):
+            self._beat_at = at  # another line has left meanwhile
+            return
+        else:
+            line = beat.line.encode(self.settings.encoding or "utf-8") + self.settings.eol
         self._beat_at = now + beat.every
-        line = (
-            beat.line
-            if isinstance(beat.line, bytes)
-            else beat.line.encode(self.settings.encoding or "utf-8") + self.settings.eol
-        )
-        if self._write_quietly(line, now) and self._watchdog is not None:
+        self._note_answer()
+        if self._write_quietly(line, now) and self._watchdog is not None and beat.answered:
             self._watchdog.beat(now)
+            if self._beat_mark is not None:
+                self._watch_at = now  # the answer to the one before may lie there unread
+            elif not self._answered:
+                self._beat_mark = self.received_bytes
+                self._awaited = self._answer
+
+    def _look_for_answer(self, pattern: re.Pattern[Any], lines: list[bytes]) -> None:
+        """Look whether one of the lines that have come answers the heartbeat."""
+        in_bytes = isinstance(pattern.pattern, bytes)
+        for line in lines:
+            if pattern.search(line if in_bytes else decode(line, self.settings.encoding)):
+                self._was_answered()
+                return
+
+    def _note_answer(self) -> None:
+        """Note an answer that is one whatever it is: nobody has looked at it when it came."""
+        if (
+            self._beat_mark is not None
+            and self._answer is None
+            and self.received_bytes > self._beat_mark
+            and self.last_received is not None
+        ):
+            self._was_answered()
+
+    def _was_answered(self) -> None:
+        """From now on it counts when no heartbeat is."""
+        self._answered = True
+        self._awaited = self._beat_mark = None
+        if self.heartbeat is not None and self._watchdog is not None and self.last_received is not None:
+            self._watchdog.expect_answers(self.heartbeat.every, self.last_received)
+            self._watch_at = self.last_received
 
     # -- the queue
 

@@ -77,6 +77,10 @@ _IN_VAIN: Final = 5
 # Nothing was heard for that many intervals of the application's heartbeat.
 _HEARTBEATS: Final = 2
 
+# Seconds by which a look may come late before what a short heartbeat has to say counts as unobserved: looks
+# that have time are put off by half of it (WATCH_GRID).
+_LATE_FOR_BEATS: Final = 1.0
+
 _CLOSED: Final = 7  # TCP_CLOSE in include/net/tcp_states.h
 _TROUBLED: Final = 2  # TCP_CA_CWR in include/uapi/linux/tcp.h; beyond it are Recovery and Loss
 _RTO_MIN: Final = 0.2  # seconds; TCP_RTO_MIN in include/net/tcp.h
@@ -348,7 +352,7 @@ class Watchdog:
 
     :param keepalive: the user's
     :param now: the monotonic clock, seconds
-    :param heartbeat: seconds between the application's heartbeats; None: it has none
+    :param heartbeat: seconds between the application's heartbeats that are answered; None: there are none
     :param longest_pause: seconds between two questions of the kernel at the most: `longest_retransmission`
         where the system takes it
     """
@@ -403,6 +407,21 @@ class Watchdog:
             self._probing_since = now
             self._probing_begins = True
 
+    @property
+    def heartbeat(self) -> float | None:
+        """Seconds between the application's heartbeats, by whose answers the peer is judged; None: it is not
+        judged by any.
+        """
+        return self._heartbeat
+
+    def expect_answers(self, heartbeat: float | None, now: float) -> None:
+        """Judge by the answers to the application's heartbeats, one in so many seconds, from now on; None: no
+        longer.
+        """
+        self._heartbeat = heartbeat
+        self._received_at = now
+        self._beat_at = None
+
     def beat(self, now: float) -> None:
         """Take note that the application's heartbeat was sent."""
         if self._beat_at is None:
@@ -422,18 +441,19 @@ class Watchdog:
         :param info: the kernel's account; None where there is none: only the heartbeat counts then
         :param now: the monotonic clock, seconds
         :param unacknowledged: bytes that were handed to the kernel and not acknowledged
-        :param received_at: when the application last received something, on that clock
+        :param received_at: when the application last received something, or began to read again, on that
+            clock; what the kernel has for it was read before this look
         :param reading: whether the application reads at present
         """
         now = max(now, self._now)
         late = 0.0 if self._planned is None else now - self._planned
-        late = late if late > LATE else 0.0
         self._now = now
-        look = self._judge(info, now, late, unacknowledged)
+        look = self._judge(info, now, late if late > LATE else 0.0, unacknowledged)
         if self._heartbeat is not None and not look.dead:
             # Nobody can answer what stands behind much else before all that is read.
             moves = info is not None and unacknowledged > 0 and info.bytes_acked != self._bytes_acked
-            asked = reading and not late and not moves
+            stopped = late > min(LATE, max(self._heartbeat, _LATE_FOR_BEATS))
+            asked = reading and not stopped and not moves
             look = self._listen(look, self._heartbeat, now, received_at, asked)
         self._bytes_acked = None if info is None else info.bytes_acked
         self._planned = look.next_look

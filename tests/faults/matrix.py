@@ -24,6 +24,7 @@ from ipyreconnect import TLS, Client, Delivery, Heartbeat, KeepAlive, NotConnect
 from tests.namespaces import NamespacePair, deafen, hear
 from tests.servers.certificates import Certificates
 from tests.servers.line_server import LineServer, LineServerProcess, Peer, echo
+from tests.watching import until
 from tests.weather import WirelessPair
 
 __all__ = [
@@ -275,6 +276,11 @@ class World:
         for bare in self.bare:
             bare.exchange()
 
+    def hear_heartbeats(self) -> None:
+        """Wait until everybody's heartbeat was answered: before that, nobody is judged by one."""
+        for case in self.cases:
+            until(case.client, lambda case=case: case.client.heartbeat_answered, PATIENCE)  # type: ignore[misc]
+
     def stall(self) -> None:
         """Close everybody's window, and keep it closed for a while."""
         for case in self.cases:
@@ -463,6 +469,8 @@ def play(name: str, ready: Callable[[], None]) -> list[Outcome]:
             _narrow(pair)
         world = World(pair, fault, folder, cleanup)
         world.exchange()
+        if fault.heartbeat:
+            world.hear_heartbeats()
         if fault.stalls:
             world.stall()
         ready()

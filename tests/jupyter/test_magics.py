@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from IPython.core.completer import provisionalcompleter
 
 import ipyreconnect
-from ipyreconnect import Client, Delivery, Match, Secret
+from ipyreconnect import Client, Delivery, Heartbeat, Match, Secret
 from ipyreconnect.jupyter.magics import ends_with_magic, lines_of
 from ipyreconnect.jupyter.options import MAGICS
 from tests.jupyter.shells import new_shell, run
 from tests.servers.line_server import LineServer, answering, echo, free_port, greet, mute
+from tests.watching import until
 
 IMAP = answering({rb"^(\S+) (\S+)": rb"\1 OK \2 done", rb"^$": rb"blank"}, b"* OK ready\r\n")
 
@@ -413,6 +414,89 @@ def test_keepalive_is_shown_as_the_system_gives_it_back(
     assert "9/9/9 is set, and will be in force once connected" in said(capsys)
 
 
+def test_a_heartbeat_is_shown_and_changed(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """%heartbeat sends a line, byte for byte, on the live connection; alone it says what is in force."""
+    with LineServer(echo) as server:
+        client = run(shell, f"%connect {server.address} --name x").result
+        peer = server.peer(0)
+        capsys.readouterr()
+        run(shell, "%heartbeat")
+        assert said(capsys) == "x: no heartbeat is sent (%heartbeat LINE)\n"
+        run(shell, "%heartbeat --every 0.02  {x}  $HOME -c 'a' --every 5 # no comment")
+        assert peer.wait_line(b"HOME") == b" {x}  $HOME -c 'a' --every 5 # no comment"
+        assert "x: heartbeat \" {x}  $HOME -c 'a' --every 5 # no comment\", 0.02 s after" in said(capsys)
+        until(client, lambda: client.heartbeat_answered)
+        run(shell, "%heartbeat --every 30s")
+        assert said(capsys).endswith("it is answered: 60 s without anything received are a loss\n")
+        assert client.heartbeat == Heartbeat(" {x}  $HOME -c 'a' --every 5 # no comment", 30.0)
+        run(shell, "%heartbeat -c x --unanswered")
+        assert client.heartbeat.answered is False
+        assert said(capsys).endswith("  nothing follows from it when nothing answers\n")
+        run(shell, "%heartbeat -- --unanswered")
+        assert client.heartbeat == Heartbeat("--unanswered", 30.0)
+        assert "  none was answered yet; once one is, 60 s without anything received" in said(capsys)
+        run(shell, "%heartbeat OFF")
+        assert client.heartbeat is None
+        run(shell, "%heartbeat off")
+        assert said(capsys).endswith("x: no heartbeat is sent (%heartbeat LINE)\n")
+        client.heartbeat = b"DONE\r\nb IDLE\r\n"
+        run(shell, "%heartbeat")
+        assert r"x: heartbeat b'DONE\r\nb IDLE\r\n' each 60 s, whatever else is sent" in said(capsys)
+        client.silence = 99
+        run(shell, "%heartbeat --every 7")
+        assert client.heartbeat == Heartbeat(b"DONE\r\nb IDLE\r\n", 7)
+        assert said(capsys).endswith("  a loss after 99 s without anything received (silence)\n")
+        run(shell, "%stop")
+        capsys.readouterr()
+        run(shell, "%heartbeat NOOP")
+        assert said(capsys).startswith(
+            "x: heartbeat 'NOOP', 7 s after whatever was sent last, once connected "
+        )
+        assert (client.state, client.heartbeat) == ("stopped", Heartbeat("NOOP", 7))
+
+
+def test_a_protocol_s_own_heartbeat_needs_no_line(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The period alone is enough where the protocol has a harmless line, and not where it has none."""
+    for scheme, line in (("gpsd", "?VERSION;"), ("pop3", "CAPA"), ("redis", "PING")):
+        with LineServer(mute) as server:
+            client = run(shell, f"%connect {scheme}://{server.address} --heartbeat-every 0.02").result
+            assert client.heartbeat == Heartbeat(line, 0.02)
+            assert server.peer(0).wait_line(b".").decode() == line
+            run(shell, "%heartbeat off")
+            assert f"no heartbeat is sent (%heartbeat --every S sends {line})" in said(capsys)
+            run(shell, "%heartbeat --every 0.03")
+            assert client.heartbeat == Heartbeat(line, 0.03)
+            client = run(
+                shell, f"%connect {scheme}://{server.address} --heartbeat-every 9 --heartbeat-unanswered"
+            ).result
+            assert client.heartbeat == Heartbeat(line, 9, answered=False)
+            client = run(
+                shell, f"%connect {scheme}://{server.address} --heartbeat x --heartbeat-unanswered"
+            ).result
+            assert client.heartbeat == Heartbeat("x", answered=False)
+            run(shell, "%stop")
+    with LineServer(mute) as server:
+        for scheme in ("smtp", "submission", "smtps"):
+            cell = f"%connect {scheme}://{server.address} --no-tls --heartbeat-every 5"
+            assert "no heartbeat of its own (Exim bears nine NOOPs" in refused(shell, cell, capsys)
+        client = run(shell, f"%connect smtp://{server.address} --heartbeat NOOP --heartbeat-every 50").result
+        run(shell, "%heartbeat off")
+        for cell in ("%heartbeat --every 5", "%heartbeat --unanswered"):
+            assert "smtp has no heartbeat of its own" in refused(shell, cell, capsys)
+        assert client.heartbeat is None
+
+
+def test_silence_is_an_option_and_a_default(server: LineServer) -> None:
+    """--silence makes it a loss that nothing is received; Reconnect.silence does where it is not given."""
+    with new_shell(Reconnect={"silence": 40.0}) as shell:
+        ipyreconnect.load_ipython_extension(shell)
+        for options, silence in (("", 40.0), ("--silence 1.5", 1.5), ("--silence off", None)):
+            assert run(shell, f"%connect {server.address} {options}").result.silence == silence
+        run(shell, "%config Reconnect.silence = 0")
+        assert run(shell, f"%connect {server.address}").result.silence is None
+        ipyreconnect.unload_ipython_extension(shell)
+
+
 def test_options_reach_the_client(shell: Any, server: LineServer) -> None:
     """Each option of %connect is what it says."""
     client = run(
@@ -492,6 +576,8 @@ def test_bad_defaults_are_refused_with_the_reason(
     assert "retry delay" in caplog.text
     run(shell, '%config Reconnect.encoding = "klingon"')
     assert "unknown encoding" in caplog.text
+    run(shell, "%config Reconnect.silence = -1")
+    assert "Reconnect.silence: silence must be a number of seconds" in caplog.text
     run(shell, '%config Reconnect.encoding = "rot13"')
     assert "no encoding of text" in caplog.text
     run(shell, "%reload_ext ipyreconnect")
@@ -534,6 +620,13 @@ def test_bad_defaults_are_refused_with_the_reason(
         ("%connect h:1 --eol windows", "--eol 'windows'"),
         ("%connect h:1 --framing parcels", "parcels"),
         ("%connect h:1 --heartbeat-every 5", "no heartbeat of its own"),
+        ("%connect h:1 --heartbeat-unanswered", "give --heartbeat LINE too"),
+        ("%connect h:1 --heartbeat off --heartbeat-every 5", "leave --heartbeat-every out"),
+        ("%connect h:1 --heartbeat off --heartbeat-unanswered", "leave --heartbeat-unanswered out"),
+        ("%connect h:1 --heartbeat x --heartbeat-every 0", "heartbeat every must be a number of seconds"),
+        ("%connect h:1 --silence never", "--silence 'never'"),
+        ("%connect h:1 --silence 0", "--silence '0'"),
+        ("%connect h:1 --silence 1e9", "silence must be a number of seconds from 0.01 to 86400"),
         ("%connect h:1 --reply PING", "REGEX=LINE"),
         ("%connect h:1 --reply (=x", "regular expression"),
         ("%connect h:1 --reply off --reply (=x", "regular expression"),
@@ -549,6 +642,8 @@ def test_bad_defaults_are_refused_with_the_reason(
         ("%expect", "no pattern"),
         ("%expect x", "no connection yet"),
         ("%keepalive", "no connection yet"),
+        ("%heartbeat", "no connection yet"),
+        ("%heartbeat -c nobody NOOP", "no connection named 'nobody'"),
         ("%panel", "no connection yet"),
         ("%stop", "no connection yet"),
         ("%stop nobody", "no connection named 'nobody'"),
@@ -908,7 +1003,7 @@ def test_names_that_others_took_are_left_alone(shell: Any) -> None:
     assert "connect" not in shell.magics_manager.magics["line"]
 
 
-@pytest.mark.parametrize("name", ["connect", "send", "expect", "keepalive", "panel", "stop"])
+@pytest.mark.parametrize("name", ["connect", "send", "expect", "keepalive", "heartbeat", "panel", "stop"])
 @pytest.mark.parametrize("kind", ["line", "cell"])
 def test_another_extension_keeps_what_it_took(shell: Any, server: LineServer, name: str, kind: str) -> None:
     """Whichever of our names another one took while we were loaded is still its own after the unload."""
@@ -927,7 +1022,7 @@ def test_another_extension_keeps_what_it_took(shell: Any, server: LineServer, na
         assert shell.magics_manager.magics[kind][name] is theirs
         assert shell.Completer.custom_matchers[-1] is theirs
         assert print in shell.events.callbacks["pre_run_cell"]
-        others = {"connect", "send", "expect", "keepalive", "panel", "stop"}
+        others = {"connect", "send", "expect", "keepalive", "heartbeat", "panel", "stop"}
         left = {
             (each, one)
             for each, table in shell.magics_manager.magics.items()

@@ -10,6 +10,7 @@ from IPython.core.error import UsageError
 from ipyreconnect.jupyter.options import (
     CONNECT,
     EXPECT,
+    HEARTBEAT,
     KEEPALIVE,
     MAGICS,
     PANEL,
@@ -215,6 +216,13 @@ def test_expect_takes_options_in_front_and_behind() -> None:
         (EXPECT, "--timeout 3 OK --timeout 5", ["--timeout is given twice"]),
         (STOP, "--al", ["no option --al", "did you mean --all?"]),
         (KEEPALIVE, "--name x", ["%keepalive has no option --name"]),
+        (
+            HEARTBEAT,
+            "--evry 5 x",
+            ["no option --evry", "did you mean --every?", "send it as text: %heartbeat --"],
+        ),
+        (HEARTBEAT, "--every --unanswered x", ["--every needs a value"]),
+        (HEARTBEAT, "--unanswered=no x", ["--unanswered takes no value"]),
         (PANEL, "--name x", ["%panel has no option --name", "it has -c"]),
     ],
 )
@@ -236,11 +244,12 @@ def test_every_option_of_the_contract_exists() -> None:
     names = {magic.name: {option.name for option in magic.options} for magic in MAGICS.values()}
     contract = """--name --tls --no-tls --starttls --no-verify --cafile --cert --key --server-name --keepalive
         --retry --retry-factor --retry-max --attempts --encoding --eol --framing --heartbeat --heartbeat-every
-        --reply --record --ticks --wait --no-panel --fill"""
+        --heartbeat-unanswered --silence --reply --record --ticks --wait --no-panel --fill"""
     assert names["connect"] >= set(contract.split())
     assert names["send"] == {"-c", "--expect", "--timeout", "--queue", "--bytes", "--fill"}
     assert names["expect"] == {"-c", "--timeout"}
     assert names["stop"] == {"-c", "--all"}
+    assert names["heartbeat"] == {"-c", "--every", "--unanswered"}
     assert all("-c" in options for options in names.values())
     for magic in MAGICS.values():
         for option in magic.options:

@@ -894,6 +894,43 @@ def test_nothing_follows_from_silence_while_the_process_was_stopped() -> None:
     assert quiet(watchdog, 80.0, 80.0)[-1].dead
 
 
+@pytest.mark.parametrize(("every", "late"), [(0.5, 1.01), (1.0, 1.01), (1.9, 1.91), (60.0, 2.01)])
+def test_a_short_heartbeat_says_nothing_after_a_short_stop(every: float, late: float) -> None:
+    """A process that was stopped for longer than the peer had to answer begins to count anew."""
+    watchdog = Watchdog(USUAL, 0.0, heartbeat=every)
+    watchdog.look(QUIET, 0.0, received_at=0.0)
+    watchdog.beat(every)
+    planned = watchdog.look(QUIET, every, received_at=0.0).next_look
+    assert planned is not None
+    back = planned + late
+    look = watchdog.look(QUIET, back, received_at=0.0)
+    assert not look.dead
+    watchdog.beat(back)
+    dead_at = back
+    while not look.dead:
+        assert look.next_look is not None
+        dead_at = look.next_look
+        look = watchdog.look(QUIET, dead_at, received_at=0.0)
+    assert dead_at == pytest.approx(back + 2 * every)
+
+
+def test_who_is_not_asked_is_not_judged() -> None:
+    """Heartbeats count from the moment when their answers are expected, until they are not any more."""
+    watchdog = Watchdog(USUAL, 0.0)
+    assert watchdog.heartbeat is None
+    watchdog.beat(11.0)
+    assert not quiet(watchdog, 3.0, 60.0)[-1].dead
+    watchdog.expect_answers(10.0, 60.0)
+    watchdog.beat(61.0)
+    assert not quiet(watchdog, 60.5, 79.5)[-1].dead
+    watchdog.expect_answers(None, 79.5)
+    assert not quiet(watchdog, 80.0, 200.0)[-1].dead
+    watchdog.expect_answers(10.0, 200.0)
+    watchdog.beat(201.0)
+    assert not quiet(watchdog, 200.5, 219.5)[-1].dead
+    assert quiet(watchdog, 220.0, 220.0)[-1].dead
+
+
 def test_without_tcp_the_heartbeat_alone_counts() -> None:
     """A Unix socket has no account of the kernel: looks are for the heartbeat only."""
     assert Watchdog(USUAL, 0.0).look(None, 1.0).next_look is None
