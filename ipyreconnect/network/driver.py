@@ -28,7 +28,7 @@ from ..errors import AttemptFailed, ConnectionLost, SettingsError
 from ..protocol.connection import Connection, Settings
 from ..protocol.events import Status
 from ..protocol.liveness import Health, TcpInfo, longest_retransmission, unanswered, user_timeout
-from ..protocol.state import Effect, Phase
+from ..protocol.state import Effect, Phase, State
 from ..protocol.transcript import Runs, Transcript
 from ..settings import KeepAlive, Retry
 from . import changes, interrupts, sockets
@@ -322,7 +322,9 @@ class Driver(Turns):
                 return
             try:
                 self._local = outcome.getsockname()
-                peer, local = sockets.describe(outcome.getpeername()), sockets.describe(self._local)
+                # What a Unix socket was bound to may have been renamed since: its path is the user's.
+                peer = self._address.path or sockets.describe(outcome.getpeername())
+                local = sockets.describe(self._local)
                 self._keep_alive(outcome, self.keepalive, user_timeout(self.keepalive))
                 in_force = None if outcome.family == _AF_UNIX else sockets.read_keepalive(outcome)
                 self._no_wait = sockets.let_wait(outcome, MOMENT)
@@ -439,11 +441,11 @@ class Driver(Turns):
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
-            connection.fail(ConnectionLost(self._reason(error)), _monotonic())
+            connection.fail(self._loss(error), _monotonic())
             return False
         if failure is not None and failure.errno == errno.ECONNRESET:
             # The kernel tells of a reset once, then of an end that nobody has said.
-            connection.fail(ConnectionLost(self._reason(failure)), _monotonic())
+            connection.fail(self._loss(failure), _monotonic())
         else:
             connection.received_eof(_monotonic())
         return False
@@ -473,7 +475,10 @@ class Driver(Turns):
 
     def _read_last(self, error: OSError) -> None:
         self._read_rest(error)
-        self.connection.fail(ConnectionLost(self._reason(error)), _monotonic())
+        self.connection.fail(self._loss(error), _monotonic())
+
+    def _loss(self, error: OSError) -> ConnectionLost:
+        return ConnectionLost(self._reason(error), ending=sockets.ending_of(error))
 
     def _reason(self, error: OSError) -> str:
         if error.errno in sockets.SILENT and (info := self._account()) is not None:
@@ -513,8 +518,15 @@ class Driver(Turns):
             if not self._read(sock, self._no_wait, failure):
                 break
 
-    def network_changed(self) -> None:
-        """The network changed, or the computer has slept. The I/O thread."""
+    def is_to_dial(self) -> bool:
+        """Whether it dials anew now that the network has changed. The I/O thread."""
+        local = self._local
+        return self.connection.state is State.WAITING or (local is not None and address_gone(local))
+
+    def network_changed(self, spread: float) -> None:
+        """The network changed, or the computer has slept; who is to dial for it does so within `spread`
+        seconds. The I/O thread.
+        """
         local = self._local
         gone = local is not None and address_gone(local)
         if (dial := self._dial) is not None:
@@ -523,9 +535,9 @@ class Driver(Turns):
         def act() -> None:
             now = _monotonic()
             if gone and self._sock is not None and self._local is local:
-                self.connection.fail(ConnectionLost(f"our address {sockets.describe(local)} is gone"), now)
+                self.connection.address_gone(sockets.describe(local), now, spread)
             else:
-                self.connection.network_changed(now)
+                self.connection.network_changed(now, spread)
 
         self.post(act)
 

@@ -1,0 +1,81 @@
+"""Take a TLS session up again where that costs no memory, and for as long as its certificate counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from ipyreconnect.protocol.resumption import VERIFIED_FOR, leaks_sessions
+from tests.protocol.test_connection import WALL, Play, TLSServer, handshake, tls_settings
+from tests.servers.certificates import Certificates
+
+
+@pytest.mark.parametrize(
+    ("implementation", "version", "leaks"),
+    [
+        ("cpython", (3, 11, 2), True),
+        ("cpython", (3, 11, 7), True),
+        ("cpython", (3, 11, 14), True),
+        ("cpython", (3, 12, 1), True),
+        ("cpython", (3, 12, 7), True),
+        ("cpython", (3, 12, 8), False),
+        ("cpython", (3, 12, 10), False),
+        ("cpython", (3, 13, 0), True),
+        ("cpython", (3, 13, 1), False),
+        ("cpython", (3, 14, 0), False),
+        ("pypy", (3, 13, 1), True),
+    ],
+)
+def test_sessions_are_left_where_python_leaks_them(
+    implementation: str, version: tuple[int, int, int], leaks: bool
+) -> None:
+    """A client that reconnects for months must not grow by a session each time."""
+    assert leaks_sessions(implementation, version) is leaks
+
+
+def reconnected(play: Play, server: TLSServer, now: float) -> bool:
+    """Lose the connection and make the next one at `now`; return whether its session was resumed."""
+    server.say(play, b"hello\r\n", now - 3.0)
+    play.lost(now - 3.0)
+    play.until(now)
+    server.begin()
+    play.dialed(now)
+    while server.turn(play, now):
+        pass
+    assert play.state == "connected"
+    assert play.status.tls is not None
+    assert play.status.tls.verified
+    return play.status.tls.resumed
+
+
+@pytest.mark.parametrize("tls12", [False, True], ids=["TLSv1.3", "TLSv1.2"])
+def test_no_session_outlives_its_certificate(certificates: Certificates, tls12: bool) -> None:
+    """A certificate that has expired meanwhile is looked at again, and refused as by a new client."""
+    play = Play(resumes=True, **tls_settings(certificates))
+    handshake(play, certificates.good())
+    assert play.status.tls is not None
+    assert play.status.tls.not_after is not None
+    late = Play(resumes=True, **tls_settings(certificates))
+    late.connection.wall_offset = play.status.tls.not_after - 200.0
+    server = handshake(late, certificates.good(), tls12=tls12)
+    assert reconnected(late, server, 100.0)
+    assert reconnected(late, server, 190.0)
+    assert not reconnected(late, server, 210.0)
+
+
+def test_a_certificate_is_verified_anew_once_a_day(certificates: Certificates) -> None:
+    """Sessions that follow each other for ever would hide that a certificate was revoked."""
+    play = Play(resumes=True, **tls_settings(certificates))
+    server = handshake(play, certificates.good(), 10.0)
+    half = VERIFIED_FOR / 2
+    assert reconnected(play, server, half)
+    assert reconnected(play, server, 2 * half)
+    assert not reconnected(play, server, 2 * half + 15.0)
+    assert reconnected(play, server, 3 * half)
+    assert play.connection.wall_offset == WALL
+
+
+def test_where_sessions_leak_each_handshake_is_a_whole_one(certificates: Certificates) -> None:
+    """Nothing is resumed then, and all of it is verified."""
+    play = Play(resumes=False, **tls_settings(certificates))
+    server = handshake(play, certificates.good())
+    assert [reconnected(play, server, now) for now in (100.0, 200.0)] == [False, False]
