@@ -150,3 +150,27 @@ def test_without_a_file_descriptor_a_healthy_connection_goes_on(keepalive: KeepA
         assert client.status.connection == 1
         until(other, lambda: other.state == "connected")
         other.stop()
+
+
+def test_a_script_that_loses_its_connection_quotes_the_last_words_once() -> None:
+    """The script's own message has the last lines; what is advised stands there all the same."""
+
+    async def refuse(peer: Peer) -> None:
+        peer.send(b"220 hi\r\n")
+        await peer.readline()
+        peer.send(b"421 4.4.2 too slow\r\n")
+
+    async def alert(peer: Peer) -> None:
+        await peer.readline()
+        peer.send(b"\x15\x03\x03\x00\x02\x02\x0a")
+
+    with (
+        LineServer(refuse) as server,
+        Client(f"smtp://{server.address}", on_connect="EHLO x\n< ^250", retry=60) as client,
+    ):
+        assert client.reason.count("421 4.4.2 too slow") == 1
+    with (
+        LineServer(alert) as server,
+        Client(f"imap://{server.address}", on_connect="a NOOP\n< ^a OK", retry=60) as client,
+    ):
+        assert "so it speaks TLS: try --tls (in Python tls=True)" in client.reason

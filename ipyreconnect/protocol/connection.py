@@ -574,9 +574,11 @@ class Connection:
         if self._state not in (_CONNECTING, _CONNECTED):
             return
         ending = error.ending if isinstance(error, ConnectionLost) else Ending.OTHER
-        reason = self._reason(str(error), ending, now)
-        if self._script is not None and self._script.awaiting is not None:
-            reason = str(self._script.fail(reason))
+        script = self._script if self._script is not None and self._script.awaiting is not None else None
+        # A script quotes the last lines itself.
+        reason = self._reason(str(error), ending, now, quotes=script is None)
+        if script is not None:
+            reason = str(script.fail(reason))
         # What a user's function raised may quote a secret, and what the server said.
         reason = in_one_line(self.transcript.redacted_text(reason))
         final = isinstance(error, AttemptFailed) and error.final and self.status.connection == 0
@@ -599,13 +601,21 @@ class Connection:
         self._said = reason
         self._enter(Input.GIVE_UP if final else Input.FAIL, now)
 
-    def _reason(self, reason: str, ending: Ending, now: float) -> str:
+    def _reason(self, reason: str, ending: Ending, now: float, *, quotes: bool) -> str:
         """Return why the connection ended, with what the peer said last."""
         unfinished = self.transcript.unfinished or getattr(self._framer, "unfinished", b"")
         silent_since = (self.last_received, self._sent_at)
         wall = now + self.wall_offset
         return self._ends.reason(
-            reason, ending, self.transcript, unfinished, self.received_bytes, silent_since, now, wall
+            reason,
+            ending,
+            self.transcript,
+            unfinished,
+            self.received_bytes,
+            silent_since,
+            now,
+            wall,
+            quotes=quotes,
         )
 
     def give_up(self, reason: str, now: float) -> None:

@@ -161,6 +161,8 @@ class Ends:
         silent_since: tuple[float | None, float | None],
         now: float,
         wall: float,
+        *,
+        quotes: bool = True,
     ) -> str:
         """Return the reason of an end, with what the peer said last, or what else is known of it.
 
@@ -173,6 +175,7 @@ class Ends:
             silent_since: when something was last received, and last sent (monotonic); None: never
             now: monotonic
             wall: the same as Unix time
+            quotes: whether to repeat the last words; False where somebody else does
 
         """
         if not ending.by_peer:
@@ -186,7 +189,7 @@ class Ends:
             rest = transcript.redacted(unfinished)
             lines.append(Line(rest, wall, "<", transcript.end, True, self._encoding))
         if (words := goodbye_in(lines, self._goodbye, wall)) is not None:
-            return f"{reason}; it said '{self._quoted(words)}'"
+            return f"{reason}; it said '{self._quoted(words)}'" if quotes else reason
         return f"{reason}{self._tls_advice(ending, lines, received, silent_since) or self._repeated()}"
 
     def _was_announced(self, lines: list[Line], wall: float) -> bool:
