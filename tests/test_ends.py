@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ import pytest
 from ipyreconnect import TLS, Client, ConnectionLost, KeepAlive, NotConnected, Retry
 from tests.scarcity import no_files_left
 from tests.servers.certificates import Certificates
-from tests.servers.line_server import LineServer, Peer, echo
+from tests.servers.line_server import LineServer, LineServerProcess, Peer, echo
 from tests.watching import PATIENCE, until
 
 FEW = Retry(delay=0.05, jitter=0, attempts=3, stable=0.05)
@@ -150,6 +152,35 @@ def test_without_a_file_descriptor_a_healthy_connection_goes_on(keepalive: KeepA
         assert client.status.connection == 1
         until(other, lambda: other.state == "connected")
         other.stop()
+
+
+def test_without_a_file_descriptor_no_certificate_is_judged(
+    certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system's authorities stand in a folder, OpenSSL opens it during the handshake: that it cannot
+    is no fault of the server's certificate, and passes.
+    """
+    shutil.copy(certificates.cafile, tmp_path / "authority.pem")
+    subprocess.run(["openssl", "rehash", str(tmp_path)], check=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "nothing"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    pair = certificates.good()
+    with (
+        LineServer(echo) as plain,
+        Client(plain.address),  # which keeps the I/O thread, as that needs files of its own
+        LineServerProcess(cert=pair.pem, key=pair.key) as server,
+    ):
+        client = Client(server.address, tls=True, retry=0.05)
+        with no_files_left(but=1):  # for its socket
+            client.connect(wait=0)
+            until(client, lambda: client.status.attempt > 3)
+            assert client.reason == (
+                f"cannot connect to {server.address}: this process has too many open files"
+            )
+        until(client, lambda: client.state == "connected")
+        assert client.status.tls is not None
+        assert client.status.tls.verified
+        client.stop()
 
 
 def test_a_script_that_loses_its_connection_quotes_the_last_words_once() -> None:

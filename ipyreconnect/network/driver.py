@@ -17,6 +17,7 @@ import mmap
 import random
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -319,6 +320,11 @@ class Driver(Turns):
             self._dial = None
             if isinstance(outcome, AttemptFailed):
                 self.connection.fail(outcome, now)
+                return
+            if _opens_files(self.connection.settings.context) and (error := sockets.shortage()) is not None:
+                # No authority would be found, which would end it for good, as if nobody knew the server's.
+                sockets.abort(outcome)
+                self.connection.fail(AttemptFailed(sockets.reason_for(error, self._where)), now)
                 return
             try:
                 self._local = outcome.getsockname()
@@ -984,6 +990,13 @@ def _new_scratch() -> memoryview:
         return memoryview(mmap.mmap(-1, SCRATCH, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
     except AttributeError:  # Windows, which knows no fork from which it is to be private
         return memoryview(mmap.mmap(-1, SCRATCH))
+
+
+def _opens_files(context: ssl.SSLContext | None) -> bool:
+    """Say whether OpenSSL looks for authorities in a folder, during each handshake: it has none in memory."""
+    if context is None or context.verify_mode is not ssl.CERT_REQUIRED:
+        return False
+    return not context.cert_store_stats()["x509_ca"]
 
 
 def _waited_for(followers: list[Follower], end: int) -> list[Follower]:

@@ -187,7 +187,8 @@ class Ends:
             reason = f"closed by {self.where}"
         if unfinished:
             rest = transcript.redacted(unfinished)
-            lines.append(Line(rest, wall, "<", transcript.end, True, self._encoding))
+            came = wall if silent_since[0] is None else wall - (now - silent_since[0])
+            lines.append(Line(rest, came, "<", transcript.end, True, self._encoding))
         if (words := goodbye_in(lines, self._goodbye, wall)) is not None:
             return f"{reason}; it said '{self._quoted(words)}'" if quotes else reason
         return f"{reason}{self._tls_advice(ending, lines, received, silent_since) or self._repeated()}"
