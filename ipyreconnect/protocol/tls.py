@@ -10,7 +10,6 @@ from typing import Final
 
 from ..address import Dialect, TLSMode
 from ..errors import AttemptFailed, ConnectionLost, Ending, PeerError
-from .line import visible
 
 __all__ = ["TLSInfo", "TLSPipe", "instead_of_tls"]
 
@@ -360,14 +359,12 @@ class TLSPipe:
             said, cut = known, ""
         else:
             said, cut = rest[:_WORDS], "…"
-        try:
-            text = said.decode()
-        except UnicodeDecodeError:
+        # A character at the very end may be cut; what else is no UTF-8 is no text.
+        line = said.strip().partition(b"\n")[0].decode(errors="replace").rstrip("\r\N{REPLACEMENT CHARACTER}")
+        words = line.replace("\t", " ")
+        if len(words) < _LEAST_WORDS or "\N{REPLACEMENT CHARACTER}" in words or not words.isprintable():
             return ""
-        line = text.strip().partition("\n")[0].rstrip()
-        if len(line) < _LEAST_WORDS or not line.replace("\t", " ").isprintable():
-            return ""
-        return cut + visible(line)
+        return cut + words
 
 
 def instead_of_tls(mode: TLSMode, dialect: Dialect | None) -> str:

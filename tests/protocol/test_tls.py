@@ -549,6 +549,16 @@ def test_plain_words_inside_tls_are_quoted(joined: tuple[TLSPipe, Server], size:
         assert str(caught.value).endswith("'…x.test: Service not available - closing connection'")
 
 
+def test_long_words_are_cut_between_characters(joined: tuple[TLSPipe, Server]) -> None:
+    """A line of any length and language becomes a short one."""
+    pipe, _ = joined
+    pipe.feed("421 é".encode() * 500)
+    with pytest.raises(ConnectionLost, match="sent plain text inside TLS: '421 é421 é") as caught:
+        read(pipe)
+    assert len(str(caught.value)) < 300
+    assert "\N{REPLACEMENT CHARACTER}" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "rubbish", [b"\x80" * 40, b"no\n", b"\xff\xfetext that is none", b"\x00" * 40, b"HTTP\x00\x01\x02\x03"]
 )
