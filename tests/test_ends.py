@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_everybody_is_told_the_last_words(then: Callable[[Peer], None]) -> None:
         assert "Authorization Violation" in client.transcript[-1].text
 
 
-@contextmanager
+@contextlib.contextmanager
 def proxy(context: ssl.SSLContext | None = None, *, reset: bool) -> Iterator[tuple[str, list[int]]]:
     """A proxy whose server is down: it accepts, speaks TLS if it is to, and ends the connection a moment
     later without a byte. Yields its address, and a list that grows by one with each connection.
@@ -62,15 +63,16 @@ def proxy(context: ssl.SSLContext | None = None, *, reset: bool) -> Iterator[tup
                 except OSError:
                     return
                 calls.append(1)
-                sock.settimeout(PATIENCE)
-                if context is not None:
-                    sock = context.wrap_socket(sock, server_side=True)
-                over.wait(0.2)  # that is what it looks for its server
-                if reset:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                else:
-                    sock.shutdown(socket.SHUT_WR)
-                sock.close()
+                with sock, contextlib.suppress(OSError):  # a client that was stopped meanwhile has gone
+                    sock.settimeout(PATIENCE)
+                    if context is not None:
+                        sock = context.wrap_socket(sock, server_side=True)
+                    with sock:
+                        over.wait(0.2)  # for so long it looks for its server
+                        if reset:
+                            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        else:
+                            sock.shutdown(socket.SHUT_WR)
 
         over = threading.Event()
         thread = threading.Thread(target=serve)
