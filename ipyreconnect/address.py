@@ -59,6 +59,8 @@ class Profile:
     :param replies: pairs of a pattern and a template (as for ``re.Match.expand``, without line end) to answer
         what the server asks every client, or it closes
     :param dialect: how STARTTLS is spoken; None: not at all
+    :param goodbye: what a line begins with in which the server says why it ends the connection; None: no such
+        line is known
     """
 
     name: str
@@ -72,6 +74,7 @@ class Profile:
     no_heartbeat: str = ""
     replies: tuple[tuple[bytes, bytes], ...] = ()
     dialect: Dialect | None = None
+    goodbye: re.Pattern[bytes] | None = None
 
 
 # RFC 9051, 4.3: a literal's {n} (or {n+} of RFC 7888, or ~{n} of RFC 3516) ends its line, and stands after a
@@ -100,46 +103,82 @@ _RESP_PONG: Final = re.compile(rb"\A(?:\+PONG|-NOAUTH)")
 _NATS_PONG: Final = re.compile(rb"\APONG[ \t]*\Z", re.IGNORECASE)
 _GPSD_VERSION: Final = re.compile(rb'"class" *: *"VERSION"')
 
+# Measured on real servers; of Redis, whose other errors end nothing, from its networking.c.
+_IMAP_BYE: Final = re.compile(rb"\* BYE\b", re.IGNORECASE)
+_SMTP_BYE: Final = re.compile(rb"(?:421|221|554)[ -]")
+_POP3_BYE: Final = re.compile(rb"-ERR .*(?:inactivity|shutting down|too many|time-?out)", re.IGNORECASE)
+_NNTP_BYE: Final = re.compile(rb"(?:400|205|502|503)(?: |\Z)")
+_IRC_BYE: Final = re.compile(rb"ERROR\b")
+_NATS_BYE: Final = re.compile(rb"-ERR\b", re.IGNORECASE)
+_REDIS_BYE: Final = re.compile(rb"-(?:ERR (?:max number of clients|Protocol error)|DENIED\b)")
+
+
+def _with_tls(plain: Profile, name: str, port: int) -> tuple[Profile, Profile]:
+    """Return a protocol's profile, and the same one for TLS from the first byte under its own name."""
+    return plain, replace(plain, name=name, port=port, tls=TLSMode.IMPLICIT)
+
+
 _CATALOGUE: Final = (
     Profile("tcp", 0),
     Profile("tls", 0, TLSMode.IMPLICIT),
     # A bare line feed: local services often take a carriage return for a part of the line.
     Profile("unix", 0, eol=b"\n"),
-    Profile("imap", 143, framing="announced", announce=_IMAP_LITERAL, dialect="imap"),
-    Profile("imaps", 993, TLSMode.IMPLICIT, framing="announced", announce=_IMAP_LITERAL, dialect="imap"),
-    Profile("smtp", 25, no_heartbeat=_NO_NOOP, dialect="smtp"),
-    Profile("smtps", 465, TLSMode.IMPLICIT, no_heartbeat=_NO_NOOP, dialect="smtp"),
-    Profile("submission", 587, TLSMode.STARTTLS, no_heartbeat=_NO_NOOP, dialect="smtp"),
-    # NOOP is no command before the login, where Dovecot closes at the fourth that it does not know.
-    Profile("pop3", 110, heartbeat="CAPA", heartbeat_answer=_POP3_STATUS, dialect="pop3"),
-    Profile("pop3s", 995, TLSMode.IMPLICIT, heartbeat="CAPA", heartbeat_answer=_POP3_STATUS, dialect="pop3"),
-    Profile("nntp", 119, heartbeat="DATE", heartbeat_answer=_STATUS, dialect="nntp"),
-    Profile("nntps", 563, TLSMode.IMPLICIT, heartbeat="DATE", heartbeat_answer=_STATUS, dialect="nntp"),
-    Profile("irc", 6667, heartbeat="PING :ipyreconnect", heartbeat_answer=_IRC_PONG, replies=(_IRC_PING,)),
+    *_with_tls(
+        Profile("imap", 143, framing="announced", announce=_IMAP_LITERAL, dialect="imap", goodbye=_IMAP_BYE),
+        "imaps",
+        993,
+    ),
+    *_with_tls(Profile("smtp", 25, no_heartbeat=_NO_NOOP, dialect="smtp", goodbye=_SMTP_BYE), "smtps", 465),
     Profile(
+        "submission",
+        587,
+        TLSMode.STARTTLS,
+        no_heartbeat=_NO_NOOP,
+        dialect="smtp",
+        goodbye=_SMTP_BYE,
+    ),
+    # NOOP is no command before the login, where Dovecot closes at the fourth that it does not know.
+    *_with_tls(
+        Profile(
+            "pop3",
+            110,
+            heartbeat="CAPA",
+            heartbeat_answer=_POP3_STATUS,
+            dialect="pop3",
+            goodbye=_POP3_BYE,
+        ),
+        "pop3s",
+        995,
+    ),
+    *_with_tls(
+        Profile("nntp", 119, heartbeat="DATE", heartbeat_answer=_STATUS, dialect="nntp", goodbye=_NNTP_BYE),
+        "nntps",
+        563,
+    ),
+    *_with_tls(
+        Profile(
+            "irc",
+            6667,
+            heartbeat="PING :ipyreconnect",
+            heartbeat_answer=_IRC_PONG,
+            replies=(_IRC_PING,),
+            goodbye=_IRC_BYE,
+        ),
         "ircs",
         6697,
-        TLSMode.IMPLICIT,
-        heartbeat="PING :ipyreconnect",
-        heartbeat_answer=_IRC_PONG,
-        replies=(_IRC_PING,),
     ),
-    Profile(
-        "redis",
-        6379,
-        framing="announced",
-        announce=_RESP_BULK,
-        heartbeat="PING",
-        heartbeat_answer=_RESP_PONG,
-    ),
-    Profile(
+    *_with_tls(
+        Profile(
+            "redis",
+            6379,
+            framing="announced",
+            announce=_RESP_BULK,
+            heartbeat="PING",
+            heartbeat_answer=_RESP_PONG,
+            goodbye=_REDIS_BYE,
+        ),
         "rediss",
         6379,
-        TLSMode.IMPLICIT,
-        framing="announced",
-        announce=_RESP_BULK,
-        heartbeat="PING",
-        heartbeat_answer=_RESP_PONG,
     ),
     Profile(
         "nats",
@@ -149,6 +188,7 @@ _CATALOGUE: Final = (
         heartbeat="PING",
         heartbeat_answer=_NATS_PONG,
         replies=(_NATS_PING,),
+        goodbye=_NATS_BYE,
     ),
     Profile("scpi", 5025, eol=b"\n"),
     Profile("gpsd", 2947, eol=b"\n", heartbeat="?VERSION;", heartbeat_answer=_GPSD_VERSION),

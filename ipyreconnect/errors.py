@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 __all__ = [
     "AttemptFailed",
     "CallerError",
@@ -47,8 +49,29 @@ class PeerError(ReconnectError):
     """Say that the peer, or the network on the way to it, did something else than was awaited."""
 
 
+class Ending(Enum):
+    """How a connection ended, for those who decide by it: no message is ever compared."""
+
+    CLOSED = "the peer said that it sends no more"
+    CUT = "the same, without the close_notify with which TLS ends"
+    RESET = "the peer, or somebody on the way, reset it"
+    OTHER = "the network, a time-out, a fault, or the user"
+
+    @property
+    def by_peer(self) -> bool:
+        """Whether the peer ended it, rather than the network or this side."""
+        return self is not Ending.OTHER
+
+
 class ConnectionLost(PeerError, ConnectionError):
-    """Say that the connection went away while something was awaited on it; the text is the reason."""
+    """Say that the connection went away while something was awaited on it; the text is the reason.
+
+    ``ending`` says how it went, as far as that is known.
+    """
+
+    def __init__(self, reason: str = "", *, ending: Ending = Ending.OTHER) -> None:
+        super().__init__(reason)
+        self.ending = ending
 
 
 class ExpectTimeout(PeerError, TimeoutError):

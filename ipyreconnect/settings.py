@@ -223,6 +223,9 @@ class TLS:
     :param key: PEM file with the private key of `cert`, not encrypted
     :param server_name: the name to ask for and to verify, where it is not the address's host
     :param starttls: true begins in plain text and upgrades with the protocol's own command
+    :param strict: whether certificates must keep to every rule of form (RFC 5280), which home-made
+        authorities rarely do; None: as Python has it with the system's authorities (strict since 3.13), not
+        strict with one's own `cafile`
     :raises SettingsError: for a value of the wrong type, or a key without its certificate
     """
 
@@ -232,10 +235,13 @@ class TLS:
     key: str | os.PathLike[str] | None = None
     server_name: str | None = None
     starttls: bool = False
+    strict: bool | None = None
 
     def __post_init__(self) -> None:
         _flag("tls verify", self.verify)
         _flag("tls starttls", self.starttls)
+        if self.strict is not None:
+            _flag("tls strict", self.strict)
         for name in ("cafile", "cert", "key"):
             _set(self, name, path_from(f"tls {name}", getattr(self, name)))
         if self.key is not None and self.cert is None:
@@ -251,7 +257,10 @@ class TLS:
         :raises SettingsError: naming the file, for one that is missing, unreadable or not what it should be
         """
         if self.cafile is None:
+            # Before and after: where it can open no file, OpenSSL finds no authorities, and says nothing.
+            _check_files()
             context = ssl.create_default_context()
+            _check_files()
         else:
             _readable("CA file", self.cafile)
             try:
@@ -261,6 +270,12 @@ class TLS:
                     f"CA file {self.cafile} holds no usable certificate ({_explain(error)}): "
                     "it must be PEM text with -----BEGIN CERTIFICATE-----"
                 ) from error
+            except OSError as error:
+                raise _unreadable("CA file", self.cafile, error) from error
+        if self.strict:
+            context.verify_flags |= ssl.VERIFY_X509_STRICT
+        elif self.strict is not None or self.cafile is not None:
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # a system-wide OpenSSL setting may allow less
         if not self.verify:
             context.check_hostname = False  # first: ssl refuses CERT_NONE while it is on
@@ -297,6 +312,11 @@ class TLS:
                 + f"cannot be used ({_explain(error)}): PEM text with -----BEGIN CERTIFICATE----- and its "
                 "-----BEGIN PRIVATE KEY----- is needed"
             ) from error
+        except OSError as error:  # it was there a moment ago
+            raise _unreadable("certificate file", cert, error) from error
+
+
+_TOO_MANY_FILES: Final = "too many files are open; close some, and try again"
 
 
 def check_encoding(name: str) -> str:
@@ -560,16 +580,32 @@ def _readable(what: str, path: str | os.PathLike[str]) -> None:
         with open(path, "rb") as file:
             file.read(1)
     except OSError as error:
-        match error.errno:
-            case errno.ENOENT | errno.ENOTDIR:
-                advice = "does not exist: check the path"
-            case errno.EACCES | errno.EPERM:
-                advice = "may not be read by you: check its permissions"
-            case errno.EISDIR:
-                advice = "is a folder: name a PEM file in it"
-            case _:
-                advice = f"cannot be read: {error.strerror}"
-        raise SettingsError(f"{what} {os.fspath(path)} {advice}") from error
+        raise _unreadable(what, path, error) from error
+
+
+def _unreadable(what: str, path: str | os.PathLike[str], error: OSError) -> SettingsError:
+    match error.errno:
+        case errno.ENOENT | errno.ENOTDIR:
+            advice = "does not exist: check the path"
+        case errno.EACCES | errno.EPERM:
+            advice = "may not be read by you: check its permissions"
+        case errno.EISDIR:
+            advice = "is a folder: name a PEM file in it"
+        case errno.EMFILE | errno.ENFILE:
+            advice = f"cannot be read now: {_TOO_MANY_FILES}"
+        case _:
+            advice = f"cannot be read: {error.strerror}"
+    return SettingsError(f"{what} {os.fspath(path)} {advice}")
+
+
+def _check_files() -> None:
+    """Refuse to go on where this process can open no file."""
+    try:
+        with open(os.devnull, "rb"):
+            pass
+    except OSError as error:
+        problem = _TOO_MANY_FILES if error.errno in (errno.EMFILE, errno.ENFILE) else error.strerror
+        raise SettingsError(f"the system's certificate authorities cannot be read now: {problem}") from error
 
 
 def _explain(error: ssl.SSLError) -> str:

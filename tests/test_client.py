@@ -48,6 +48,7 @@ from ipyreconnect import (
 )
 from ipyreconnect.network.driver import LEASE
 from ipyreconnect.protocol.liveness import UNKNOWN, Health
+from ipyreconnect.protocol.resumption import RESUMES
 from ipyreconnect.session import Session
 from tests.namespaces import deafen, hear
 from tests.servers.certificates import Certificates
@@ -193,7 +194,7 @@ def test_unix_sockets(tmp_path: Path) -> None:
 def test_a_unix_socket_that_is_not_there(tmp_path: Path) -> None:
     """A path without a socket is told as such and tried again."""
     with Client(f"unix://{tmp_path}/nobody", retry=60) as client:
-        assert client.reason == f"no socket at {tmp_path}/nobody"
+        assert client.reason == f"no socket at {tmp_path}/nobody: it does not exist"
 
 
 # -- sending
@@ -1737,7 +1738,7 @@ def test_a_client_certificate_is_shown(certificates: Certificates) -> None:
 
 
 def test_a_reconnection_resumes_tls_and_is_still_verified(certificates: Certificates) -> None:
-    """A reconnection takes up the TLS session, and counts as verified."""
+    """A reconnection takes up the TLS session, where that does not leak, and counts as verified."""
     context = certificates.good().server_context()
     with (
         LineServer(echo, tls=context) as server,
@@ -1747,7 +1748,7 @@ def test_a_reconnection_resumes_tls_and_is_still_verified(certificates: Certific
         server.peer(0).close()
         until(client, lambda: client.status.connection == 2)
         assert client.status.tls is not None
-        assert (client.status.tls.resumed, client.status.tls.verified) == (True, True)
+        assert (client.status.tls.resumed, client.status.tls.verified) == (RESUMES, True)
         client.send("y", expect="y")
 
 

@@ -32,6 +32,7 @@ import ipyreconnect
 from ipyreconnect import errors, settings
 from ipyreconnect.errors import AttemptFailed, SettingsError
 from ipyreconnect.settings import MASK, TLS, Heartbeat, KeepAlive, Retry, Secret, silence_from
+from tests.scarcity import no_files_left
 
 NEVER_NUMBERS: list[Any] = [True, False, None, "5", b"5", math.nan, math.inf, -math.inf, -1, 1j, [5], 10**400]
 
@@ -707,3 +708,57 @@ def test_public_names_are_listed() -> None:
     assert ipyreconnect.KeepAlive is settings.KeepAlive
     with pytest.raises(AttributeError, match="has no attribute 'KeepaLive'"):
         ipyreconnect.KeepaLive  # type: ignore[attr-defined]  # noqa: B018
+
+
+# Strictness, and a process that can open nothing
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("own", [True, False])
+def test_how_strictly_is_looked_can_be_said(folder: Path, strict: bool, own: bool) -> None:
+    """Whoever says it gets it, with an authority of his own and with the system's."""
+    context = TLS(cafile=folder / "ca.pem" if own else None, strict=strict).context()
+    assert bool(context.verify_flags & ssl.VERIFY_X509_STRICT) is strict
+
+
+def test_without_a_word_python_decides_for_the_systems_authorities_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A home-made authority works on Python 3.13, too, which looks strictly."""
+    made = ssl.create_default_context
+
+    def as_in_3_13(**options: Any) -> ssl.SSLContext:
+        context = made(**options)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    assert TLS().context().verify_flags == made().verify_flags
+    monkeypatch.setattr(ssl, "create_default_context", as_in_3_13)
+    assert TLS().context().verify_flags & ssl.VERIFY_X509_STRICT
+    assert not TLS(cafile=folder / "ca.pem").context().verify_flags & ssl.VERIFY_X509_STRICT
+    assert TLS(cafile=folder / "ca.pem", strict=True).context().verify_flags & ssl.VERIFY_X509_STRICT
+
+
+@pytest.mark.parametrize("value", [0, 1, "yes", ""])
+def test_strict_is_true_false_or_left_open(value: object) -> None:
+    """A slip is refused at once."""
+    refused("^tls strict must be True or False", TLS, strict=value)
+
+
+@pytest.mark.parametrize(
+    ("files", "what"),
+    [
+        ({}, r"the system's certificate authorities cannot be read now"),
+        ({"cafile": "ca.pem"}, r"CA file \S*ca.pem cannot be read now"),
+    ],
+)
+def test_without_a_file_to_open_nothing_is_trusted_by_mistake(
+    folder: Path, files: dict[str, str], what: str
+) -> None:
+    """OpenSSL would find no authorities, and say nothing, for as long as the context lives: it is refused,
+    and works a moment later.
+    """
+    settings = TLS(**{name: folder / file for name, file in files.items()})  # type: ignore[arg-type]
+    with no_files_left():
+        refused(f"^{what}: too many files are open; close some, and try again$", settings.context)
+    assert settings.context().verify_mode is ssl.CERT_REQUIRED

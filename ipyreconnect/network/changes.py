@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 from .dial import outdate_lookups
 from .loop import Loop
@@ -18,11 +18,22 @@ from .netwatch import NetWatch, SleepClock, WakeWatch, read_clocks
 __all__ = ["Subscriber", "look_for_sleep", "missing", "subscribe", "unsubscribe"]
 
 
+MAY_DIAL_TOGETHER: Final = 20
+"""Clients of a process that may dial at once after a change of network."""
+DIALS_A_SECOND: Final = 2000
+"""Where there are more of them, so many dial in a second: a server that serves them all is not stormed."""
+
+
 class Subscriber(Protocol):
     """Somebody whose connection depends on the network."""
 
-    def network_changed(self) -> None:
-        """The network changed in some way, or the computer has slept. Called on the I/O thread."""
+    def is_to_dial(self) -> bool:
+        """Say whether it will dial anew for a change of network. Called on the I/O thread."""
+
+    def network_changed(self, spread: float) -> None:
+        """The network changed in some way, or the computer has slept; who dials for it does so at some moment
+        within `spread` seconds. Called on the I/O thread.
+        """
 
 
 class _Watch:
@@ -50,8 +61,11 @@ class _Watch:
 
     def tell(self) -> None:
         outdate_lookups()
-        for subscriber in tuple(self.subscribers):
-            subscriber.network_changed()
+        subscribers = tuple(self.subscribers)
+        dialing = sum(subscriber.is_to_dial() for subscriber in subscribers)
+        spread = dialing / DIALS_A_SECOND if dialing > MAY_DIAL_TOGETHER else 0.0
+        for subscriber in subscribers:
+            subscriber.network_changed(spread)
 
     def look_for_sleep(self) -> None:
         clocks = read_clocks()

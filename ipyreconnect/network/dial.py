@@ -3,8 +3,8 @@
 A name is looked up on a daemon thread of its own, for getaddrinfo can hang for minutes and cannot be
 interrupted; that thread never keeps the interpreter from ending, and there is one for a name however many
 wait for it. Connecting follows RFC 8305 (happy eyeballs): the families take turns, a next address starts
-250 ms after the one before, or at once when that one fails; the first that answers wins and the others are
-closed.
+250 ms after the one before, sooner where there are many, or at once when that one fails; the first that
+answers wins and the others are closed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,17 @@ from typing import Final
 from ipyreconnect.address import Address
 from ipyreconnect.errors import AttemptFailed
 from ipyreconnect.network.loop import EVENT_WRITE, Loop, Timer
-from ipyreconnect.network.sockets import SockAddr, abort, describe, drop, join_names, prepare, reason_for
+from ipyreconnect.network.sockets import (
+    SockAddr,
+    abort,
+    describe,
+    drop,
+    join_names,
+    more_exact,
+    prepare,
+    reason_for,
+    shortage,
+)
 
 __all__ = ["DIAL_TIMEOUT", "Candidate", "Dial", "Resolver", "resolve"]
 
@@ -33,8 +43,15 @@ DIAL_TIMEOUT: Final = 10.0
 STAGGER: Final = 0.25
 """Seconds before the next address is tried beside those that have not answered (RFC 8305, 5)."""
 
-MAX_CANDIDATES: Final = 16
-"""Addresses of one name that are tried: more would not get their turn within the time-out (16 × 0.25 s)."""
+LEAST_STAGGER: Final = 0.01
+"""Seconds that it is at least (RFC 8305, 8)."""
+
+TURNS_WITHIN: Final = 0.75
+"""The part of the time-out within which each address of a name has its turn, however many there are."""
+
+MAX_CONNECTING: Final = 64
+"""Addresses of one name that are waited for at the same time; of more, the one that has been mute for longest
+is given up. They have at least 0.64 s each, twice a round trip to the other side of the world."""
 
 AGAIN_EVERY: Final = 1.0
 """Seconds from one `Dial.again` to the next that tries anything: networks change in bursts."""
@@ -228,7 +245,9 @@ class Dial:
         self._todo: deque[Candidate] = deque()
         self._again: Timer | None = None
         self._again_at = 0.0
+        self._stagger = STAGGER
         self._connecting: dict[socket.socket, str] = {}
+        self._mute: list[str] = []  # that were given up for others
         self._failures: list[tuple[str, OSError]] = []
         self._next_turn: Timer | None = None
         # It may be over before it is assigned.
@@ -318,7 +337,7 @@ class Dial:
     def _resolved(self, answer: Answer) -> None:
         self._waiter = None
         if isinstance(answer, OSError):
-            self._fail(reason_for(answer, self._address.host))
+            self._fail(reason_for(shortage() or answer, self._address.host))
         elif isinstance(answer, UnicodeError):
             self._refuse_name(answer)
         elif isinstance(answer, Exception):
@@ -330,6 +349,8 @@ class Dial:
 
     def _dial(self, candidates: Sequence[Candidate]) -> None:
         self._candidates = _in_turn(candidates)
+        room = TURNS_WITHIN * self._timeout / max(1, len(self._candidates))
+        self._stagger = max(LEAST_STAGGER, min(STAGGER, room))
         self._todo.extend(self._candidates)
         self._phase("dialing")
         if not self._finished:
@@ -341,14 +362,27 @@ class Dial:
             self._next_turn.cancel()
             self._next_turn = None
         while self._todo:
-            if self._try(self._todo.popleft()):
+            candidate = self._todo.popleft()
+            if self._connecting and shortage() is not None:
+                # Once one of those that are waited for has failed, there is room again.
+                self._todo.appendleft(candidate)
+                return
+            if self._try(candidate):
+                while len(self._connecting) > MAX_CONNECTING:
+                    self._give_up(next(iter(self._connecting)))
                 if self._todo:
-                    self._next_turn = self._loop.call_at(time.monotonic() + STAGGER, self._try_next)
+                    self._next_turn = self._loop.call_at(time.monotonic() + self._stagger, self._try_next)
                 return
             if self._finished:
                 return
         if not self._connecting:
-            self._fail(_summary(self._failures))
+            self._fail("; ".join(filter(None, (_timed_out(self._mute), _summary(self._failures)))))
+
+    def _give_up(self, sock: socket.socket) -> None:
+        """Wait no longer for this address."""
+        self._mute.append(self._connecting.pop(sock))
+        self._loop.unregister(sock)
+        drop(sock)
 
     def _try(self, candidate: Candidate) -> bool:
         """Start to connect, and say whether an answer is still to come."""
@@ -369,8 +403,8 @@ class Dial:
             if number:
                 raise OSError(number, os.strerror(number))
         except OSError as error:
-            self._failures.append((where, error))
             drop(sock)
+            self._failures.append((where, more_exact(error, candidate.family, candidate.sockaddr)))
             return False
         self._connected(sock, where)
         return False
@@ -411,9 +445,8 @@ class Dial:
                 f"no answer from the name service for {self._timeout:g} s"
             )
             return
-        called = dict.fromkeys(self._connecting.values()) or [self._address.display]
-        mute = f"timed out connecting to {join_names(called)}"
-        self._fail("; ".join(filter(None, (mute, _summary(self._failures)))))
+        called = [*self._mute, *self._connecting.values()] or [self._address.display]
+        self._fail("; ".join(filter(None, (_timed_out(called), _summary(self._failures)))))
 
 
 def _in_turn(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -427,7 +460,12 @@ def _in_turn(candidates: Sequence[Candidate]) -> list[Candidate]:
             ordered.append(queue.popleft())
             if not queue:
                 del families[family]
-    return ordered[:MAX_CANDIDATES]
+    return ordered
+
+
+def _timed_out(called: Sequence[str]) -> str:
+    """Say that these addresses did not answer; "" for none."""
+    return f"timed out connecting to {join_names(dict.fromkeys(called))}" if called else ""
 
 
 def _summary(failures: Sequence[tuple[str, OSError]]) -> str:

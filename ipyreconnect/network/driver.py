@@ -17,6 +17,7 @@ import mmap
 import random
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from ..errors import AttemptFailed, ConnectionLost, SettingsError
 from ..protocol.connection import Connection, Settings
 from ..protocol.events import Status
 from ..protocol.liveness import Health, TcpInfo, longest_retransmission, unanswered, user_timeout
-from ..protocol.state import Effect, Phase
+from ..protocol.state import Effect, Phase, State
 from ..protocol.transcript import Runs, Transcript
 from ..settings import KeepAlive, Retry
 from . import changes, interrupts, sockets
@@ -389,9 +390,16 @@ class Driver(Turns):
             if isinstance(outcome, AttemptFailed):
                 self.connection.fail(outcome, now)
                 return
+            if _opens_files(self.connection.settings.context) and (error := sockets.shortage()) is not None:
+                # No authority would be found, which would end it for good, as if nobody knew the server's.
+                sockets.abort(outcome)
+                self.connection.fail(AttemptFailed(sockets.reason_for(error, self._where)), now)
+                return
             try:
                 self._local = outcome.getsockname()
-                peer, local = sockets.describe(outcome.getpeername()), sockets.describe(self._local)
+                # What a Unix socket was bound to may have been renamed since: its path is the user's.
+                peer = self._address.path or sockets.describe(outcome.getpeername())
+                local = sockets.describe(self._local)
                 self._keep_alive(outcome, self.keepalive, user_timeout(self.keepalive))
                 in_force = None if outcome.family == _AF_UNIX else sockets.read_keepalive(outcome)
                 self._no_wait = sockets.let_wait(outcome, MOMENT)
@@ -508,11 +516,11 @@ class Driver(Turns):
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
-            connection.fail(ConnectionLost(self._reason(error)), _monotonic())
+            connection.fail(self._loss(error), _monotonic())
             return False
         if failure is not None and failure.errno == errno.ECONNRESET:
             # The kernel tells of a reset once, then of an end that nobody has said.
-            connection.fail(ConnectionLost(self._reason(failure)), _monotonic())
+            connection.fail(self._loss(failure), _monotonic())
         else:
             connection.received_eof(_monotonic())
         return False
@@ -542,7 +550,10 @@ class Driver(Turns):
 
     def _read_last(self, error: OSError) -> None:
         self._read_rest(error)
-        self.connection.fail(ConnectionLost(self._reason(error)), _monotonic())
+        self.connection.fail(self._loss(error), _monotonic())
+
+    def _loss(self, error: OSError) -> ConnectionLost:
+        return ConnectionLost(self._reason(error), ending=sockets.ending_of(error))
 
     def _reason(self, error: OSError) -> str:
         if error.errno in sockets.SILENT and (info := self._account()) is not None:
@@ -588,8 +599,15 @@ class Driver(Turns):
             if not self._read(sock, self._no_wait, failure):
                 break
 
-    def network_changed(self) -> None:
-        """The network changed, or the computer has slept. The I/O thread."""
+    def is_to_dial(self) -> bool:
+        """Whether it dials anew now that the network has changed. The I/O thread."""
+        local = self._local
+        return self.connection.state is State.WAITING or (local is not None and address_gone(local))
+
+    def network_changed(self, spread: float) -> None:
+        """The network changed, or the computer has slept; who is to dial for it does so within `spread`
+        seconds. The I/O thread.
+        """
         local = self._local
         gone = local is not None and address_gone(local)
         if (dial := self._dial) is not None:
@@ -598,9 +616,9 @@ class Driver(Turns):
         def act() -> None:
             now = _monotonic()
             if gone and self._sock is not None and self._local is local:
-                self.connection.fail(ConnectionLost(f"our address {sockets.describe(local)} is gone"), now)
+                self.connection.address_gone(sockets.describe(local), now, spread)
             else:
-                self.connection.network_changed(now)
+                self.connection.network_changed(now, spread)
 
         self.post(act)
 
@@ -1071,6 +1089,13 @@ def _new_scratch() -> memoryview:
         return memoryview(mmap.mmap(-1, SCRATCH, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
     except AttributeError:  # Windows, which knows no fork from which it is to be private
         return memoryview(mmap.mmap(-1, SCRATCH))
+
+
+def _opens_files(context: ssl.SSLContext | None) -> bool:
+    """Say whether OpenSSL looks for authorities in a folder, during each handshake: it has none in memory."""
+    if context is None or context.verify_mode is not ssl.CERT_REQUIRED:
+        return False
+    return not context.cert_store_stats()["x509_ca"]
 
 
 def _needed(followers: list[Follower], end: int) -> float:

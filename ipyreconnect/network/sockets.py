@@ -10,12 +10,14 @@ import errno
 import os
 import select
 import socket
+import stat
 import struct
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ipyreconnect.errors import Ending
 from ipyreconnect.protocol.liveness import TcpInfo
 from ipyreconnect.settings import KeepAlive
 
@@ -28,10 +30,12 @@ __all__ = [
     "apply_keepalive",
     "describe",
     "drop",
+    "ending_of",
     "has_hung_up",
     "join_names",
     "let_wait",
     "missing_options",
+    "more_exact",
     "outq",
     "prepare",
     "read_keepalive",
@@ -39,6 +43,7 @@ __all__ = [
     "reason_for",
     "set_longest_retransmission",
     "set_user_timeout",
+    "shortage",
     "shut",
     "system_for",
     "tcp_info",
@@ -52,6 +57,9 @@ MAX_OPTION: Final = 2**31 - 1
 
 TCP_INFO_SIZE: Final = 280
 """Bytes; all of struct tcp_info in Linux 6.x; an older kernel fills a shorter part, from the start."""
+
+USUAL_LONGEST_RETRANSMISSION: Final = 120_000
+"""Milliseconds; TCP_RTO_MAX of Linux (its net/tcp.h), unless net.ipv4.tcp_rto_max_ms says otherwise."""
 
 NAMES_SHOWN: Final = 3
 """How many addresses one reason names before it only counts: a line that stays readable."""
@@ -291,13 +299,10 @@ def set_longest_retransmission(sock: socket.socket, milliseconds: int, *, system
     Any thread. Takes effect when the next wait begins. Source: linux/tcp.h, TCP_RTO_MAX_MS.
     """
     option = system.longest_retransmission
-    if sock.family == _AF_UNIX or option is None:
+    if sock.family == _AF_UNIX or option is None or not _has(sock, option):
         return False
     if not milliseconds:
-        with socket.socket(sock.family, socket.SOCK_STREAM) as fresh:
-            if not _has(fresh, option):
-                return False
-            milliseconds = fresh.getsockopt(_TCP, option)
+        milliseconds = _usual_longest_retransmission(sock, option)
     try:
         sock.setsockopt(_TCP, option, milliseconds)
     except OSError as error:
@@ -305,6 +310,15 @@ def set_longest_retransmission(sock: socket.socket, milliseconds: int, *, system
             raise
         return False
     return True
+
+
+def _usual_longest_retransmission(sock: socket.socket, option: int | None) -> int:
+    """Return the system's own rule, which a fresh socket has; no live one is to be lost for want of it."""
+    try:
+        with socket.socket(sock.family, socket.SOCK_STREAM) as fresh:
+            return _get(fresh, option, USUAL_LONGEST_RETRANSMISSION)
+    except OSError:  # too many open files
+        return USUAL_LONGEST_RETRANSMISSION
 
 
 def has_hung_up(sock: socket.socket) -> bool:
@@ -488,7 +502,8 @@ _REASONS: Final = {
         "EPERM": "a firewall on this computer forbids connecting to {}",
         "EPROTOTYPE": "{} is not a stream socket",
         "ENOTSOCK": "{} is not a socket",
-        "ENOENT": "no socket at {}",
+        "EISDIR": "{} is a directory, not a socket",
+        "ENOENT": "no socket at {}: it does not exist",
         "ENOTDIR": "no socket at {}",
         "EAGAIN": "{} is busy: too many wait to be accepted",
         "EMFILE": "cannot connect to {}: this process has too many open files",
@@ -504,6 +519,56 @@ _REASONS: Final = {
 
 SILENT: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
 """Errors that end a silence: Linux reports the last ICMP or ARP error, if any, instead of ETIMEDOUT."""
+
+
+_CLOSED: Final = frozenset({errno.EPIPE, errno.ESHUTDOWN, errno.ENOTCONN})
+
+
+def ending_of(error: OSError) -> Ending:
+    """Return how the connection ended of which the system told with `error`. Any thread."""
+    if error.errno == errno.ECONNRESET:
+        return Ending.RESET
+    return Ending.CLOSED if error.errno in _CLOSED else Ending.OTHER
+
+
+def more_exact(error: OSError, family: int, sockaddr: SockAddr) -> OSError:
+    """Return the error that says exactly why no connection could be made, where the system's says less.
+
+    A Unix socket's path that leads to no socket is "refused". EADDRNOTAVAIL stands for two things on Linux:
+    that there is no address from which to call, and that all its ports are taken. A UDP socket, which takes
+    no port of theirs and sends nothing, tells them apart.
+
+    Any thread, at once. Source: connect(2), ip(7); net/ipv4/inet_hashtables.c, __inet_hash_connect.
+    """
+    number = error.errno
+    if number == errno.ECONNREFUSED and family == _AF_UNIX:
+        try:
+            mode = os.stat(sockaddr).st_mode
+        except (OSError, ValueError):  # an abstract one, or it has gone meanwhile
+            return error
+        if not stat.S_ISSOCK(mode):
+            number = errno.EISDIR if stat.S_ISDIR(mode) else errno.ENOTSOCK
+    elif number == errno.EADDRNOTAVAIL and family != _AF_UNIX:
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as sock:
+                sock.connect(sockaddr)
+            number = errno.EADDRINUSE
+        except OSError:
+            return error
+    return error if number == error.errno else OSError(number, os.strerror(number or 0))
+
+
+def shortage() -> OSError | None:
+    """Return the error where this process can open no file or socket now; None: it can.
+
+    Where there is none for its own files, getaddrinfo may say that there is no such name. Any thread.
+    """
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return error
+    return None
 
 
 def reason_for(error: OSError, where: str, *, silence: str = "") -> str:

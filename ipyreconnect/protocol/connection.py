@@ -20,12 +20,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..address import Dialect, Profile, TLSMode
-from ..errors import AttemptFailed, CallerError, ConnectionLost, NotConnected, OutboxFull
+from ..errors import AttemptFailed, CallerError, ConnectionLost, Ending, NotConnected, OutboxFull
 from ..settings import Heartbeat, KeepAlive, Retry
 from .delivery import UNCONFIRMED, Delivery, Ledger
 from .events import Status
 from .expect import Expectation, Expectations
 from .framing import Announced, Fragment, Framer, Raw, make_framer, split_lines
+from .last_words import Ends
 from .line import decode, has_break, in_one_line
 from .liveness import (
     LATE,
@@ -36,10 +37,11 @@ from .liveness import (
     longest_retransmission,
     user_timeout,
 )
+from .resumption import RESUMES, Resumption
 from .script import ScriptRun, Send, Step
 from .starttls import StartTLS
 from .state import Effect, Input, Phase, State, transition
-from .tls import TLSPipe
+from .tls import TLSPipe, instead_of_tls
 from .transcript import Runs, Transcript, nothing_needed
 
 __all__ = ["Connection", "Settings"]
@@ -63,8 +65,9 @@ WATCH_GRID = 0.5
 wake the thread together."""
 FAREWELL_LOOK = 0.001
 """Seconds between looks while the last acknowledgement is awaited."""
-CHANGES_APART = 1.0
-"""Seconds between tries that a change of network sets off: where containers come and go there are many."""
+CHANGES_APART = 0.5
+"""Seconds between tries that a change of network sets off: where containers come and go there are many. The
+next one after a change is no later than that."""
 FIRST_LOOK = 0.01
 LONGEST_LOOK = 0.5
 """Seconds between looks at the acknowledgements, while some are awaited: doubling from the first to the
@@ -97,8 +100,8 @@ class Settings:
     where: how messages call the peer. profile: the protocol's. tls: none, implicit or STARTTLS. context: for
     TLS. server_name: to verify. eol: bytes that end a sent line. encoding: None for UTF-8 with ISO-8859-1
     where it does not fit. framing: as `make_framer` takes it. script: parsed steps. has_function: whether a
-    function runs after each connection. queue_bytes, queue_lines: how much may wait to be handed to the
-    kernel, or for a connection.
+    function runs after each connection. resumes: whether a TLS session is taken up again. queue_bytes,
+    queue_lines: how much may wait to be handed to the kernel, or for a connection.
     """
 
     where: str
@@ -111,6 +114,7 @@ class Settings:
     framing: Any = None
     script: tuple[Step, ...] = ()
     has_function: bool = False
+    resumes: bool = RESUMES
     queue_bytes: int = QUEUE_LIMIT
     queue_lines: int = QUEUE_LINES
 
@@ -142,9 +146,11 @@ class Connection:
         "_chance",
         "_changed_at",
         "_changed_meanwhile",
+        "_ends",
         "_failures",
         "_farewell_at",
         "_framer",
+        "_hurry",
         "_ledger",
         "_look_at",
         "_look_pause",
@@ -154,6 +160,7 @@ class Connection:
         "_queue",
         "_queue_size",
         "_refused",
+        "_resumption",
         "_retry_at",
         "_said",
         "_script",
@@ -161,7 +168,6 @@ class Connection:
         "_script_mark",
         "_script_sent",
         "_sent_at",
-        "_session",
         "_starttls",
         "_state",
         "_up_at",
@@ -225,7 +231,15 @@ class Connection:
         self._state = _STOPPED
         self._ledger = Ledger()
         self._pipe: TLSPipe | None = None
-        self._session: ssl.SSLSession | None = None
+        self._resumption = Resumption(settings.resumes)
+        self._ends = Ends(
+            settings.where,
+            settings.profile.goodbye,
+            # To TLS on a Unix socket there is no such simple way: it has no name to verify.
+            plain=settings.tls is TLSMode.NONE and settings.profile.name != "unix",
+            encoding=settings.encoding,
+        )
+        self._sent_at: float | None = None  # when the last line left; None: none has yet
         self._framer: Framer | None = None
         self._starttls: StartTLS | None = None
         self._script: ScriptRun | None = None
@@ -243,7 +257,6 @@ class Connection:
         self._look_pause = FIRST_LOOK
         self.heartbeat: Heartbeat | None = None
         self._beat_at = NEVER
-        self._sent_at = 0.0  # when the last line left
         self._answered = False  # whether such a heartbeat was ever answered at this address
         self._answer: re.Pattern[Any] | None = None  # finds what answers it; None: whatever is received
         self._awaited: re.Pattern[Any] | None = None  # the same while the first answer is looked for
@@ -255,6 +268,7 @@ class Connection:
         self._probe_begins = False
         self._changed_at = float("-inf")
         self._changed_meanwhile = False  # the network, since the attempt began
+        self._hurry = NEVER  # seconds that the next wait has at most
         self.health = UNKNOWN
         self.socket_options: tuple[KeepAlive, int] | None = None
         self.pauses_limited = False  # whether the kernel took `longest_retransmission`
@@ -575,6 +589,7 @@ class Connection:
         if self._state is not _CONNECTING:
             return
         self.status = replace(self.status, peer=peer, local=local, keepalive=keepalive, tls=None)
+        self._ends.began(self.transcript.end, self.received_bytes, now)
         self._ledger = Ledger()
         self.outgoing.clear()
         self._written = 0
@@ -626,7 +641,8 @@ class Connection:
             self.go_on(now)
         truncated = self._pipe is not None and not self._pipe.closed_by_peer and self._state is _CONNECTED
         how = " without close_notify: the end may be cut off" if truncated else ""
-        self.fail(ConnectionLost(f"closed by {self.settings.where}{how}"), now)
+        ending = Ending.CUT if truncated else Ending.CLOSED
+        self.fail(ConnectionLost(f"closed by {self.settings.where}{how}", ending=ending), now)
 
     def fail(self, error: Exception, now: float) -> None:
         """An attempt failed, or the connection is lost, for the reason that `error` gives."""
@@ -637,13 +653,20 @@ class Connection:
             return
         if self._state not in (_CONNECTING, _CONNECTED):
             return
-        reason = str(error)
-        if self._script is not None and self._script.awaiting is not None:
-            reason = str(self._script.fail(reason))
+        ending = error.ending if isinstance(error, ConnectionLost) else Ending.OTHER
+        script = self._script if self._script is not None and self._script.awaiting is not None else None
+        # A script quotes the last lines itself.
+        reason = self._reason(str(error), ending, now, quotes=script is None)
+        if script is not None:
+            reason = str(script.fail(reason))
         # What a user's function raised may quote a secret, and what the server said.
         reason = in_one_line(self.transcript.redacted_text(reason))
         final = isinstance(error, AttemptFailed) and error.final and self.status.connection == 0
-        if self._state is _CONNECTED and now - self._up_at >= self.retry.stable:
+        if (
+            self._state is _CONNECTED
+            and now - self._up_at >= self.retry.stable
+            and not self._ends.was_mute(ending, self.received_bytes, now)
+        ):
             # A connection that does not last counts as one more failure in the row: a server that accepts and
             # closes must not be called for ever, or without growing waits.
             self._failures = 0
@@ -657,6 +680,23 @@ class Connection:
         self.status = replace(self.status, reason=reason, loss=loss)
         self._said = reason
         self._enter(Input.GIVE_UP if final else Input.FAIL, now)
+
+    def _reason(self, reason: str, ending: Ending, now: float, *, quotes: bool) -> str:
+        """Return why the connection ended, with what the peer said last."""
+        unfinished = self.transcript.unfinished or getattr(self._framer, "unfinished", b"")
+        silent_since = (self.last_received, self._sent_at)
+        wall = now + self.wall_offset
+        return self._ends.reason(
+            reason,
+            ending,
+            self.transcript,
+            unfinished,
+            self.received_bytes,
+            silent_since,
+            now,
+            wall,
+            quotes=quotes,
+        )
 
     def give_up(self, reason: str, now: float) -> None:
         """The attempt cannot even begin, and no other could."""
@@ -767,8 +807,10 @@ class Connection:
         self.reads_since = now
         return now + silence
 
-    def network_changed(self, now: float) -> None:
-        """Act upon a change of network or a sleep: probe the peer, or try again without waiting."""
+    def network_changed(self, now: float, spread: float = 0.0) -> None:
+        """Act upon a change of network or a sleep: probe the peer, or try again without waiting, at some
+        moment within `spread` seconds.
+        """
         if self._watchdog is not None:
             self._watchdog.probe(now)
             self._probe_begins = True
@@ -777,11 +819,22 @@ class Connection:
             self._changed_meanwhile = True
         elif self._state is State.WAITING and self._retry_at < NEVER:
             at = max(now, self._changed_at + CHANGES_APART)
+            if spread:
+                at += spread * self._chance()
             if at < self._retry_at:
                 # It may be the last one, the one that matters: postponed, never ignored.
                 self._changed_at = self._retry_at = at
                 self._set(retry_at=at + self.wall_offset)
             self.due(now)
+
+    def address_gone(self, local: str, now: float, spread: float = 0.0) -> None:
+        """End the connection, as this computer has lost its address. The next try is soon, for another
+        address may be there already, but not at once: most likely it is still to come.
+        """
+        soonest = CHANGES_APART / 2
+        self._hurry = soonest + max(CHANGES_APART - soonest, spread) * self._chance()
+        self.fail(ConnectionLost(f"our address {local} is gone"), now)
+        self._hurry = NEVER
 
     def dropped(self, acknowledged: int | None, now: float) -> None:
         """The socket is closed; `acknowledged` is the last that was known of the stream."""
@@ -803,8 +856,7 @@ class Connection:
             self.unconfirmed = lost
         if self._pipe is not None:
             # After a failed handshake a whole one is to be made: the session may be what failed.
-            in_handshake = self.status.tls is None
-            self._session = None if in_handshake else self._pipe.session or self._session
+            self._resumption.ended(self._pipe, in_handshake=self.status.tls is None)
         self._let_go()
         text = f"{self._said}{_fate(lost, told=acknowledged is not None)}{self._comes_next(now)}"
         number = self.transcript.append_note(text, wall)
@@ -868,6 +920,7 @@ class Connection:
             if self._changed_meanwhile and before is _CONNECTING:
                 # Its failure belongs to the network as it was.
                 wait = min(wait, CHANGES_APART)
+            wait = min(wait, self._hurry)
             self._retry_at = now + wait
             self._set(state=State.WAITING, phase=None, retry_at=self._retry_at + self.wall_offset)
         elif self._state is not _CONNECTED:
@@ -921,7 +974,11 @@ class Connection:
         self._set(phase=Phase.TLS)
         try:
             self._pipe = TLSPipe(
-                self.settings.context, self.settings.server_name, self._session, where=self.settings.where
+                self.settings.context,
+                self.settings.server_name,
+                self._resumption.session(now + self.wall_offset),
+                where=self.settings.where,
+                instead=instead_of_tls(self.settings.tls, self.settings.dialect),
             )
             self._pipe.handshake()
         except (AttemptFailed, ConnectionLost) as error:
@@ -934,7 +991,9 @@ class Connection:
         """The bytes flow, encrypted or not: frame them from here on, and run the script."""
         self._phase_ends = NEVER
         if self._pipe is not None:
-            self.status = replace(self.status, tls=self._pipe.info())
+            info = self._pipe.info()
+            self._resumption.secured(info, now + self.wall_offset)
+            self.status = replace(self.status, tls=info)
         if self.settings.script:
             self._framer = make_framer(self.settings.framing, self.settings.profile)
             self._set(phase=Phase.SCRIPT)
@@ -1106,7 +1165,7 @@ class Connection:
             self._collect()
         if pipe.closed_by_peer and self._pipe is pipe and self._state is not _STOPPING:
             # Its FIN may be long in coming: asyncio's waits up to 30 s for our close_notify.
-            self.fail(ConnectionLost(f"closed by {self.settings.where}"), now)
+            self.fail(ConnectionLost(f"closed by {self.settings.where}", ending=Ending.CLOSED), now)
 
     def _plain(self, data: bytes, now: float) -> None:
         """Take over plaintext: framed, or as it came where it is plain lines, which is far quicker."""
@@ -1282,7 +1341,7 @@ class Connection:
         assert beat is not None
         if isinstance(beat.line, bytes):
             line = beat.line
-        elif now < (at := self._sent_at + beat.every):
+        elif self._sent_at is not None and now < (at := self._sent_at + beat.every):
             self._beat_at = at  # another line has left meanwhile
             return
         else:

@@ -160,6 +160,11 @@ class Announced:
             start = stop
         return end
 
+    @property
+    def unfinished(self) -> bytes:
+        """The line in progress, b"" where bytes that were announced are a part of it."""
+        return bytes(self._held) if self._first and not self._over else b""
+
     def finish(self) -> list[bytes]:
         """Return the incomplete line as fragments, if there is one, and start anew."""
         held = bytes(self._held)

@@ -8,13 +8,27 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
-from ..errors import AttemptFailed, ConnectionLost, PeerError
+from ..address import Dialect, TLSMode
+from ..errors import AttemptFailed, ConnectionLost, Ending, PeerError
 
-__all__ = ["TLSInfo", "TLSPipe"]
+__all__ = ["TLSInfo", "TLSPipe", "instead_of_tls"]
+
+NO_TLS: Final = "; try --no-tls (in Python tls=False)"
+NO_TLS_OR_STARTTLS: Final = "; try --no-tls or --starttls (in Python tls=False or TLS(starttls=True))"
+
+_WANTS_NEW_HANDSHAKE: Final = "asks for a new TLS handshake (a renegotiation), which is not supported"
 
 # As much of what the peer said first is kept, to show it where that turns out not to be TLS.
 _HEAD: Final = 64
 _SHOWN: Final = 40
+
+# Bytes of what is no TLS in the middle of it that are quoted, and that make a line that says something.
+_WORDS: Final = 200
+_LEAST_WORDS: Final = 4
+_RECORD_HEADER: Final = 5
+"""Bytes that OpenSSL has taken of a record when it finds that it is none."""
+_LAST_TYPE: Final = 0x17
+"""The highest type of a TLS record (RFC 8446, section 5.1); text begins with greater bytes."""
 
 # A TLS record begins with its type (20 to 23) and the major version, 3 (RFC 8446, section 5.1).
 _RECORD: Final = re.compile(rb"[\x14-\x17](?:\x03|\Z)|\Z")
@@ -40,6 +54,13 @@ _VERIFY: Final = {
     21: _ISSUER,
     23: "its issuer has revoked it; do not trust it",
 }
+# What is looked at with VERIFY_X509_STRICT only (OpenSSL's check_extensions): faults of form, which Python
+# minds since 3.13.
+_STRICT: Final = frozenset({78, *range(80, 95)})
+_TOO_STRICT: Final = (
+    "that is a fault of form, which only a strict look minds; if you trust it, give the issuer's "
+    "certificate with --cafile, or TLS(strict=False) in Python"
+)
 _HOSTNAME_MISMATCH: Final = 62
 _ADDRESS_MISMATCH: Final = 64
 
@@ -56,6 +77,10 @@ _ALERTS: Final = {
     "ACCESS_DENIED": "it does not accept the client certificate (--cert)",
     "UNRECOGNIZED_NAME": "it does not know the name that it was called by; give another with --server-name",
 }
+
+# Alerts after the handshake with which a TLS 1.2 server ends it when it wanted a new one (a renegotiation)
+# and was refused: no handshake is under way then but the one that it asked for (seen of OpenSSL).
+_RENEGOTIATION: Final = frozenset({"HANDSHAKE_FAILURE", "NO_RENEGOTIATION"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +114,7 @@ class TLSPipe:
     :param session: to resume, of an earlier connection with the same context **and the same server name**:
         OpenSSL does not verify the certificate of a resumed session again
     :param where: what messages call the peer
+    :param instead: what messages advise where the peer speaks no TLS, as `instead_of_tls` says it
     :raises AttemptFailed: the name cannot be asked for
     """
 
@@ -99,7 +125,9 @@ class TLSPipe:
         session: ssl.SSLSession | None = None,
         *,
         where: str = "",
+        instead: str = NO_TLS_OR_STARTTLS,
     ) -> None:
+        self._instead = instead
         self.where = where or server_name or "the server"
         self.server_name = None if server_name is None else _plain_name(server_name)
         self._verified = context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
@@ -125,7 +153,9 @@ class TLSPipe:
                 self._object.session = session
             except ValueError:
                 pass  # another context's: a full handshake does as well
+        self._strict = bool(context.verify_flags & ssl.VERIFY_X509_STRICT)
         self._head = b""
+        self._odd = b""
         self._finished = False
         self._closing = False
         self._eof = False
@@ -137,6 +167,9 @@ class TLSPipe:
         """Take what was received."""
         if not self._finished and len(self._head) < _HEAD:
             self._head += memoryview(ciphertext)[: _HEAD - len(self._head)]
+        if ciphertext and ciphertext[0] > _LAST_TYPE:
+            # It goes on with a record, most likely; or it is plain text, whose first bytes OpenSSL keeps.
+            self._odd = bytes(ciphertext[:_WORDS])
         self._incoming.write(ciphertext)
 
     def feed_eof(self) -> None:
@@ -277,7 +310,7 @@ class TLSPipe:
             )
         if not _RECORD.match(self._head):
             said = self._head.decode("iso-8859-1").strip().partition("\n")[0].rstrip()[:_SHOWN]
-            return AttemptFailed(f"{where} does not speak TLS (it says {said!a}); try --no-tls or --starttls")
+            return AttemptFailed(f"{where} does not speak TLS (it says {said!a}){self._instead}")
         if self._eof:
             return AttemptFailed(f"closed by {where} during the TLS handshake; does it speak TLS?")
         return AttemptFailed(f"TLS handshake with {where} failed: {_explain(error)}")
@@ -290,6 +323,8 @@ class TLSPipe:
                 f"{what} mismatch, it is not for {self.server_name}; "
                 "connect by the name that it is for, or give that with --server-name"
             )
+        if self._strict and code in _STRICT:
+            return f"{error.verify_message}; {_TOO_STRICT}"
         return _VERIFY.get(code) or error.verify_message
 
     def _loss(self, error: ssl.SSLError) -> ConnectionLost:
@@ -297,12 +332,48 @@ class TLSPipe:
         if self._closing:
             return ConnectionLost(f"TLS with {where} is closed: nothing can be sent any more")
         if isinstance(error, ssl.SSLEOFError):
-            return ConnectionLost(f"closed by {where} without close_notify: the end may be cut off")
+            return ConnectionLost(
+                f"closed by {where} without close_notify: the end may be cut off", ending=Ending.CUT
+            )
         if isinstance(error, ssl.SSLWantReadError):
-            return ConnectionLost(f"{where} asks for a new TLS handshake, which is not supported")
-        if error.reason and _ALERT.fullmatch(error.reason):
-            return ConnectionLost(f"{where} ended TLS: {_explain(error)}")
+            return ConnectionLost(f"{where} {_WANTS_NEW_HANDSHAKE}", ending=Ending.CLOSED)
+        alert = _ALERT.fullmatch(error.reason or "")
+        if alert and alert[1] in _RENEGOTIATION and self._object.version() != "TLSv1.3":
+            return ConnectionLost(
+                f"{where} {_WANTS_NEW_HANDSHAKE}, and ended TLS for that", ending=Ending.CLOSED
+            )
+        if alert:
+            return ConnectionLost(f"{where} ended TLS: {_explain(error)}", ending=Ending.CLOSED)
+        if words := self._plain_words():
+            return ConnectionLost(f"{where} sent plain text inside TLS: '{words}'", ending=Ending.CLOSED)
         return ConnectionLost(f"{where} sent what is no valid TLS: {_explain(error)}")
+
+    def _plain_words(self) -> str:
+        """Return the text that stands where a TLS record should begin, "" where that is none.
+
+        OpenSSL has taken the first bytes for a record's header: they are put in front where they are known.
+        """
+        rest = self._incoming.read()
+        known, self._odd = self._odd, b""
+        if len(known) >= _RECORD_HEADER and known[_RECORD_HEADER:] == rest[: len(known) - _RECORD_HEADER]:
+            said, cut = known, ""
+        else:
+            said, cut = rest[:_WORDS], "…"
+        # A character at the very end may be cut; what else is no UTF-8 is no text.
+        line = said.strip().partition(b"\n")[0].decode(errors="replace").rstrip("\r\N{REPLACEMENT CHARACTER}")
+        words = line.replace("\t", " ")
+        if len(words) < _LEAST_WORDS or "\N{REPLACEMENT CHARACTER}" in words or not words.isprintable():
+            return ""
+        return cut + words
+
+
+def instead_of_tls(mode: TLSMode, dialect: Dialect | None) -> str:
+    """Say what to try where a server answers in plain text: nothing after its own consent to STARTTLS, and
+    STARTTLS only in a protocol that has it.
+    """
+    if mode is not TLSMode.IMPLICIT:
+        return ""
+    return NO_TLS if dialect is None else NO_TLS_OR_STARTTLS
 
 
 def _explain(error: ssl.SSLError) -> str:

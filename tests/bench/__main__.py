@@ -164,6 +164,8 @@ def show_own(server: Server, quick: bool) -> None:
             f"reconnect without delay, {kind} (p50)",
             f"{ours * 1e3:.2f} ms  = {ours / bare:.2f} × a bare loop's",
         )
+    left = own("growth", replace(tls, count=200 if quick else 1000))
+    show("memory left by each of 1000 reconnects, TLS", f"{left:.0f} B", 500, left)
 
 
 def show_neighbours(server: Server, quick: bool) -> None:

@@ -13,10 +13,13 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
-from ipyreconnect import TLS, Client
+from ipyreconnect import TLS, Client, Transcript
 from tests.bench.measure import TRIP_LINE, Contender, Sample, Stopwatch, Task, rss, serve
 from tests.bench.peers import floor_trips
 from tests.bench.server import flood_line
+
+WARM_UP = 200
+"""Reconnections before memory is looked at: caches and the heap have their size then."""
 
 CONNECT_WAIT = 20.0
 """Seconds for one connection to come up; a thousand of them at once are a crowd."""
@@ -114,31 +117,54 @@ def _trips(task: Task) -> Sample:
 CONTENDERS: dict[str, Contender] = {"transcript": transcript, "follow": follow, "trips": trips}
 
 
-def reconnects(task: Task) -> float:
-    """Have the server close `task.count` times; return the median seconds from asking to being back.
+@contextlib.contextmanager
+def reconnecting(client: Client) -> Iterator[Callable[[], None]]:
+    """Give a function that has the server close, and returns when the client is back.
 
     A `Retry` waits 10 ms at least, so that it is never a busy loop; `reconnect_now` cuts that short here.
     """
+    changed = threading.Event()
+    client.add_watcher(changed.set)
+
+    def wait(state: str) -> None:
+        while client.state != state:
+            if not changed.wait(CONNECT_WAIT):
+                raise RuntimeError(f"not {state}: {client.status}")
+            changed.clear()
+
+    def reconnect() -> None:
+        client.send("!bye")
+        wait("waiting")
+        client.reconnect_now()
+        wait("connected")
+
+    yield reconnect
+    client.remove_watcher(changed.set)
+
+
+def reconnects(task: Task) -> float:
+    """Reconnect `task.count` times; return the median seconds from asking to being back."""
     times = []
-    with connected(task) as client:
-        changed = threading.Event()
-        client.add_watcher(changed.set)
-
-        def wait(state: str) -> None:
-            while client.state != state:
-                if not changed.wait(CONNECT_WAIT):
-                    raise RuntimeError(f"not {state}: {client.status}")
-                changed.clear()
-
+    with connected(task) as client, reconnecting(client) as reconnect:
         for _ in range(task.count):
             start = time.perf_counter()
-            client.send("!bye")
-            wait("waiting")
-            client.reconnect_now()
-            wait("connected")
+            reconnect()
             times.append(time.perf_counter() - start)
-        client.remove_watcher(changed.set)
     return statistics.median(times)
+
+
+def growth(task: Task) -> float:
+    """Reconnect `task.count` times; return the bytes of RSS that each of them left behind.
+
+    The transcript is small, and full of them before, so that it keeps no more than it did.
+    """
+    with connected(task, transcript=Transcript(100, 64 * 1024)) as client, reconnecting(client) as reconnect:
+        for _ in range(WARM_UP):
+            reconnect()
+        before = _settled()
+        for _ in range(task.count):
+            reconnect()
+        return (_settled() - before) / task.count
 
 
 def memory(task: Task) -> dict[str, float]:
@@ -200,7 +226,12 @@ def _switches() -> int:
     return usage.ru_nvcsw + usage.ru_nivcsw
 
 
-FIGURES: dict[str, Callable[..., Any]] = {"reconnects": reconnects, "memory": memory, "idle": idle}
+FIGURES: dict[str, Callable[..., Any]] = {
+    "reconnects": reconnects,
+    "growth": growth,
+    "memory": memory,
+    "idle": idle,
+}
 
 
 if __name__ == "__main__":

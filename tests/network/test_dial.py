@@ -22,6 +22,7 @@ from ipyreconnect.network import dial as dial_module
 from ipyreconnect.network.dial import Candidate, Dial, Resolver, outdate_lookups, resolve
 from ipyreconnect.network.loop import Loop, acquire_loop, release_loop
 from tests.namespaces import Namespace, deafen, hear, unavailable
+from tests.scarcity import no_files_left
 
 PATIENCE = 10.0
 """Seconds after which a test gives up waiting for what should come at once."""
@@ -346,11 +347,38 @@ def test_when_all_addresses_fail_alike_one_phrase_names_them(loop: Loop, stack: 
     assert failure.reason == f"refused by 127.0.0.1:{port} and [::1]:{port}"
 
 
-def test_at_most_sixteen_addresses_are_tried(loop: Loop) -> None:
-    """A name with a thousand addresses costs no thousand sockets."""
-    many = answering(*(ipv4(1, f"127.0.0.{number}") for number in range(1, 100)))
+def test_each_address_of_a_name_is_tried(loop: Loop, stack: ExitStack) -> None:
+    """A big round robin is reached at the last of its addresses; one that is all gone says so."""
+    server = listener(stack)
+    refused = [ipv4(port_of(server), f"127.0.1.{number}") for number in range(1, 100)]
+    with Attempt(loop, "name:1", resolver=answering(*refused, ipv4(port_of(server)))).socket() as sock:
+        assert sock.getpeername() == server.getsockname()
+    port = refused_port(stack)
+    many = answering(*(ipv4(port, f"127.0.0.{number}") for number in range(1, 100)))
     failure = Attempt(loop, "name:1", resolver=many).failure()
-    assert failure.reason == "refused by 127.0.0.1:1, 127.0.0.2:1, 127.0.0.3:1 and 13 more"
+    assert failure.reason == (f"refused by 127.0.0.1:{port}, 127.0.0.2:{port}, 127.0.0.3:{port} and 96 more")
+
+
+def test_each_of_many_mute_addresses_has_its_turn(loop: Loop, stack: ExitStack) -> None:
+    """Addresses that drop everything do not use up the time of those behind them, nor a socket each."""
+    dead, alive = listener(stack), listener(stack)
+    deafen(dead)
+    most = 0
+
+    def phase_of(attempt: Attempt) -> int:
+        return len(attempt.dial._connecting)
+
+    mute = [Candidate(socket.AF_INET, ("127.0.0.1", port_of(dead)))]
+    mute += [ipv4(port_of(dead), f"127.0.2.{number}") for number in range(1, 100)]
+    for number in range(1, 100):
+        deaf = stack.enter_context(socket.create_server((f"127.0.2.{number}", port_of(dead))))
+        deafen(deaf)
+    attempt = Attempt(loop, "name:1", timeout=2.0, resolver=answering(*mute, ipv4(port_of(alive))))
+    while attempt.results.empty():
+        most = max(most, on_io(loop, lambda: phase_of(attempt)))
+    with attempt.socket() as sock:
+        assert sock.getpeername() == alive.getsockname()
+    assert most <= dial_module.MAX_CONNECTING + 1
 
 
 def test_a_mute_server_times_out(loop: Loop, stack: ExitStack) -> None:
@@ -381,8 +409,10 @@ def test_a_time_out_before_anything_began_names_the_address(loop: Loop) -> None:
 
 
 def test_unix_sockets_say_what_is_wrong(loop: Loop, stack: ExitStack, tmp_path: Path) -> None:
-    """A wrong path, a stale socket, a wrong kind and a busy server are told apart."""
+    """A wrong path, what is no socket, a stale one, a wrong kind and a busy server are told apart."""
     nobody, stale, datagram, busy = (str(tmp_path / name) for name in ("nobody", "stale", "datagram", "busy"))
+    folder, file = str(tmp_path), str(tmp_path / "file")
+    Path(file).write_bytes(b"")
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(stale)
     stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)).bind(datagram)
@@ -391,7 +421,9 @@ def test_unix_sockets_say_what_is_wrong(loop: Loop, stack: ExitStack, tmp_path: 
     server.listen(0)
     stack.enter_context(socket.socket(socket.AF_UNIX)).connect(busy)
     for path, reason in {
-        nobody: f"no socket at {nobody}",
+        nobody: f"no socket at {nobody}: it does not exist",
+        folder: f"{folder} is a directory, not a socket",
+        file: f"{file} is not a socket",
         stale: f"refused by {stale}",
         datagram: f"{datagram} is not a stream socket",
         busy: f"{busy} is busy: too many wait to be accepted",
@@ -428,6 +460,44 @@ def test_a_connection_to_itself_is_no_connection(loop: Loop, lonely: Namespace) 
     assert Attempt(loop, "127.0.0.1:40000").failure().reason == "refused by 127.0.0.1:40000"
     with lonely.socket() as server:
         server.bind(("127.0.0.1", 40000))
+
+
+@pytest.mark.faults
+def test_that_all_ports_are_taken_is_said(loop: Loop, lonely: Namespace) -> None:
+    """A computer that has an address and no free port for it has no other network to look for."""
+    with lonely.entered():
+        Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40001 40001")
+    with lonely.socket() as server, lonely.socket() as first:
+        server.bind(("127.0.0.1", 40000))
+        server.listen()
+        first.connect(("127.0.0.1", 40000))
+        assert Attempt(loop, "127.0.0.1:40000").failure().reason == (
+            "this computer has no free port from which to reach 127.0.0.1:40000"
+        )
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_without_a_file_descriptor_an_attempt_says_so(loop: Loop, stack: ExitStack, host: str) -> None:
+    """It fails, and not for good: neither is there no such name, nor no such server."""
+    port = port_of(listener(stack))
+    with no_files_left():
+        failure = Attempt(loop, f"{host}:{port}").failure()
+    assert not failure.final
+    assert "this process has too many open files" in failure.reason
+    Attempt(loop, f"127.0.0.1:{port}").socket().close()
+
+
+def test_a_look_up_that_hides_the_shortage_is_not_believed(loop: Loop) -> None:
+    """Some name services say that there is no such name where they could open no file."""
+
+    def no_such_name(host: str, port: int) -> Sequence[Candidate]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with no_files_left():
+        reason = Attempt(loop, "name:1", resolver=no_such_name).failure().reason
+    assert reason == "cannot connect to name: this process has too many open files"
+    reason = Attempt(loop, "name:1", resolver=no_such_name).failure().reason
+    assert reason == "no address found for 'name'"
 
 
 # -- names -------------------------------------------------------------------------------------------------

@@ -168,7 +168,10 @@ def test_what_a_system_does_not_tell_is_named_while_clients_run(
     """%keepalive says what goes unseen; on Linux that is nothing."""
 
     class Subscriber:
-        def network_changed(self) -> None:
+        def is_to_dial(self) -> bool:
+            raise AssertionError("nothing has changed")
+
+        def network_changed(self, spread: float) -> None:
             raise AssertionError("nothing has changed")
 
     monkeypatch.setattr(sys, "platform", "win32")
@@ -281,7 +284,8 @@ class Loop:
     register = unregister = staticmethod(lambda *arguments: None)
 
 class Subscriber:
-    network_changed = staticmethod(lambda: print("told", flush=True))
+    is_to_dial = staticmethod(lambda: True)
+    network_changed = staticmethod(lambda spread: print("told", flush=True))
 
 loop, subscriber = Loop(), Subscriber()
 changes.subscribe(subscriber, loop)

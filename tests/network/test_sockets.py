@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from ipyreconnect.errors import Ending
 from ipyreconnect.network import sockets
 from ipyreconnect.network.sockets import System, system_for
 from ipyreconnect.protocol.liveness import user_timeout
 from ipyreconnect.settings import KeepAlive
 from tests.namespaces import deafen, hear
+from tests.scarcity import no_files_left
 
 TCP = socket.IPPROTO_TCP
 SOL = socket.SOL_SOCKET
@@ -549,4 +551,65 @@ def test_a_missing_unix_socket_names_its_path(tmp_path: Path) -> None:
     path = str(tmp_path / "nobody")
     with socket.socket(socket.AF_UNIX) as sock, pytest.raises(FileNotFoundError) as raised:
         sock.connect(path)
-    assert sockets.reason_for(raised.value, path) == f"no socket at {path}"
+    assert sockets.reason_for(raised.value, path) == f"no socket at {path}: it does not exist"
+
+
+@pytest.mark.parametrize(
+    ("number", "ending"),
+    [
+        (errno.ECONNRESET, Ending.RESET),
+        (errno.EPIPE, Ending.CLOSED),
+        (errno.ENOTCONN, Ending.CLOSED),
+        (errno.ETIMEDOUT, Ending.OTHER),
+        (errno.EHOSTUNREACH, Ending.OTHER),
+        (None, Ending.OTHER),
+    ],
+)
+def test_how_a_connection_ended_is_a_value(number: int | None, ending: Ending) -> None:
+    """Whether the peer ended it, or the network did, is decided by the system's number."""
+    error = TimeoutError() if number is None else OSError(number, os.strerror(number))
+    assert sockets.ending_of(error) is ending
+
+
+def test_what_is_no_unix_socket_is_told_apart(tmp_path: Path) -> None:
+    """A directory and a file are "refused" by the kernel, as a socket without a server is; the link counts as
+    what it leads to.
+    """
+    file, link, stale = (str(tmp_path / name) for name in ("file", "link", "stale"))
+    Path(file).write_bytes(b"")
+    Path(link).symlink_to(tmp_path)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(stale)
+    refused = OSError(errno.ECONNREFUSED, "")
+    for path, number in {
+        str(tmp_path): errno.EISDIR,
+        link: errno.EISDIR,
+        file: errno.ENOTSOCK,
+        "/dev/null": errno.ENOTSOCK,
+        stale: errno.ECONNREFUSED,
+        str(tmp_path / "nobody"): errno.ECONNREFUSED,
+        "\0abstract": errno.ECONNREFUSED,
+    }.items():
+        assert sockets.more_exact(refused, socket.AF_UNIX, path).errno == number
+    tcp = sockets.more_exact(refused, socket.AF_INET, ("127.0.0.1", 1))
+    assert tcp is refused
+
+
+def test_without_an_address_no_port_is_missing() -> None:
+    """EADDRNOTAVAIL means that all ports are taken only where there is an address to call from."""
+    error = OSError(errno.EADDRNOTAVAIL, "")
+    assert sockets.more_exact(error, socket.AF_INET, ("127.0.0.1", 1)).errno == errno.EADDRINUSE
+    assert sockets.more_exact(error, socket.AF_INET6, ("::1%nowhere", 1, 0, 0)) is error
+
+
+def test_a_live_socket_needs_no_other_one(pair: Pair) -> None:
+    """Where no file descriptor is left, a connection is set up, and set anew, all the same."""
+    before = sockets.tcp_info(pair[0])
+    sockets.set_longest_retransmission(pair[0], 1000)
+    with no_files_left():
+        assert sockets.shortage() is not None
+        sockets.apply_keepalive(pair[0], KeepAlive.off())
+        sockets.set_longest_retransmission(pair[0], 0)
+        sockets.set_longest_retransmission(pair[0], 2000)
+    assert sockets.shortage() is None
+    assert before is not None

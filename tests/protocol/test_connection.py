@@ -424,24 +424,55 @@ def test_a_change_of_network_makes_the_next_try_now() -> None:
     assert (play.state, play.status.attempt, play.effects[-1]) == ("connecting", 2, Effect.DIAL)
 
 
-def test_changes_in_a_burst_make_a_try_a_second_and_the_last_one_counts() -> None:
-    """The link comes back, then the address, then the route: none of it is ignored, and nobody is stormed."""
+def test_changes_in_a_burst_make_two_tries_a_second_and_the_last_one_counts() -> None:
+    """The link comes back, then the address, then the route: none of it is ignored or acted upon later than
+    after half a second, and nobody is stormed.
+    """
     play = Play(retry=Retry(delay=60.0))
     play.start()
     play.refused(1.0)
     changed(play, 5.0)
     play.refused(5.1)
-    for now in (5.2, 5.3, 5.9):
+    for now in (5.2, 5.3, 5.4):
         changed(play, now)
-        assert (play.state, play.status.retry_at) == ("waiting", WALL + 6.0)
-    play.until(5.99)
+        assert (play.state, play.status.retry_at) == ("waiting", WALL + 5.5)
+    play.until(5.49)
     assert play.state == "waiting"
-    play.until(6.0)
+    play.until(5.5)
     assert (play.state, play.status.attempt) == ("connecting", 3)
-    play.refused(6.1)
-    assert play.connection.deadline == pytest.approx(66.1)
-    changed(play, 6.2)
-    assert play.status.retry_at == WALL + 7.0
+    play.refused(5.6)
+    assert play.connection.deadline == pytest.approx(65.6)
+    changed(play, 5.7)
+    assert play.status.retry_at == WALL + 6.0
+
+
+@pytest.mark.parametrize(("chance", "at"), [(0.0, 5.0), (0.5, 5.25), (0.999, 5.4995)])
+def test_many_clients_dial_at_moments_of_their_own(chance: float, at: float) -> None:
+    """A thousand clients of a server that is back are spread over half a second, by chance."""
+    play = Play(retry=Retry(delay=60.0, jitter=0), chance=lambda: chance)
+    play.start()
+    play.refused(1.0)
+    play.connection.network_changed(5.0, 0.5)
+    play.settle(5.0)
+    play.until(at - 0.001)
+    assert play.state == ("waiting" if chance else "connecting")
+    play.until(at + 0.001)
+    assert (play.state, play.status.attempt) == ("connecting", 2)
+
+
+@pytest.mark.parametrize(("chance", "wait"), [(0.0, 0.25), (0.5, 0.375), (0.999, 0.49975)])
+def test_who_has_lost_the_address_tries_again_within_half_a_second(chance: float, wait: float) -> None:
+    """Who changes from one network to another is connected over the new one, however long a wait would be;
+    the wait after the next failure is as it was set.
+    """
+    play = Play(retry=Retry(delay=60.0, jitter=0), chance=lambda: chance).up()
+    play.connection.address_gone("10.0.0.2:40000", 20.0)
+    play.settle(20.0)
+    assert (play.state, play.status.reason) == ("waiting", "our address 10.0.0.2:40000 is gone")
+    assert play.status.retry_at == pytest.approx(WALL + 20.0 + wait)
+    play.until(21.0)
+    play.refused(21.0)
+    assert play.status.retry_at == pytest.approx(WALL + 81.0)
 
 
 def test_a_change_during_an_attempt_is_remembered() -> None:
@@ -450,7 +481,7 @@ def test_a_change_during_an_attempt_is_remembered() -> None:
     play.start()
     changed(play, 3.0)
     play.refused(10.0)
-    assert play.status.retry_at == WALL + 11.0
+    assert play.status.retry_at == WALL + 10.5
     play.until(11.0)
     play.refused(12.0)
     assert play.status.retry_at == WALL + 72.0
@@ -2084,7 +2115,7 @@ def test_an_unverified_certificate_is_loud(certificates: Certificates) -> None:
 @pytest.mark.parametrize("tls12", [False, True], ids=["TLSv1.3", "TLSv1.2"])
 def test_a_resumed_session_is_still_verified(certificates: Certificates, tls12: bool) -> None:
     """A reconnection takes up the TLS session of the one before, and counts as verified as that was."""
-    play = Play(**tls_settings(certificates))
+    play = Play(resumes=True, **tls_settings(certificates))
     first = handshake(play, certificates.good(), tls12=tls12)
     first.say(play, b"hello\r\n")
     assert play.status.tls is not None
@@ -2103,7 +2134,7 @@ def test_a_bad_certificate_is_never_resumed(certificates: Certificates) -> None:
     """After a verified connection, a server with a bad certificate is refused all the same, and
     tried again.
     """
-    play = Play(**tls_settings(certificates))
+    play = Play(resumes=True, **tls_settings(certificates))
     server = handshake(play, certificates.good())
     server.say(play, b"hello\r\n")
     play.lost(20.0)

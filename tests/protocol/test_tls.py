@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import gc
+import pickle
+import socket
 import ssl
+import subprocess
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from ipyreconnect.errors import AttemptFailed, ConnectionLost
-from ipyreconnect.protocol.tls import TLSPipe
+from ipyreconnect.address import Dialect, TLSMode
+from ipyreconnect.errors import AttemptFailed, ConnectionLost, Ending
+from ipyreconnect.protocol.tls import TLSPipe, instead_of_tls
+from ipyreconnect.settings import TLS
 from tests.servers.certificates import Certificates, Pair
+from tests.servers.line_server import WAIT, free_port, wait_until_accepting
 
 VERSIONS = ["TLSv1.2", "TLSv1.3"]
 
@@ -500,3 +508,167 @@ def test_a_bare_fin_is_noticed_whatever_the_context_says(
     pipe.feed_eof()
     with pytest.raises(ConnectionLost):
         read(pipe)
+
+
+# -- what is odd in the middle of TLS
+
+EXIM = b"421 mx.test: Service not available - closing connection\r\n"
+
+
+@pytest.mark.parametrize(
+    ("size", "alone"), [(5, True), (6, True), (7, True), (20, True), (1 << 20, True), (1 << 20, False)]
+)
+def test_plain_words_inside_tls_are_quoted(joined: tuple[TLSPipe, Server], size: int, alone: bool) -> None:
+    """Exim, when it is stopped, says so in plain text in the middle of TLS: that is the reason."""
+    pipe, server = joined
+    server.object.write(b"250 OK\r\n")
+    sealed = server.outgoing.read()
+    if alone:
+        pipe.feed(sealed)
+        assert read(pipe) == b"250 OK\r\n"
+        sealed = b""
+    got = b""
+    view = memoryview(bytearray(100))
+
+    def play() -> None:
+        nonlocal got
+        for piece in pieces(sealed + EXIM, size):
+            pipe.feed(piece)
+            while count := pipe.read_into(view):
+                got += view[:count]
+
+    with pytest.raises(ConnectionLost) as caught:
+        play()
+    assert caught.value.ending is Ending.CLOSED
+    assert str(caught.value).startswith("localhost:993 sent plain text inside TLS: '")
+    assert got == (b"" if alone else b"250 OK\r\n")
+    if alone and size == 1 << 20:
+        assert str(caught.value).endswith(f"'{EXIM.decode().strip()}'")
+    elif size == 1 << 20:
+        # What OpenSSL took for a header is not to be had back.
+        assert str(caught.value).endswith("'…x.test: Service not available - closing connection'")
+
+
+def test_long_words_are_cut_between_characters(joined: tuple[TLSPipe, Server]) -> None:
+    """A line of any length and language becomes a short one."""
+    pipe, _ = joined
+    pipe.feed("421 é".encode() * 500)
+    with pytest.raises(ConnectionLost, match="sent plain text inside TLS: '421 é421 é") as caught:
+        read(pipe)
+    assert len(str(caught.value)) < 300
+    assert "\N{REPLACEMENT CHARACTER}" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b"\x80" * 40, b"no\n", b"\xff\xfetext that is none", b"\x00" * 40, b"HTTP\x00\x01\x02\x03"]
+)
+def test_what_is_no_text_is_not_quoted(joined: tuple[TLSPipe, Server], rubbish: bytes) -> None:
+    """Damaged bytes are said to be such, and do nothing to a terminal."""
+    pipe, _ = joined
+    pipe.feed(rubbish)
+    if len(rubbish) < 5:
+        pipe.feed(rubbish * 2)
+    with pytest.raises(ConnectionLost) as caught:
+        read(pipe)
+    assert str(caught.value).isprintable()
+    assert "what is no valid TLS" in str(caught.value) or len(rubbish) < 5
+
+
+@pytest.mark.parametrize(
+    ("mode", "dialect", "advice"),
+    [
+        (TLSMode.IMPLICIT, None, "; try --no-tls (in Python tls=False)"),
+        (
+            TLSMode.IMPLICIT,
+            "imap",
+            "; try --no-tls or --starttls (in Python tls=False or TLS(starttls=True))",
+        ),
+        (TLSMode.STARTTLS, "imap", ""),
+    ],
+)
+def test_only_what_can_be_had_is_advised(
+    client: ssl.SSLContext, mode: TLSMode, dialect: Dialect | None, advice: str
+) -> None:
+    """STARTTLS is advised where the protocol has it, and no way into plain text once it was agreed upon."""
+    assert instead_of_tls(mode, dialect) == advice
+    pipe = TLSPipe(client, "localhost", where="localhost:993", instead=instead_of_tls(mode, dialect))
+    pipe.handshake()
+    pipe.feed(b"220 hi\r\n")
+    with pytest.raises(AttemptFailed) as caught:
+        pipe.handshake()
+    assert caught.value.reason == f"localhost:993 does not speak TLS (it says '220 hi'){advice}"
+
+
+def test_a_refused_new_handshake_is_called_that(certificates: Certificates, client: ssl.SSLContext) -> None:
+    """A TLS 1.2 server that wants another handshake ends TLS when it gets none; no cipher is at fault."""
+    pair = certificates.good()
+    port = free_port()
+    command = ["openssl", "s_server", "-no_tls1_3", "-accept", f"127.0.0.1:{port}"]
+    command += ["-cert", str(pair.pem), "-key", str(pair.key)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            wait_until_accepting("127.0.0.1", port, process)
+            with socket.create_connection(("127.0.0.1", port), timeout=WAIT) as sock:
+                pipe = TLSPipe(client, "localhost", where="localhost:993")
+
+                def play() -> None:
+                    while not pipe.handshake():
+                        sock.sendall(pipe.take())
+                        pipe.feed(sock.recv(1 << 16))
+                    sock.sendall(pipe.take())
+                    assert process.stdin is not None
+                    process.stdin.write(b"R\n")
+                    process.stdin.flush()
+                    while data := sock.recv(1 << 16):
+                        pipe.feed(data)
+                        read(pipe)
+                        sock.sendall(pipe.take())
+
+                with pytest.raises(ConnectionLost) as caught:
+                    play()
+        finally:
+            process.kill()
+    assert str(caught.value) == (
+        "localhost:993 asks for a new TLS handshake (a renegotiation), which is not supported, "
+        "and ended TLS for that"
+    )
+    assert caught.value.ending is Ending.CLOSED
+
+
+def test_how_it_ended_is_kept_in_a_copy() -> None:
+    """An error that is raised in several threads, or sent to another process, says the same there."""
+    lost = ConnectionLost("reason", ending=Ending.RESET)
+    for twin in copy.copy(lost), pickle.loads(pickle.dumps(lost)):
+        assert (str(twin), twin.ending) == ("reason", Ending.RESET)
+
+
+# -- how strictly is looked
+
+
+@pytest.mark.parametrize(("strict", "verifies"), [(None, True), (False, True), (True, False)])
+def test_an_authority_of_ones_own_need_not_keep_to_every_rule(
+    tmp_path: Path, strict: bool | None, verifies: bool
+) -> None:
+    """The authority that `openssl req -x509` makes by default is trusted by whoever gives it, on each Python;
+    who wants it strictly is told what to do instead.
+    """
+    new = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+    (tmp_path / "names").write_text("subjectAltName=DNS:localhost\nauthorityKeyIdentifier=keyid\n")
+    for command in (
+        f"req -x509 {new} -days 2 -subj /CN=home -out ca.pem -keyout ca.key",
+        f"req {new} -subj /CN=localhost -out leaf.csr -keyout leaf.key",
+        "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile names -out leaf.pem",
+    ):
+        subprocess.run(["openssl", *command.split()], cwd=tmp_path, check=True, capture_output=True)
+    pair = Pair(tmp_path / "leaf.pem", tmp_path / "leaf.key")
+    context = TLS(cafile=tmp_path / "ca.pem", strict=strict).context()
+    pipe, server = TLSPipe(context, "localhost", where="localhost:993"), Server(pair.server_context())
+    if verifies:
+        exchange(pipe, server)
+        assert pipe.info().verified
+        return
+    reason = failed(pipe, server).reason
+    assert "a fault of form, which only a strict look minds" in reason
+    assert "--cafile, or TLS(strict=False) in Python" in reason
