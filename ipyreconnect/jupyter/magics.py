@@ -13,6 +13,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from IPython.core.error import UsageError
@@ -52,6 +53,7 @@ from ipyreconnect.jupyter.options import (
     unquoted,
 )
 from ipyreconnect.jupyter.terminal import Feed, TerminalLog, rendered, shortened
+from ipyreconnect.jupyter.typed import TypedLines
 from ipyreconnect.network import changes
 from ipyreconnect.network.sockets import missing_options
 from ipyreconnect.protocol.connection import QUEUE_PATIENCE
@@ -129,6 +131,7 @@ class ReconnectMagics(Magics):
         self._past: list[str] | None = None
         self._replaced: dict[tuple[str, str], Any] = {}
         self._matcher = make_matcher(shell, self._known)
+        self._typed = TypedLines(shell, partial(self._is_ours, "line"), partial(self._is_ours, "cell"))
 
     # -- the magics ----------------------------------------------------------------------------------------
 
@@ -552,14 +555,18 @@ class ReconnectMagics(Magics):
 
         Else it takes leading `>>> ` and `... ` off, and indentation that all lines share.
         """
-        shell: Any = self.shell
-        own, theirs = self.magics["cell"], shell.magics_manager.magics["cell"]
         first, _, body = "".join(lines).lstrip().partition("\n")
         word = first.rstrip().partition(" ")[0]
         name = word.removeprefix("%%")
-        if name != word and name in own and theirs.get(name) is own[name]:
+        if name != word and self._is_ours("cell", name):
             lines = cell_magic([f"{first}\n", body])
         return lines
+
+    def _is_ours(self, kind: str, name: str) -> bool:
+        """Say whether a magic ("line" or "cell") is ours, and nobody has put another in its place."""
+        shell: Any = self.shell
+        own = self.magics[kind].get(name)
+        return own is not None and shell.magics_manager.magics[kind].get(name) is own
 
     # At a prompt IPython leaves it out when it asks whether a cell is complete, which the %% tells it.
     _take_apart.has_side_effects = True  # type: ignore[attr-defined]
@@ -611,6 +618,7 @@ class ReconnectMagics(Magics):
         shell.register_magics(self)
         shell.configurables.append(self.defaults)
         shell.input_transformers_cleanup.insert(0, self._take_apart)
+        self._typed.register()
         shell.events.register("pre_run_cell", self._begin_cell)
         shell.events.register("post_run_cell", self._end_cell)
         if getattr(shell, "Completer", None) is not None:
@@ -654,6 +662,7 @@ class ReconnectMagics(Magics):
         _remove(shell.configurables, self)
         _remove(shell.configurables, self.defaults)
         _remove(shell.input_transformers_cleanup, self._take_apart)
+        self._typed.unregister()
         _remove(shell.events.callbacks["pre_run_cell"], self._begin_cell)
         _remove(shell.events.callbacks["post_run_cell"], self._end_cell)
         if getattr(shell, "Completer", None) is not None:

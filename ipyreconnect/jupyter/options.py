@@ -165,8 +165,8 @@ SEND = Magic(
         FILL,
     ),
     "TEXT",
-    "the line, sent byte for byte as typed after one blank. Put -- in front of a TEXT that begins with --. "
-    "IPython itself strips blanks at the end of a line and takes a ? there for a question: %%send keeps all",
+    "the line, sent byte for byte as typed after one blank, also a ? or a backslash at its end. Put -- in "
+    "front of a TEXT that begins with --. IPython strips blanks at the end of a line, which %%send keeps",
 )
 
 EXPECT = Magic(

@@ -120,6 +120,11 @@ def test_connect_without_waiting_says_that_it_goes_on(shell: Any, server: LineSe
         "%percent !bang ?mark ;",
         "a;",
         "ends with a question? no",
+        "*IDN?",
+        "MEAS:VOLT:DC?",
+        "what??",
+        "?",
+        "a \\",
     ],
 )
 def test_send_sends_what_was_typed(shell: Any, text: str) -> None:
@@ -160,7 +165,7 @@ def test_a_cells_lines_arrive_exactly_as_written(echoing: tuple[Any, LineServer]
 
 def left_by_ipython(text: str) -> bool:
     """Say whether IPython hands a text over as typed: all but what ends or splits a line of code."""
-    return text == text.rstrip() and not text.endswith(("?", "\\")) and len(text.splitlines()) < 2
+    return text == text.rstrip() and len(text.splitlines()) < 2
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -866,6 +871,8 @@ def snapshot(shell: Any) -> dict[str, object]:
         "configurables": [id(one) for one in shell.configurables],
         "matchers": list(shell.Completer.custom_matchers),
         "transformers": list(shell.input_transformers_cleanup),
+        "tokens": list(shell.input_transformer_manager.token_transformers),
+        "attributes": set(vars(shell.input_transformer_manager)),
         "events": {name: list(callbacks) for name, callbacks in shell.events.callbacks.items()},
         "names": set(shell.user_ns) - {"_i", "_ii", "_iii", "_ih", "_oh", "_dh"},
         "hook": sys.displayhook,
