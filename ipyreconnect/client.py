@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import zip_longest
-from typing import Any, NoReturn, Self, overload
+from typing import TYPE_CHECKING, Any, Never, NoReturn, Self, overload
 
 import traitlets
 from traitlets.traitlets import EventHandler
@@ -79,6 +79,42 @@ EXIT_PATIENCE = 1.0
 
 log = logging.getLogger("ipyreconnect")
 Payload = str | bytes | Secret
+
+
+_CALLED_OTHERWISE = {
+    **dict.fromkeys(
+        ("close", "disconnect", "shutdown", "terminate", "quit", "end", "aclose"), "client.stop() ends it"
+    ),
+    **dict.fromkeys(("open", "start", "dial", "run"), "client.connect() starts it"),
+    **dict.fromkeys(
+        ("recv", "read", "receive", "read_until", "recvuntil", "expect_exact", "read_very_eager", "query"),
+        "client.expect(REGEX) waits for a line, client.send(TEXT, expect=REGEX) asks for one",
+    ),
+    **dict.fromkeys(
+        ("readline", "readlines", "recvline", "recvlines", "lines", "makefile"),
+        "`for line in client.follow()` reads them as they come, client.expect(REGEX) waits for one, and "
+        "client.transcript has all",
+    ),
+    **dict.fromkeys(
+        ("write", "writelines", "sendall", "sendline", "sendlines", "send_line", "println", "writeline"),
+        "client.send(TEXT) sends one line, client.send(BYTES) bytes as they are",
+    ),
+    "reconnect": "client.reconnect_now() connects anew at once",
+    **dict.fromkeys(
+        ("settimeout", "set_timeout"), "each call has its own: client.expect(REGEX, timeout=SECONDS)"
+    ),
+    "setsockopt": "client.set_keepalive('5/3/3') sets the keepalive; the other options are the client's own",
+    **dict.fromkeys(
+        ("connected", "is_connected", "is_open", "closed", "is_alive", "isalive", "alive"),
+        "client.state == 'connected' says it, and client.health how the peer is",
+    ),
+    **dict.fromkeys(
+        ("on_message", "on_data", "add_listener", "subscribe"),
+        "client.on_line(FUNCTION) has it called for each line",
+    ),
+}
+"""How other libraries (sockets, files, telnetlib, pexpect, pwntools, pyserial, PyVISA) call what a client
+does, and how it is called here. These are no attributes: `hasattr` and completion know nothing of them."""
 
 
 class _Live(traitlets.TraitType[Any, Any]):
@@ -163,7 +199,7 @@ class Client(traitlets.HasTraits):
     def __init__(
         self,
         address: str | Address,
-        *,
+        *more: Never,
         name: str | None = None,
         tls: TLS | bool | None = None,
         keepalive: KeepAlive | str | None = None,
@@ -180,6 +216,13 @@ class Client(traitlets.HasTraits):
         queue_limit: int = QUEUE_LIMIT,
     ) -> None:
         super().__init__()
+        given: tuple[object, ...] = more
+        if given:
+            port = str(given[0]) if len(given) == 1 else ""
+            example = f"{address}:{port}" if re.fullmatch("[0-9]{1,5}", port) else "host:port"
+            raise SettingsError(
+                f"a Client takes one address, and all else by name: write Client({example!r}, …)"
+            )
         if not isinstance(address, Address):
             address = parse_address(address)
         self.address, self.tls = with_tls(address, tls)
@@ -267,6 +310,15 @@ class Client(traitlets.HasTraits):
         elif status.reason:
             since = f" ({status.reason})"
         return f"<Client {self.name} {self.address}: {status.state.value}{since}>"
+
+    if not TYPE_CHECKING:  # else every name would be one for a type checker
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Name the right call, where another library's is tried; called for unknown names only."""
+            told = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if name in _CALLED_OTHERWISE:
+                told += f": {_CALLED_OTHERWISE[name]}"
+            raise AttributeError(told, name=name, obj=self)
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
