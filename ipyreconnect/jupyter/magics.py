@@ -13,6 +13,8 @@ import sys
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -29,7 +31,7 @@ from traitlets import TraitError
 
 from ipyreconnect.address import Address, TLSMode, parse_address
 from ipyreconnect.client import Client
-from ipyreconnect.errors import CallerError, PeerError
+from ipyreconnect.errors import CallerError, PeerError, SettingsError
 from ipyreconnect.jupyter.answers import Answers, Handle, settled
 from ipyreconnect.jupyter.completion import Known, addresses_in_history, make_matcher
 from ipyreconnect.jupyter.connections import Connections, table
@@ -51,6 +53,7 @@ from ipyreconnect.jupyter.options import (
     parse_reply,
     unescape,
     unquoted,
+    value_in_need_of_quotes,
 )
 from ipyreconnect.jupyter.terminal import Feed, TerminalLog, rendered, shortened
 from ipyreconnect.jupyter.typed import TypedLines
@@ -313,14 +316,16 @@ class ReconnectMagics(Magics):
         return self.defaults.timeout if timeout is None else timeout
 
     def _connect(self, parsed: Parsed, cell: str | None) -> Client:
-        address = parse_address(parsed.rest)
-        wait = parsed.seconds("--wait")
-        client = self._client(address, parsed, cell)
+        filler = Filler(self._namespace) if parsed.flag("--fill") else None
+        filled, secrets = self._filled(parsed, filler)
+        address = _address(filled)
+        wait = filled.seconds("--wait")
+        client = self._client(address, filled, cell, filler, secrets)
         # Only now, when nothing of the new one can be wrong any more, the old one has to go.
         self._put(client)
         self._used.pop(parsed.rest, None)
         self._used[parsed.rest] = None
-        panel = self._front is Front.NOTEBOOK and self.defaults.panel and not parsed.flag("--no-panel")
+        panel = self._front is Front.NOTEBOOK and self.defaults.panel and not filled.flag("--no-panel")
         if panel:
             from ipyreconnect.jupyter.panel import panel_for
 
@@ -337,7 +342,7 @@ class ReconnectMagics(Magics):
             if panel:
                 panel_for(client).store()  # else where nobody looks, as in nbconvert, it would never be
             if self._front is Front.TERMINAL:
-                ticks = self.defaults.ticks or parsed.flag("--ticks")
+                ticks = self.defaults.ticks or filled.flag("--ticks")
                 self._log.attach(client, client.name, quiet_before=told, ticks=ticks)
                 self._log.show_now()  # what has come already, before IPython shows what the cell gives
             elif self._front is Front.CONSOLE:
@@ -353,7 +358,35 @@ class ReconnectMagics(Magics):
             self._stop(old, replaced=True)
         self.connections.put(client)
 
-    def _client(self, address: Address, parsed: Parsed, cell: str | None) -> Client:
+    def _filled(self, parsed: Parsed, filler: Filler | None) -> tuple[Parsed, list[Secret]]:
+        """Put variables into the address and into the options' values; give the secrets in these.
+
+        An address and most options are shown again and again: no secret may stand in one. In --reply a value
+        would become part of an expression, and of a template.
+        """
+        if filler is None:
+            return parsed, []
+        secrets: list[Secret] = []
+
+        def fill(what: str, template: str) -> str:
+            pieces = filler.fill(template)
+            if what == "--reply" and any(piece.value for piece in pieces):
+                raise UsageError("--fill does not reach into --reply: use client.add_reply(REGEX, LINE)")
+            found = secrets_of(pieces, parsed.get("--encoding") or self.defaults.encoding or "utf-8")
+            if found and what != "--heartbeat":
+                raise UsageError(f"{what} is shown again and again: no secret belongs in it")
+            secrets.extend(found)
+            return text_of(pieces)
+
+        values = {
+            name: tuple(fill(name, value) if value else value for value in given)
+            for name, given in parsed.values.items()
+        }
+        return replace(parsed, rest=fill("an address", parsed.rest), values=values), secrets
+
+    def _client(
+        self, address: Address, parsed: Parsed, cell: str | None, filler: Filler | None, secrets: list[Secret]
+    ) -> Client:
         """Make the client; SettingsError or UsageError when anything about it is wrong."""
         defaults = self.defaults
         keepalive = parsed.get("--keepalive")
@@ -363,7 +396,8 @@ class ReconnectMagics(Magics):
         replies = [parse_reply(reply) for reply in given if reply.lower() != "off"]
         only_these = len(replies) < len(given)
         address, tls = self._tls(address, parsed)
-        script, secrets = self._script(parsed, cell, encoding or "utf-8")
+        script, of_script = self._script(cell, encoding or "utf-8", filler)
+        secrets = [*secrets, *of_script]
         client = Client(
             address,
             name=self._name(address, parsed),
@@ -382,20 +416,20 @@ class ReconnectMagics(Magics):
         )
         for rule in reversed(replies) if only_these else ():  # each comes before those that are there
             client.add_reply(*rule)
-        if secrets:
+        if of_script:
             client.on_connect = cell  # what a user may look at is the template
         return client
 
-    def _script(self, parsed: Parsed, cell: str | None, encoding: str) -> tuple[str | None, list[Secret]]:
+    def _script(
+        self, cell: str | None, encoding: str, filler: Filler | None
+    ) -> tuple[str | None, list[Secret]]:
         """Give the on-connect script and the secrets in it."""
         if cell is None:
-            if parsed.flag("--fill"):
-                raise UsageError("--fill goes with the script of %%connect, and with %send and %%send")
             return None, []
         script = "\n".join(self._body(cell))
-        if not parsed.flag("--fill"):
+        if filler is None:
             return script, []
-        filled = Filler(self._namespace).fill_script(script)
+        filled = filler.fill_script(script)
         secrets = [secret for one in filled for secret in secrets_of(one, encoding)]
         return "\n".join(script_line_of(one) for one in filled), secrets
 
@@ -777,6 +811,23 @@ def _close_panel(client: Client) -> bool:
     from ipyreconnect.jupyter.panel import close_panel
 
     return close_panel(client)
+
+
+def _address(parsed: Parsed) -> Address:
+    """Read the address of %connect; where it is none, the words of an option's value may stand in it."""
+    try:
+        return parse_address(parsed.rest)
+    except SettingsError:
+        if (advice := value_in_need_of_quotes(parsed, _is_address)) is not None:
+            raise UsageError(advice) from None
+        raise
+
+
+def _is_address(text: str) -> bool:
+    with suppress(SettingsError):
+        parse_address(text)
+        return True
+    return False
 
 
 def outcome(client: Client, took: float, now: float) -> str:
