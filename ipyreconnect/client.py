@@ -729,6 +729,13 @@ class Client(traitlets.HasTraits):
 
     # -- for the skins ---------------------------------------------------------------------------------------
 
+    @property
+    def last_asked(self) -> int:
+        """The number after the last line that the user's code sent, but for what an on-connect function did;
+        0 where there is none. Any thread.
+        """
+        return self._connection.expectations.last_asked
+
     def add_watcher(self, poke: Callable[[], None]) -> None:
         """Call `poke()` after anything changed. With the turn, on whatever thread: it may only set a flag or
         wake a thread.

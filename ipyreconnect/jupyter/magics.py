@@ -127,6 +127,7 @@ class ReconnectMagics(Magics):
         self._at_prompt = False
         self._front = front_of(shell)
         self._run = object()
+        self._published: Any = None
         self._asked: dict[Client, int] = {}
         self._feeds: dict[Client, Feed] = {}
         self._answers = Answers(_display, lines=self.defaults.answers)
@@ -216,8 +217,9 @@ class ReconnectMagics(Magics):
             finally:
                 self._show_now()
         deliveries.append(client.send(last, queue=queue, secrets=secrets))
-        if kept := sum(delivery.number is None for delivery in deliveries):
-            what = "the line is" if kept == 1 else f"{kept} lines are"
+        if kept := [delivery for delivery in deliveries if delivery.number is None]:
+            self._answers.queued(client, kept)
+            what = "the line is" if len(kept) == 1 else f"{len(kept)} lines are"
             _say(
                 f"not connected to {client.address.display}: {what} kept for up to {QUEUE_PATIENCE:.0f} s "
                 "and sent once connected"
@@ -605,7 +607,14 @@ class ReconnectMagics(Magics):
     # At a prompt IPython leaves it out when it asks whether a cell is complete, which the %% tells it.
     _take_apart.has_side_effects = True  # type: ignore[attr-defined]
 
+    def _see_published(self, message: Any) -> Any:
+        """Look at what a cell publishes: an answer that was cleared away is followed by another one."""
+        if message["header"]["msg_type"] == "clear_output":
+            self._run = object()
+        return message
+
     def _begin_cell(self, info: Any) -> None:
+        self._watch_published()
         self._cell = info.raw_cell or ""
         # What %run or a program runs in a terminal was not typed there, and is not kept in the history.
         prompts = self._front is Front.CONSOLE or getattr(self.shell, "pt_app", None) is not None
@@ -625,6 +634,7 @@ class ReconnectMagics(Magics):
         except KeyboardInterrupt:
             pass
         self._asked.clear()
+        self._answers.cell_ended()
         self._answers.show_now()
         self._show_feeds()
 
@@ -653,6 +663,7 @@ class ReconnectMagics(Magics):
         shell.configurables.append(self.defaults)
         shell.input_transformers_cleanup.insert(0, self._take_apart)
         self._typed.register()
+        self._watch_published()
         shell.events.register("pre_run_cell", self._begin_cell)
         shell.events.register("post_run_cell", self._end_cell)
         if getattr(shell, "Completer", None) is not None:
@@ -662,6 +673,13 @@ class ReconnectMagics(Magics):
         # The engine stops the connections at exit; printing has to end before the streams are closed.
         atexit.register(self._log.close)
         atexit.register(self._answers.end)
+
+    def _watch_published(self) -> None:
+        """See what is published to a front end, by ipykernel's own hook; under %%capture it is not there."""
+        publisher: Any = getattr(self.shell, "display_pub", None)
+        if self._published is None and hasattr(publisher, "register_hook"):
+            publisher.register_hook(self._see_published)
+            self._published = publisher
 
     def take_over(self) -> None:
         """Go on with what runs of shells that have ended: nobody could stop it there any more.
@@ -697,6 +715,9 @@ class ReconnectMagics(Magics):
         _remove(shell.configurables, self.defaults)
         _remove(shell.input_transformers_cleanup, self._take_apart)
         self._typed.unregister()
+        if self._published is not None:
+            self._published.unregister_hook(self._see_published)
+            self._published = None
         _remove(shell.events.callbacks["pre_run_cell"], self._begin_cell)
         _remove(shell.events.callbacks["post_run_cell"], self._end_cell)
         if getattr(shell, "Completer", None) is not None:
