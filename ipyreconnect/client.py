@@ -51,6 +51,7 @@ from .arguments import (
 )
 from .errors import ExpectTimeout, ReconnectError, ScriptFailed, SettingsError
 from .network.driver import Driver, Waiter
+from .origin import Origin
 from .protocol.connection import QUEUE_LIMIT, Settings
 from .protocol.delivery import UNCONFIRMED, Delivery
 from .protocol.events import Status
@@ -262,6 +263,8 @@ class Client(traitlets.HasTraits):
         self._recorder = None if path is None else Recorder(path, self._driver, self.transcript)
         self._watchers: tuple[Callable[[], None], ...] = ()
         self._listeners: dict[object, Listener] = {}
+        self._origins: dict[object, Origin] = {}
+        self._origin = Origin()
         self._told = self._connection.status
         self.itself = weakref.ref(self)  # for its deliveries
         # At last, as a client that is refused changes nothing of what it was given.
@@ -694,6 +697,27 @@ class Client(traitlets.HasTraits):
             made.gone = True
             self.remove_watcher(made.poke)
 
+    def observe(
+        self,
+        handler: Callable[..., Any],
+        names: Any = traitlets.All,
+        type: Any = "change",  # noqa: A002 - traitlets' name for it
+    ) -> None:
+        """Call `handler(change)` when a trait changes, on the observers' thread; see `HasTraits.observe`."""
+        super().observe(handler, names, type)
+        self._origins[_key_of(handler)] = Origin()
+
+    def unobserve(
+        self,
+        handler: Callable[..., Any],
+        names: Any = traitlets.All,
+        type: Any = "change",  # noqa: A002
+    ) -> None:
+        """Call `handler` no more; see `HasTraits.unobserve`."""
+        super().unobserve(handler, names, type)
+        # Where it still observes another trait, it is called where the client was made.
+        self._origins.pop(_key_of(handler), None)
+
     # -- settings --------------------------------------------------------------------------------------------
 
     def set_keepalive(self, keepalive: KeepAlive | str) -> KeepAlive | None:
@@ -784,7 +808,7 @@ class Client(traitlets.HasTraits):
             # Not by `notify_change`: there, one that raises would rob the others.
             for observer in self._observers(name):
                 try:
-                    observer(change)
+                    self._origins.get(_key_of(observer), self._origin).call(observer, change)
                 except BaseException:  # a SystemExit of one must not end the others
                     log.exception("an observer of %s failed; the connection and the others go on", name)
 
@@ -825,7 +849,8 @@ class Client(traitlets.HasTraits):
             )
 
         try:
-            threading.Thread(target=run, name=f"ipyreconnect-script-{self.name}", daemon=True).start()
+            name = f"ipyreconnect-script-{self.name}"
+            threading.Thread(target=self._origin.call, args=(run,), name=name, daemon=True).start()
         except RuntimeError as error:
             failed = ScriptFailed(f"on-connect function: {error}")
             self._driver.post(lambda: self._connection.script_ended(session, failed, time.monotonic()))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from . import notifier
 from .errors import Overrun
 from .network.driver import Follower
+from .origin import Origin
 from .protocol.line import Line
 from .protocol.state import State
 from .protocol.transcript import Runs
@@ -289,6 +290,7 @@ class Listener:
     def __init__(self, client: Client, listener: Callable[[Line], object]) -> None:
         self._client = client
         self._listener = listener
+        self._origin = Origin()
         self._next = client.transcript.end
         self._posted = False
         self._ends: float | None = None
@@ -303,6 +305,10 @@ class Listener:
             notifier.post(self._run)
 
     def _run(self) -> None:
+        """Tell some lines where the listener was registered: what it prints, and its failures, go there."""
+        self._origin.call(self._tell_some)
+
+    def _tell_some(self) -> None:
         """Tell a number of lines, then let the other callbacks of the process have their turn."""
         client, transcript = self._client, self._client.transcript
         if (missed := transcript.oldest - self._next) > 0:

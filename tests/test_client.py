@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import copy
 import gc
 import logging
@@ -1227,6 +1228,35 @@ def test_observers_run_on_a_thread_of_their_own(server: LineServer) -> None:
     with client:
         client.send("x", expect="x")
     assert {names.get(timeout=PATIENCE) for _ in range(6)} == {"ipyreconnect-observers"}
+
+
+def test_callbacks_run_where_they_were_given(server: LineServer) -> None:
+    """A context variable, by which a notebook knows whose output it is, has the value of that place."""
+    cell: contextvars.ContextVar[str] = contextvars.ContextVar("cell", default="none")
+    seen: queue.Queue[tuple[str, str]] = queue.Queue()
+
+    def login(session: Any) -> None:
+        seen.put(("function", cell.get()))
+
+    def note(name: str) -> Callable[[Any], object]:
+        return lambda _: seen.put((name, cell.get()))
+
+    cell.set("made")
+    with Client(server.address, on_connect=login) as client:
+        cell.set("observed")
+        client.observe(state := note("observer"), "state")
+        cell.set("listened")
+        client.on_line(note("listener"))
+        cell.set("later")
+        server.peer(0).send(b"a line\r\n")
+        client.expect("a line")
+        client.reconnect_now()
+        found: set[tuple[str, str]] = set()
+        while len({name for name, _ in found}) < 3:
+            found.add(seen.get(timeout=PATIENCE))
+        client.unobserve(state, "state")
+    assert found == {("function", "made"), ("observer", "observed"), ("listener", "listened")}
+    cell.set("none")
 
 
 def test_a_slow_observer_slows_nothing(client: Client) -> None:

@@ -101,6 +101,24 @@ def test_a_cell_shows_nothing_of_what_another_sends_in_python(kernel: Kernel) ->
         assert kernel.under(first).splitlines()[1:] == ["< 1 OK noop done", "< * late"]
 
 
+def test_what_a_callback_prints_goes_where_it_was_given(kernel: Kernel) -> None:
+    """Output of listeners and observers stays under their cells, and so do their failures."""
+    with LineServer(SERVER) as server:
+        kernel.run(f"from ipyreconnect import Client\nc = Client('{server.address}').connect()")
+        listener = kernel.run("c.on_line(lambda line: print('heard', line.text, flush=True)); None")
+        observer = kernel.run("c.observe(lambda change: print('now', change.new, flush=True), 'state')")
+        broken = kernel.run("c.on_line(lambda line: 1 / 0); None")
+        later = kernel.run("c.send('1 noop', expect='^1 OK'); None")
+        kernel.wait(lambda: "heard 1 OK noop done" in kernel.streams.get(listener, ""))
+        kernel.wait(lambda: "ZeroDivisionError" in kernel.streams.get(broken, ""))
+        kernel.run("print('another')")
+        server.peer(0).send(b"* late\r\n")
+        kernel.wait(lambda: "heard * late" in kernel.streams.get(listener, ""))
+        last = kernel.run("c.stop()")
+        kernel.wait(lambda: "now stopped" in kernel.streams.get(observer, ""))
+        assert not {later, last} & kernel.streams.keys()
+
+
 def test_a_callback_sends_its_own_lines(kernel: Kernel) -> None:
     """What a silent cell or a callback gives %%send is sent, and not the lines of the last cell again."""
     with LineServer(SERVER) as server:
