@@ -1,5 +1,6 @@
-// The link between one view and the kernel: says hello, acknowledges ticks once they are painted, and knows by the age of the
-// last word whether the kernel still lives. publisher.py is the other end and explains the flow. Put in front of each part's own script.
+// The link between one view and the kernel: says hello, acknowledges ticks that ask for it once they are painted, and knows by the
+// age of the last word whether the kernel still lives. publisher.py is the other end and explains the flow. Put in front of each
+// part's own script.
 
 const SILENCE = 9000; // ms without a word (the kernel speaks every 2 s) after which it counts as gone
 const KEEP = 8000; // ms after which a view that had nothing to acknowledge shows that it is still there
@@ -70,7 +71,7 @@ function openLink({ model, signal, el, want, onTick, onBeat = () => {}, onMessag
       onTick(content, buffers || []);
       painted(() => {
         seq = Math.max(seq, content.seq);
-        tell("ack");
+        if (content.asks) tell("ack");
       });
     } else if (content.m === "beat") {
       live(content.late ? "late" : "live");
