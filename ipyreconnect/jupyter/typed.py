@@ -106,7 +106,7 @@ class TypedLines:
         found = _RUN.match(tokens[begin].line[column:])
         if found is None or found["runner"] not in _RUNNERS or not self._is_ours(found["name"]):
             return None
-        return TypedLine(row - 1, column, column, found["runner"])
+        return TypedLine(row - 1, column, row - 1, column, found["runner"])
 
     def _without_escape(self, tokens: Tokens) -> TypedLine | None:
         """Find `send TEXT?`, where IPython takes a magic without its %; all else of that is IPython's."""
@@ -121,7 +121,7 @@ class TypedLines:
         if text.lstrip().startswith("=") or name.string in self._shell.user_ns:
             return None
         row, column = name.start
-        return TypedLine(row - 1, column, column, name.string, escape="")
+        return TypedLine(row - 1, column, row - 1, column, name.string, escape="")
 
     def _at(self, tokens: Tokens, begin: int, index: int) -> TypedLine | None:
         """Take what begins at a %, where it is one of our magics and not a request for its help."""
@@ -135,8 +135,8 @@ class TypedLines:
             # %send? and %send??, and what is no text of ours either, such as %send.x
             if following.start == name.end and following.string.strip():
                 return None
-        row, column = tokens[begin].start
-        return TypedLine(row - 1, column, tokens[index].start[1], name.string, row=name.start[0] - 1)
+        (start_row, start_column), (row, column) = tokens[begin].start, tokens[index].start
+        return TypedLine(start_row - 1, start_column, row - 1, column, name.string)
 
     def _is_text_of_ours(self, text: str) -> bool:
         """Say whether the last line of a cell, without what is blank, belongs to one of our magics."""
@@ -150,24 +150,23 @@ class TypedLines:
 
 @dataclass(frozen=True)
 class TypedLine:
-    """One line of a magic: where its logical line begins and where its escape, counted from 0."""
+    """One line of a magic: where the statement begins, and where the magic does, counted from 0."""
 
     start_line: int
     start_col: int
+    row: int
     column: int
     name: str
     escape: str = "%"
-    row: int = -1
     priority: ClassVar[int] = HelpEnd.priority - 1
     """IPython sorts by place and this: ours come before what it finds at the same place."""
 
     def transform(self, lines: list[str]) -> list[str]:
         """Put the call in the place of the line, of which IPython strips blanks at the end as ever."""
-        row = self.start_line if self.row < 0 else self.row
-        line = lines[row]
+        line = lines[self.row]
         text = line[self.column + len(self.escape) + len(self.name) :].rstrip()
         call = f"get_ipython().run_line_magic({self.name!r}, {text[1:]!r})\n"
-        return [*lines[:row], line[: self.column] + call, *lines[row + 1 :]]
+        return [*lines[: self.row], line[: self.column] + call, *lines[self.row + 1 :]]
 
 
 def _begin(tokens: Tokens) -> int:
