@@ -50,9 +50,10 @@ SIGN_OF_LIFE = 12.0
 """Seconds within which a view that has nothing to acknowledge is heard (it says a word every 8 s)."""
 UNSEEN = 1.0
 """Seconds between ticks while every view is out of sight."""
-WINDOWS = (1, 1, 4, 16, 64, 256)
+WINDOWS = (1, 1, 16, 256)
 """Ticks that may be under way to a view that has acknowledged so many in time, one after the other: the first
-one may have waited for a cell to end. The largest lasts 17 s, and a view says a word every 8 s anyway."""
+tick finds everything ready, the second one has to be drawn. The largest window lasts 17 s or more, and a view
+says a word every 8 s anyway."""
 WINDOW_BYTES = 1024 * 1024
 """Bytes that may be under way to a view before the next tick: what it takes in a second at the most (see
 `TAIL_BYTES` in log_view.py)."""
@@ -158,8 +159,7 @@ class Channel:
         self.number = 0
         self._size = 0  # bytes of all ticks that were sent
         self._sizes: deque[tuple[int, int]] = deque(maxlen=2 * max(WINDOWS))  # and as it was after each
-        self._asked_at = 0  # its value when a tick asked last
-        self._asked_number = 0
+        self._asked_number = self._asked_size = 0  # the last tick that asked, and its value after that
         self._sent_at = float("-inf")
         self._looked_at = float("-inf")  # when the state was last found unchanged
         self._last_key: Hashable = None
@@ -308,14 +308,18 @@ class Channel:
 
     def _asks(self, now: float, busy: bool) -> bool:
         """Say whether the tick that is being sent asks for an acknowledgement, and remember it if it does."""
-        ticks, size = self.number - self._asked_number, self._size - self._asked_at
-        window = 1 if busy else min(view.window for view in self.views.values())
-        if ticks < window / 2 and size < WINDOW_BYTES / 2:
+        if not any(self._has_half_used(view, busy) for view in self.views.values()):
             return False
-        self._asked_number, self._asked_at = self.number, self._size
+        self._asked_number, self._asked_size = self.number, self._size
         for view in self.views.values():
             view.asked.append((self.number, now))
         return True
+
+    def _has_half_used(self, view: View, busy: bool) -> bool:
+        """Say whether half of a view's window was used since it last acknowledged something, or was asked."""
+        ticks = self.number - max(view.acknowledged, self._asked_number)
+        size = self._size - max(view.size, self._asked_size)
+        return ticks >= (1 if busy else view.window) / 2 or size >= WINDOW_BYTES / 2
 
     @staticmethod
     def _unanswered(view: View, now: float) -> float:

@@ -155,8 +155,17 @@ def test_a_browser_that_keeps_up_is_seldom_asked() -> None:
     stage = with_view()
     asked = run_on(stage, 100.1, 160.0, every=0.1, delay=0.05)
     assert len(stage.ticks()) > 580
-    assert len(asked) <= 10
-    assert min(after - before for before, after in pairwise(asked[4:])) > 10
+    assert len(asked) <= 8
+    assert min(after - before for before, after in pairwise(asked[2:])) > 10
+
+
+def test_a_view_that_says_a_word_by_itself_need_not_be_asked() -> None:
+    """Every eight seconds it tells what it has painted: then no tick has to ask."""
+    stage = with_view()
+    run_on(stage, 100.1, 104.0, every=0.1, delay=0.05)
+    for word in range(104, 160, 8):
+        stage.channel.hear("v", float(word), acknowledged=stage.channel.number)
+        assert not run_on(stage, float(word), word + 8.0, every=0.1, delay=0.05)
 
 
 def test_a_browser_that_stops_painting_is_sent_no_more_than_its_window() -> None:

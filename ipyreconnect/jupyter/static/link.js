@@ -3,7 +3,7 @@
 // part's own script.
 
 const SILENCE = 9000; // ms without a word (the kernel speaks every 2 s) after which it counts as gone
-const KEEP = 8000; // ms after which a view that had nothing to acknowledge shows that it is still there
+const KEEP = 8000; // ms within which a view that had nothing to acknowledge shows that it is still there
 const KNOCK = [2000, 4000, 8000, 16000, 30000]; // ms between hellos to a kernel that does not answer
 const CHECK = 1000;
 const NO_KERNEL = "the kernel does not answer: nothing was done";
@@ -95,7 +95,8 @@ function openLink({ model, signal, el, want, onTick, onBeat = () => {}, onMessag
         knocks += 1;
         tell("hello");
       }
-    } else if (now - spoke > KEEP) {
+    } else if (Math.floor(now / KEEP) > Math.floor(spoke / KEEP)) {
+      // All views at the same moment: each word makes the kernel's indicator busy for a while.
       tell(life === "new" ? "hello" : "ack");
     }
   };
