@@ -166,6 +166,7 @@ class Client(traitlets.HasTraits):
     """
 
     _driver: Driver
+    _origins: dict[object, Origin]
 
     state = _Live(
         lambda client: client.status.state.value, about="stopped, connecting, connected, waiting or stopping"
@@ -263,7 +264,7 @@ class Client(traitlets.HasTraits):
         self._recorder = None if path is None else Recorder(path, self._driver, self.transcript)
         self._watchers: tuple[Callable[[], None], ...] = ()
         self._listeners: dict[object, Listener] = {}
-        self._origins: dict[object, Origin] = {}
+        self.__dict__.setdefault("_origins", {})
         self._origin = Origin()
         self._told = self._connection.status
         self.itself = weakref.ref(self)  # for its deliveries
@@ -705,7 +706,8 @@ class Client(traitlets.HasTraits):
     ) -> None:
         """Call `handler(change)` when a trait changes, on the observers' thread; see `HasTraits.observe`."""
         super().observe(handler, names, type)
-        self._origins[_key_of(handler)] = Origin()
+        # Those that a subclass declares are registered before `__init__`.
+        self.__dict__.setdefault("_origins", {})[_key_of(handler)] = Origin()
 
     def unobserve(
         self,
@@ -717,6 +719,12 @@ class Client(traitlets.HasTraits):
         super().unobserve(handler, names, type)
         # Where it still observes another trait, it is called where the client was made.
         self._origins.pop(_key_of(handler), None)
+
+    def unobserve_all(self, name: Any = traitlets.All) -> None:
+        """Call no handler of that trait any more; see `HasTraits.unobserve_all`."""
+        super().unobserve_all(name)
+        if name is traitlets.All:
+            self._origins.clear()
 
     # -- settings --------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import contextvars
 import copy
+import functools
 import gc
 import logging
 import os
@@ -19,6 +20,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice, pairwise, takewhile
@@ -27,6 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import traitlets
 from traitlets import TraitError
 
 from ipyreconnect import (
@@ -1294,6 +1297,34 @@ def test_an_observer_that_fails_robs_nobody(
     assert [seen.get(timeout=PATIENCE) for _ in range(3)] == ["waiting", "connecting", "connected"]
     assert "an observer of" in caplog.text
     assert client.state == "connected"
+
+
+def test_a_subclass_may_declare_its_observers(server: LineServer) -> None:
+    """What traitlets' decorator marks is told like what is registered later."""
+    seen: queue.Queue[str] = queue.Queue()
+
+    class Watched(Client):
+        @traitlets.observe("state")
+        def _note(self, change: Any) -> None:
+            seen.put(change.new)
+
+    with Watched(server.address):
+        assert [seen.get(timeout=PATIENCE) for _ in range(2)] == ["connecting", "connected"]
+    assert [seen.get(timeout=PATIENCE) for _ in range(2)] == ["stopping", "stopped"]
+
+
+def test_all_observers_can_be_taken_away(client: Client) -> None:
+    """After unobserve_all nobody is called, and nothing of them is kept."""
+    seen: list[str] = []
+    handler = functools.partial(lambda change: seen.append(change.new))
+    client.observe(handler, "state")
+    gone = weakref.ref(handler)
+    del handler
+    client.unobserve_all()
+    gc.collect()
+    assert gone() is None
+    client.stop()
+    assert seen == []
 
 
 def test_an_observer_can_be_taken_away(client: Client) -> None:
