@@ -246,11 +246,14 @@ def _refuse_slips(text: str) -> None:
     found = _SLASHES.fullmatch(text)
     if found is None:
         return
-    scheme, rest = found["scheme"].lower(), found["rest"]
-    # Without a slash it may be a host of that name and its port.
-    known = scheme in PROFILES and not (found["between"] == ":" and re.match(r"[0-9]+\Z", rest))
-    if known or found["between"] == ":/":
-        url = _shown(f"{scheme}://{rest}")[1:-1]
+    scheme, between, rest = found["scheme"].lower(), found["between"], found["rest"]
+    if between == ":" and re.match(r"[0-9]+\Z", rest):
+        return  # a host that is called as a scheme is, and its port
+    near = [scheme] if scheme in PROFILES else []
+    if between == ":/":
+        near = near or difflib.get_close_matches(scheme, PROFILES, n=1)
+    if near:
+        url = _shown(f"{near[0]}://{rest}")[1:-1]
         raise SettingsError(f"{_shown(text)} is no URL, which has :// behind its scheme: write {url}")
 
 
