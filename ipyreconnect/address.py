@@ -273,7 +273,10 @@ def parse_address(text: str) -> Address:
     :raises SettingsError: for anything else; it never repeats what may be a password
     """
     if not isinstance(text, str):
-        raise SettingsError(f"an address is text, not {type(text).__name__}: {_EXAMPLES}")
+        wanted = _EXAMPLES
+        if isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str | int) for part in text):
+            wanted = f"write {_shown(f'{text[0]}:{text[1]}')}"
+        raise SettingsError(f"an address is text, not {type(text).__name__}: {wanted}")
     text = text.strip()
     if not text:
         raise SettingsError(f"no address: {_EXAMPLES}")
@@ -283,11 +286,61 @@ def parse_address(text: str) -> Address:
         if scheme == "unix":
             return _unix(rest)
         _refuse_password(rest)  # before any message that would show a part of the text
+        _refuse_unfilled(text)
         return _url(scheme, rest)
     if text.lower().startswith("unix:"):
         return _unix(text[len("unix:") :])
     _refuse_password(text)
+    _refuse_unfilled(text)
+    _refuse_slips(text)
     return _bare(text)
+
+
+_PATH: Final = re.compile(r"(?!//)~?\.{0,2}/|COM[0-9]+:?\Z", re.IGNORECASE)
+"""What begins as a path does, or is a serial port on Windows."""
+
+_SLASHES: Final = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)(?P<between>:/|//|:)(?P<rest>[^/:\s].*)", re.DOTALL
+)
+"""A URL whose scheme is followed by something else than ``://``."""
+
+_TO_BE_FILLED: Final = re.compile(r"\{[^{}]*\}|\$\{?[A-Za-z_]")
+"""What a program would have put in: ``{host}``, ``{{host}}``, ``$host``, ``${host}``."""
+
+
+def _refuse_unfilled(text: str) -> None:
+    if _TO_BE_FILLED.search(text):
+        raise SettingsError(
+            f"{_shown(text)} has a name in it that was not filled in: in Python write an f-string, "
+            "f'{host}:{port}', and behind %connect {{host}}:{{port}} --fill"
+        )
+
+
+def _refuse_slips(text: str) -> None:
+    """Say what is nearly an address, and what to write instead."""
+    if _PATH.match(text):
+        name = os.path.basename(text)
+        if re.match(r"COM[0-9]|/dev/(?:tty|cu\.|serial)", text, re.IGNORECASE):
+            raise SettingsError(
+                f"{_shown(text)} is a serial port, not a server: have a program such as socat or ser2net "
+                "serve it on a TCP port, and give that as host:port"
+            )
+        path = os.path.abspath(os.path.expanduser(text)) if name else text
+        raise SettingsError(
+            f"{_shown(text)} is a path: for a Unix socket write {_shown(f'unix://{path}')[1:-1]}"
+        )
+    found = _SLASHES.fullmatch(text)
+    if found is None:
+        return
+    scheme, between, rest = found["scheme"].lower(), found["between"], found["rest"]
+    if between == ":" and re.match(r"[0-9]+\Z", rest):
+        return  # a host that is called as a scheme is, and its port
+    near = [scheme] if scheme in PROFILES else []
+    if between == ":/":
+        near = near or difflib.get_close_matches(scheme, PROFILES, n=1)
+    if near:
+        url = _shown(f"{near[0]}://{rest}")[1:-1]
+        raise SettingsError(f"{_shown(text)} is no URL, which has :// behind its scheme: write {url}")
 
 
 def _refuse_password(text: str) -> None:

@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import zip_longest
-from typing import Any, NoReturn, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Never, NoReturn, Self, cast, overload
 
 import traitlets
 from traitlets.traitlets import EventHandler
@@ -51,6 +51,7 @@ from .arguments import (
 from .errors import ExpectTimeout, ReconnectError, ScriptFailed, SettingsError
 from .network.driver import Driver, Waiter
 from .notifier import Notifier
+from .origin import Origin
 from .protocol.connection import QUEUE_LIMIT, Connection, Settings
 from .protocol.delivery import UNCONFIRMED, Delivery
 from .protocol.events import Status
@@ -88,6 +89,42 @@ EXIT_PATIENCE = 1.0
 
 log = logging.getLogger("ipyreconnect")
 Payload = str | bytes | Secret
+
+
+_CALLED_OTHERWISE = {
+    **dict.fromkeys(
+        ("close", "disconnect", "shutdown", "terminate", "quit", "end", "aclose"), "client.stop() ends it"
+    ),
+    **dict.fromkeys(("open", "start", "dial", "run"), "client.connect() starts it"),
+    **dict.fromkeys(
+        ("recv", "read", "receive", "read_until", "recvuntil", "expect_exact", "read_very_eager", "query"),
+        "client.expect(REGEX) waits for a line, client.send(TEXT, expect=REGEX) asks for one",
+    ),
+    **dict.fromkeys(
+        ("readline", "readlines", "recvline", "recvlines", "lines", "makefile"),
+        "`for line in client.follow()` reads them as they come, client.expect(REGEX) waits for one, and "
+        "client.transcript has all",
+    ),
+    **dict.fromkeys(
+        ("write", "writelines", "sendall", "sendline", "sendlines", "send_line", "println", "writeline"),
+        "client.send(TEXT) sends one line, client.send(BYTES) bytes as they are",
+    ),
+    "reconnect": "client.reconnect_now() connects anew at once",
+    **dict.fromkeys(
+        ("settimeout", "set_timeout"), "each call has its own: client.expect(REGEX, timeout=SECONDS)"
+    ),
+    "setsockopt": "client.set_keepalive('5/3/3') sets the keepalive; the other options are the client's own",
+    **dict.fromkeys(
+        ("connected", "is_connected", "is_open", "closed", "is_alive", "isalive", "alive"),
+        "client.state == 'connected' says it, and client.health how the peer is",
+    ),
+    **dict.fromkeys(
+        ("on_message", "on_data", "add_listener", "subscribe"),
+        "client.on_line(FUNCTION) has it called for each line",
+    ),
+}
+"""How other libraries (sockets, files, telnetlib, pexpect, pwntools, pyserial, PyVISA) call what a client
+does, and how it is called here. These are no attributes: `hasattr` and completion know nothing of them."""
 
 
 class _Live(traitlets.TraitType[Any, Any]):
@@ -141,6 +178,7 @@ class Client(traitlets.HasTraits):
 
     _connection: Connection
     _driver: Driver
+    _origins: dict[object, Origin]
     _shown_heartbeat: Heartbeat | None
 
     state = _Live(
@@ -186,7 +224,7 @@ class Client(traitlets.HasTraits):
     def __init__(
         self,
         address: str | Address,
-        *,
+        *more: Never,
         name: str | None = None,
         tls: TLS | bool | None = None,
         keepalive: KeepAlive | str | None = None,
@@ -204,6 +242,13 @@ class Client(traitlets.HasTraits):
         queue_limit: int = QUEUE_LIMIT,
     ) -> None:
         super().__init__()
+        given: tuple[object, ...] = more
+        if given:
+            port = str(given[0]) if len(given) == 1 else ""
+            example = f"{address}:{port}" if re.fullmatch("[0-9]{1,5}", port) else "host:port"
+            raise SettingsError(
+                f"a Client takes one address, and all else by name: write Client({example!r}, …)"
+            )
         if not isinstance(address, Address):
             address = parse_address(address)
         self.address, self.tls = with_tls(address, tls)
@@ -246,6 +291,8 @@ class Client(traitlets.HasTraits):
         self._watchers: tuple[Callable[[], None], ...] = ()
         self._listeners: Listeners | None = None
         self._notifier: Notifier | None = None
+        self.__dict__.setdefault("_origins", {})
+        self._origin = Origin()
         self._told = self._connection.status
         self.itself = weakref.ref(self)  # for its deliveries
         # At last, as a client that is refused changes nothing of what it was given.
@@ -301,6 +348,15 @@ class Client(traitlets.HasTraits):
         elif status.reason:
             since = f" ({status.reason})"
         return f"<Client {self.name} {self.address}: {status.state.value}{since}>"
+
+    if not TYPE_CHECKING:  # else every name would be one for a type checker
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Name the right call, where another library's is tried; called for unknown names only."""
+            told = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if name in _CALLED_OTHERWISE:
+                told += f": {_CALLED_OTHERWISE[name]}"
+            raise AttributeError(told, name=name, obj=self)
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
@@ -671,12 +727,13 @@ class Client(traitlets.HasTraits):
         Raises SettingsError for what is no plain function of one argument.
         """
         check_function(listener, "a listener", "the line", "it is called on the observers' thread")
+        origin = Origin()
 
         def add() -> None:
             if self._listeners is None:
                 self._listeners = Listeners(self)
                 self._watchers = (*self._watchers, self._listeners.poke)
-            self._listeners.add(_key_of(listener), listener)
+            self._listeners.add(_key_of(listener), listener, origin)
 
         self._driver.call(add)
         return listener
@@ -686,6 +743,34 @@ class Client(traitlets.HasTraits):
         listeners = self._listeners
         if listeners is not None:
             self._driver.call(lambda: listeners.remove(_key_of(listener)))
+
+    def observe(
+        self,
+        handler: Callable[..., Any],
+        names: Any = traitlets.All,
+        type: Any = "change",  # noqa: A002 - traitlets' name for it
+    ) -> None:
+        """Call `handler(change)` when a trait changes, on the observers' thread; see `HasTraits.observe`."""
+        super().observe(handler, names, type)
+        # Those that a subclass declares are registered before `__init__`.
+        self.__dict__.setdefault("_origins", {})[_key_of(handler)] = Origin()
+
+    def unobserve(
+        self,
+        handler: Callable[..., Any],
+        names: Any = traitlets.All,
+        type: Any = "change",  # noqa: A002
+    ) -> None:
+        """Call `handler` no more; see `HasTraits.unobserve`."""
+        super().unobserve(handler, names, type)
+        # Where it still observes another trait, it is called where the client was made.
+        self._origins.pop(_key_of(handler), None)
+
+    def unobserve_all(self, name: Any = traitlets.All) -> None:
+        """Call no handler of that trait any more; see `HasTraits.unobserve_all`."""
+        super().unobserve_all(name)
+        if name is traitlets.All:
+            self._origins.clear()
 
     # -- settings --------------------------------------------------------------------------------------------
 
@@ -764,6 +849,13 @@ class Client(traitlets.HasTraits):
 
     # -- for the skins ---------------------------------------------------------------------------------------
 
+    @property
+    def last_asked(self) -> int:
+        """The number after the last line that the user's code sent, but for what an on-connect function did;
+        0 where there is none. Any thread.
+        """
+        return self._connection.expectations.last_asked
+
     def add_watcher(self, poke: Callable[[], None]) -> None:
         """Call `poke()` after anything changed. With the turn, on whatever thread: it may only set a flag or
         wake a thread.
@@ -819,7 +911,7 @@ class Client(traitlets.HasTraits):
             # Not by `notify_change`: there, one that raises would rob the others.
             for observer in self._observers(name):
                 try:
-                    observer(change)
+                    self._origins.get(_key_of(observer), self._origin).call(observer, change)
                 except BaseException:  # a SystemExit of one must not end the others
                     log.exception("an observer of %s failed; the connection and the others go on", name)
 
@@ -860,7 +952,8 @@ class Client(traitlets.HasTraits):
             )
 
         try:
-            threading.Thread(target=run, name=f"ipyreconnect-script-{self.name}", daemon=True).start()
+            name = f"ipyreconnect-script-{self.name}"
+            threading.Thread(target=self._origin.call, args=(run,), name=name, daemon=True).start()
         except (RuntimeError, MemoryError) as error:
             failed = ScriptFailed(f"on-connect function: {error}")
             self._driver.post(lambda: self._connection.script_ended(session, failed, time.monotonic()))

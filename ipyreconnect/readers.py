@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar, cast
 
 from .errors import CallerError, Overrun
 from .network.driver import Follower
+from .origin import Origin
 from .protocol.line import Line
 from .protocol.state import State
 from .protocol.transcript import Runs
@@ -472,9 +473,9 @@ class Listeners:
         self._posted = False
         self._ends: float | None = None
 
-    def add(self, key: object, listener: Callable[[Line], object]) -> None:
+    def add(self, key: object, listener: Callable[[Line], object], origin: Origin) -> None:
         """Have `listener` told of each line from now on, once, however often that is asked for; `key` stands
-        for it. With the turn.
+        for it, and `origin` for where it was registered. With the turn.
         """
         if key in self._listeners:
             return
@@ -484,7 +485,7 @@ class Listeners:
             self._received = transcript.received_before(transcript.end) or 0
             self._client._driver.begin_hearing(self._place)
         # Replaced, never changed: they may be being told.
-        self._listeners = {**self._listeners, key: Listener(listener, transcript.end)}
+        self._listeners = {**self._listeners, key: Listener(listener, origin, transcript.end)}
 
     def remove(self, key: object) -> None:
         """Have it told no more; harmless when it is unknown. With the turn."""
@@ -562,8 +563,9 @@ class Listeners:
 class Listener:
     """One of them: what is called, from line `start` on, until it is `gone`."""
 
-    def __init__(self, call: Callable[[Line], object], start: int) -> None:
+    def __init__(self, call: Callable[[Line], object], origin: Origin, start: int) -> None:
         self._call = call
+        self._origin = origin
         self._start = start
         self._failures = 0
         self._complains_at = -math.inf
@@ -571,8 +573,11 @@ class Listener:
 
     def tell(self, line: Line) -> None:
         """Call it, if the line is for it."""
-        if self.gone or line.number < self._start:
-            return
+        if not self.gone and line.number >= self._start:
+            self._origin.call(self._tell, line)
+
+    def _tell(self, line: Line) -> None:
+        """Call it where it was registered: what it prints, and its failures, go there."""
         try:
             self._call(line)
         except BaseException:  # a SystemExit of one must not end the others

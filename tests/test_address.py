@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 from ipaddress import IPv6Address
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -160,6 +161,29 @@ def test_a_unix_socket_is_understood(text: str, path: str) -> None:
         ("ho%st:1", "'ho%st' is not a host name"),
         ("host,port:1", "'host,port' is not a host name"),
         ("host/path:1", "'host/path' is not a host name"),
+        (
+            "imaps:/imap.example.org",
+            r"'imaps:/imap\.example\.org' is no URL, .*: write imaps://imap\.example\.org$",
+        ),
+        ("imaps:/localhost:4993", "write imaps://localhost:4993$"),
+        ("IMAPS:localhost:4993", "write imaps://localhost:4993$"),
+        ("redis:localhost", "write redis://localhost$"),
+        ("redis//localhost:6379", "write redis://localhost:6379$"),
+        ("impas:/localhost:1", "is no URL, .*: write imaps://localhost:1$"),
+        ("localhost:/x", "port '/x' is not a number"),
+        ("/tmp/x.sock", "'/tmp/x.sock' is a path: for a Unix socket write unix:///tmp/x.sock$"),
+        ("/run/my socket", "is a path: for a Unix socket write unix:///run/my socket$"),
+        ("./x.sock", f"is a path: for a Unix socket write unix://{Path.cwd()}/x.sock$"),
+        ("../x.sock", f"is a path: for a Unix socket write unix://{Path.cwd().parent}/x.sock$"),
+        ("~/x.sock", f"is a path: for a Unix socket write unix://{Path.home()}/x.sock$"),
+        ("/dev/ttyUSB0", "'/dev/ttyUSB0' is a serial port, not a server: .* host:port$"),
+        ("/dev/cu.usbmodem1", "is a serial port, not a server"),
+        ("COM3", "'COM3' is a serial port, not a server"),
+        ("{host}:4000", "'{host}:4000' has a name in it that was not filled in: .*--fill$"),
+        ("{{host}}:{{port}}", "has a name in it that was not filled in"),
+        ("$host:4000", "has a name in it that was not filled in"),
+        ("imaps://{host}", "'imaps://{host}' has a name in it that was not filled in"),
+        ("//host:993", "is not a host name"),
         # too much
         ("a b c", "an address has no spaces but the one between host and port, not 'a b c'"),
         ("imaps://h 993", "'h 993' is not a host name"),

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import copy
+import functools
 import gc
 import logging
 import os
@@ -18,6 +20,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice, pairwise, takewhile
@@ -26,6 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import traitlets
 from traitlets import TraitError
 
 from ipyreconnect import (
@@ -129,6 +133,63 @@ class Thread(threading.Thread):
 
 
 # -- connecting
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("close", "client.stop()"),
+        ("disconnect", "client.stop()"),
+        ("recv", "client.expect(REGEX)"),
+        ("read", "client.expect(REGEX)"),
+        ("readline", "client.follow()"),
+        ("write", "client.send(TEXT)"),
+        ("sendline", "client.send(TEXT)"),
+        ("sendall", "client.send(BYTES)"),
+        ("settimeout", "timeout=SECONDS"),
+        ("is_connected", "client.state"),
+        ("reconnect", "client.reconnect_now()"),
+        ("open", "client.connect()"),
+    ],
+)
+def test_what_other_libraries_call_otherwise_names_the_right_call(name: str, call: str) -> None:
+    """Somebody who knows sockets, files or pexpect is told how it is done here."""
+    client = Client("127.0.0.1:4000")
+    with pytest.raises(AttributeError) as caught:
+        getattr(client, name)()
+    assert f"no attribute '{name}': " in str(caught.value)
+    assert call in str(caught.value)
+    method = re.match(r"client\.(\w+)", call)
+    assert method is None or hasattr(client, method[1])
+    assert not hasattr(client, name)
+    assert name not in dir(client)
+
+
+def test_any_other_name_is_missing_as_ever() -> None:
+    """A slip is told as for any object, with Python's own hint."""
+    with pytest.raises(AttributeError) as caught:
+        Client("127.0.0.1:4000").sennd()  # type: ignore[attr-defined]
+    assert str(caught.value) == "'Client' object has no attribute 'sennd'"
+    assert caught.value.name == "sennd"
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (("host", 4000), "write Client('host:4000', …)"),
+        (("host", "4000"), "write Client('host:4000', …)"),
+        (("host", "hunter2"), "write Client('host:port', …)"),
+        (("host", 4000, 10), "write Client('host:port', …)"),
+        ((("host", 4000),), "an address is text, not tuple: write 'host:4000'"),
+        ((4000,), "an address is text, not int"),
+    ],
+)
+def test_a_host_and_a_port_are_one_address(given: tuple[Any, ...], wanted: str) -> None:
+    """`Client("host", 4000)`, as a socket would have it, is told how it is written."""
+    with pytest.raises(SettingsError) as caught:
+        Client(*given)
+    assert wanted in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_connect_waits_for_the_first_outcome(server: LineServer) -> None:
@@ -1171,6 +1232,35 @@ def test_observers_run_on_a_thread_of_their_own(server: LineServer) -> None:
     assert {names.get(timeout=PATIENCE) for _ in range(6)} == {"ipyreconnect-observers"}
 
 
+def test_callbacks_run_where_they_were_given(server: LineServer) -> None:
+    """A context variable, by which a notebook knows whose output it is, has the value of that place."""
+    cell: contextvars.ContextVar[str] = contextvars.ContextVar("cell", default="none")
+    seen: queue.Queue[tuple[str, str]] = queue.Queue()
+
+    def login(session: Any) -> None:
+        seen.put(("function", cell.get()))
+
+    def note(name: str) -> Callable[[Any], object]:
+        return lambda _: seen.put((name, cell.get()))
+
+    cell.set("made")
+    with Client(server.address, on_connect=login) as client:
+        cell.set("observed")
+        client.observe(state := note("observer"), "state")
+        cell.set("listened")
+        client.on_line(note("listener"))
+        cell.set("later")
+        server.peer(0).send(b"a line\r\n")
+        client.expect("a line")
+        client.reconnect_now()
+        found: set[tuple[str, str]] = set()
+        while len({name for name, _ in found}) < 3:
+            found.add(seen.get(timeout=PATIENCE))
+        client.unobserve(state, "state")
+    assert found == {("function", "made"), ("observer", "observed"), ("listener", "listened")}
+    cell.set("none")
+
+
 def test_a_slow_observer_slows_nothing(client: Client) -> None:
     """While an observer takes its time, lines come and go, and the client can be stopped."""
     begun, over = threading.Event(), threading.Event()
@@ -1206,6 +1296,34 @@ def test_an_observer_that_fails_robs_nobody(
     assert [seen.get(timeout=PATIENCE) for _ in range(3)] == ["waiting", "connecting", "connected"]
     assert "an observer of" in caplog.text
     assert client.state == "connected"
+
+
+def test_a_subclass_may_declare_its_observers(server: LineServer) -> None:
+    """What traitlets' decorator marks is told like what is registered later."""
+    seen: queue.Queue[str] = queue.Queue()
+
+    class Watched(Client):
+        @traitlets.observe("state")
+        def _note(self, change: Any) -> None:
+            seen.put(change.new)
+
+    with Watched(server.address):
+        assert [seen.get(timeout=PATIENCE) for _ in range(2)] == ["connecting", "connected"]
+    assert [seen.get(timeout=PATIENCE) for _ in range(2)] == ["stopping", "stopped"]
+
+
+def test_all_observers_can_be_taken_away(client: Client) -> None:
+    """After unobserve_all nobody is called, and nothing of them is kept."""
+    seen: list[str] = []
+    handler = functools.partial(lambda change: seen.append(change.new))
+    client.observe(handler, "state")
+    gone = weakref.ref(handler)
+    del handler
+    client.unobserve_all()
+    gc.collect()
+    assert gone() is None
+    client.stop()
+    assert seen == []
 
 
 def test_an_observer_can_be_taken_away(client: Client) -> None:

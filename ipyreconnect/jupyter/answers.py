@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from ipyreconnect.client import Client
+from ipyreconnect.jupyter.aside import was_sent_aside
 from ipyreconnect.jupyter.follower import Follower
 from ipyreconnect.jupyter.terminal import rendered
+from ipyreconnect.protocol.delivery import Delivery
 from ipyreconnect.protocol.state import State
 from ipyreconnect.protocol.transcript import Line
 
@@ -39,6 +41,9 @@ MARKS = {
 }
 """What stands behind a line that was sent."""
 
+CODE_FONT = "font-family:var(--jp-code-font-family,Menlo,Consolas,'DejaVu Sans Mono',monospace)"
+"""Said with the answer, as a page without JupyterLab's styles (an export, Voila) shows a <pre> in others."""
+
 _STYLES = {
     ">": "color:var(--jp-brand-color1,var(--vscode-textLink-foreground,#1565c0))",
     "*": "color:var(--jp-content-font-color2,var(--vscode-descriptionForeground,#757575))",
@@ -53,12 +58,19 @@ class Handle(Protocol):
 
 
 class Answer:
-    """What was sent in one cell on one connection, and what came after it until the next one was sent."""
+    """What was sent in one cell on one connection, and what came after it until the next one was sent.
+
+    All that is sent while the cell runs belongs to it. Later it ends where somebody else sends a line, with a
+    magic or in Python; what is typed into a panel, replies, heartbeats and scripts are no such line.
+    """
 
     def __init__(self, client: Client, handle: Handle | None, lines: int = LINES) -> None:
         self.client = client
         self.begin = client.transcript.end
         self.end: int | None = None
+        self._asked: int | None = None  # the client's `last_asked` as far as it is known; None: the cell runs
+        self._looked = self.begin  # no line before this one is somebody else's
+        self._queued: list[Delivery] = []
         self._next = 0.0
         self._handle = handle
         self._lines = lines
@@ -66,8 +78,43 @@ class Answer:
 
     def close(self) -> None:
         """Take no further lines: somebody else has asked."""
-        if self.end is None:
-            self.end = self.client.transcript.end
+        self.end = self._stop
+
+    def cell_runs(self) -> bool:
+        """Take what is sent from now on for the cell's again; say False where somebody else has asked."""
+        self._find_who_else_asked()
+        if self.end is not None:
+            return False
+        self._asked = None
+        return True
+
+    def cell_ended(self) -> None:
+        """Take what is sent from now on for somebody else's, but for what the cell has put into the queue."""
+        if self._asked is None:
+            self._asked = self.client.last_asked
+            self._looked = self.client.transcript.end
+
+    def queued(self, deliveries: Iterable[Delivery]) -> None:
+        """Reckon with lines of the cell that leave when the connection is back."""
+        self._queued += deliveries
+
+    def _find_who_else_asked(self) -> None:
+        """End it in front of the first line that somebody else sent. Costs nothing while nobody did."""
+        end, asked = self.client.transcript.end, self.client.last_asked
+        if self.end is None and self._asked is not None and self._asked != asked:
+            for line in self.client.transcript.lines(self._looked, asked):
+                if self._is_of_others(line, asked):
+                    self.end = line.number
+                    return
+            self._asked = asked
+        self._looked = end
+
+    def _is_of_others(self, line: Line, asked: int) -> bool:
+        if line.direction != ">" or was_sent_aside(self.client, line.number):
+            return False
+        if line.delivery is None:  # too long a line for its delivery to be kept
+            return line.number == asked - 1
+        return line.delivery.by_hand and not any(line.delivery is each for each in self._queued)
 
     @property
     def overflows(self) -> bool:
@@ -76,7 +123,11 @@ class Answer:
 
     @property
     def _stop(self) -> int:
-        return self.client.transcript.end if self.end is None else self.end
+        if self.end is not None:
+            return self.end
+        end = self.client.transcript.end  # first: what is sent from here on is not shown yet
+        self._find_who_else_asked()
+        return end if self.end is None else self.end
 
     def bundle(self) -> dict[str, str]:
         """Give the answer as it is now, as text and as HTML."""
@@ -138,7 +189,7 @@ def as_html(rows: Sequence[tuple[str, str, str]]) -> str:
             row += f'   <span style="{_STYLES["*"]}">{html.escape(mark)}</span>'
         shown.append(f'<span style="{style}">{row}</span>' if style else row)
     return (
-        '<pre class="ipyreconnect-answer" style="margin:0;padding:1px 8px;white-space:pre-wrap;'
+        f'<pre class="ipyreconnect-answer" style="margin:0;padding:1px 8px;white-space:pre-wrap;{CODE_FONT};'
         'overflow-wrap:anywhere;font-size:var(--jp-code-font-size,13px);line-height:1.3">'
         + "\n".join(shown)
         + "</pre>"
@@ -163,15 +214,28 @@ class Answers(Follower):
 
         cell: anything that is the same for the same run of a cell. Main thread, before the line is sent.
         """
-        known = self._open.get(client)
-        if known is not None and known[1] is cell:
-            return
+        with self._lock:
+            known = self._open.get(client)
+            if known is not None and known[1] is cell and known[0].cell_runs():
+                return
         self.finish(client)
         answer = Answer(client, self._display({"text/plain": "", "text/html": ""}), self.lines)
         with self._lock:
             self._open[client] = (answer, cell)
             self._start()
         client.add_watcher(self._poke)
+
+    def cell_ended(self) -> None:
+        """Have the answers to cells end where somebody else asks. Main thread, at the end of each cell."""
+        with self._lock:
+            for answer, _ in self._open.values():
+                answer.cell_ended()
+
+    def queued(self, client: Client, deliveries: Sequence[Delivery]) -> None:
+        """Note which lines of the running cell leave only later. Main thread."""
+        with self._lock:
+            if deliveries and client in self._open:
+                self._open[client][0].queued(deliveries)
 
     def show_now(self) -> None:
         """Show what is there. Any thread."""

@@ -18,6 +18,7 @@ from traitlets import Unicode
 from ipyreconnect.address import Address, TLSMode
 from ipyreconnect.arguments import name_from
 from ipyreconnect.errors import NotConnected, SettingsError
+from ipyreconnect.jupyter.aside import send_aside
 from ipyreconnect.jupyter.commands import Commands, explain
 from ipyreconnect.jupyter.part import Part, static_text
 from ipyreconnect.jupyter.publisher import Tick, View
@@ -263,7 +264,7 @@ class SendBox(Control):
         if len(text) > LONGEST_LINE:
             raise SettingsError(f"a line of {len(text)} characters is too long for this box; use client.send")
         try:
-            self._client.send(Secret(text) if masked else text)
+            send_aside(self._client, Secret(text) if masked else text)
         except NotConnected:
             if self._client.status.state is State.WAITING:
                 # The header counts down to the next try; a number here would stand still.

@@ -5,7 +5,8 @@ What goes over the wire (custom messages only; static/log_view.js is the other s
 
 browser → kernel
     hello  {view, want}                 a fresh view; want = {follow, rows, unseen}
-    ack    {view, seq, want}            tick `seq` is painted; also a sign of life, and tells another want
+    ack    {view, seq, want}            tick `seq`, which asked, is painted; also a sign of life, and tells
+                                        another want
     bye    {view}
     rows   {view, id, a, b}             the lines a ≤ number < b; the newest request of a view wins
                                         with `hits`: the hits with ordinals a ≤ ordinal < b
@@ -15,8 +16,9 @@ browser → kernel
     save   {view, id, format, hits}     write the lines, or the hits, to a file beside the notebook
 
 kernel → browser
-    tick   {seq, late, first, end, tail, found}     what there is, the newest lines while a view follows, and
-                                        of each view's search {view: {id, first, end, behind, error}}
+    tick   {seq, asks, late, first, end, tail, found}     what there is, the newest lines while a view
+                                        follows, and of each view's search {view: {id, first, end, behind,
+                                        error}}; asks: to be acknowledged
     beat   {late}                           nothing has changed
     rows   {view, id, first, end, rows}
     line   {view, id, n, text}

@@ -13,7 +13,9 @@ import sys
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from IPython.core.error import UsageError
@@ -30,7 +32,7 @@ from traitlets import TraitError
 from ipyreconnect.address import Address, TLSMode, parse_address
 from ipyreconnect.arguments import own_heartbeat
 from ipyreconnect.client import Client
-from ipyreconnect.errors import CallerError, PeerError
+from ipyreconnect.errors import CallerError, PeerError, SettingsError
 from ipyreconnect.jupyter.answers import Answers, Handle, settled
 from ipyreconnect.jupyter.completion import Known, addresses_in_history, make_matcher
 from ipyreconnect.jupyter.connections import Connections, table
@@ -53,8 +55,10 @@ from ipyreconnect.jupyter.options import (
     parse_reply,
     unescape,
     unquoted,
+    value_in_need_of_quotes,
 )
 from ipyreconnect.jupyter.terminal import Feed, TerminalLog, rendered, shortened
+from ipyreconnect.jupyter.typed import TypedLines
 from ipyreconnect.network import changes
 from ipyreconnect.network.sockets import missing_options
 from ipyreconnect.protocol.connection import QUEUE_PATIENCE
@@ -133,6 +137,7 @@ class ReconnectMagics(Magics):
         self._at_prompt = False
         self._front = front_of(shell)
         self._run = object()
+        self._published: Any = None
         self._asked: dict[Client, int] = {}
         self._feeds: dict[Client, Feed] = {}
         self._answers = Answers(_display, lines=self.defaults.answers)
@@ -140,6 +145,7 @@ class ReconnectMagics(Magics):
         self._past: list[str] | None = None
         self._replaced: dict[tuple[str, str], Any] = {}
         self._matcher = make_matcher(shell, self._known)
+        self._typed = TypedLines(shell, partial(self._is_ours, "line"), partial(self._is_ours, "cell"))
 
     # -- the magics ----------------------------------------------------------------------------------------
 
@@ -221,8 +227,9 @@ class ReconnectMagics(Magics):
             finally:
                 self._show_now()
         deliveries.append(client.send(last, queue=queue, secrets=secrets))
-        if kept := sum(delivery.number is None for delivery in deliveries):
-            what = "the line is" if kept == 1 else f"{kept} lines are"
+        if kept := [delivery for delivery in deliveries if delivery.number is None]:
+            self._answers.queued(client, kept)
+            what = "the line is" if len(kept) == 1 else f"{len(kept)} lines are"
             _say(
                 f"not connected to {client.address.display}: {what} kept for up to {QUEUE_PATIENCE:.0f} s "
                 "and sent once connected"
@@ -340,14 +347,16 @@ class ReconnectMagics(Magics):
         return self.defaults.timeout if timeout is None else timeout
 
     def _connect(self, parsed: Parsed, cell: str | None) -> Client:
-        address = parse_address(parsed.rest)
-        wait = parsed.seconds("--wait")
-        client = self._client(address, parsed, cell)
+        filler = Filler(self._namespace) if parsed.flag("--fill") else None
+        filled, secrets = self._filled(parsed, filler)
+        address = _address(filled)
+        wait = filled.seconds("--wait")
+        client = self._client(address, filled, cell, filler, secrets)
         # Only now, when nothing of the new one can be wrong any more, the old one has to go.
         self._put(client)
         self._used.pop(parsed.rest, None)
         self._used[parsed.rest] = None
-        panel = self._front is Front.NOTEBOOK and self.defaults.panel and not parsed.flag("--no-panel")
+        panel = self._front is Front.NOTEBOOK and self.defaults.panel and not filled.flag("--no-panel")
         if panel:
             from ipyreconnect.jupyter.panel import panel_for
 
@@ -364,7 +373,7 @@ class ReconnectMagics(Magics):
             if panel:
                 panel_for(client).store()  # else where nobody looks, as in nbconvert, it would never be
             if self._front is Front.TERMINAL:
-                ticks = self.defaults.ticks or parsed.flag("--ticks")
+                ticks = self.defaults.ticks or filled.flag("--ticks")
                 self._log.attach(client, client.name, quiet_before=told, ticks=ticks)
                 self._log.show_now()  # what has come already, before IPython shows what the cell gives
             elif self._front is Front.CONSOLE:
@@ -380,7 +389,35 @@ class ReconnectMagics(Magics):
             self._stop(old, replaced=True)
         self.connections.put(client)
 
-    def _client(self, address: Address, parsed: Parsed, cell: str | None) -> Client:
+    def _filled(self, parsed: Parsed, filler: Filler | None) -> tuple[Parsed, list[Secret]]:
+        """Put variables into the address and into the options' values; give the secrets in these.
+
+        An address and most options are shown again and again: no secret may stand in one. In --reply a value
+        would become part of an expression, and of a template.
+        """
+        if filler is None:
+            return parsed, []
+        secrets: list[Secret] = []
+
+        def fill(what: str, template: str) -> str:
+            pieces = filler.fill(template)
+            if what == "--reply" and any(piece.value for piece in pieces):
+                raise UsageError("--fill does not reach into --reply: use client.add_reply(REGEX, LINE)")
+            found = secrets_of(pieces, parsed.get("--encoding") or self.defaults.encoding or "utf-8")
+            if found and what != "--heartbeat":
+                raise UsageError(f"{what} is shown again and again: no secret belongs in it")
+            secrets.extend(found)
+            return text_of(pieces)
+
+        values = {
+            name: tuple(fill(name, value) if value else value for value in given)
+            for name, given in parsed.values.items()
+        }
+        return replace(parsed, rest=fill("an address", parsed.rest), values=values), secrets
+
+    def _client(
+        self, address: Address, parsed: Parsed, cell: str | None, filler: Filler | None, secrets: list[Secret]
+    ) -> Client:
         """Make the client; SettingsError or UsageError when anything about it is wrong."""
         defaults = self.defaults
         keepalive = parsed.get("--keepalive")
@@ -390,7 +427,8 @@ class ReconnectMagics(Magics):
         replies = [parse_reply(reply) for reply in given if reply.lower() != "off"]
         only_these = len(replies) < len(given)
         address, tls = self._tls(address, parsed)
-        script, secrets = self._script(parsed, cell, encoding or "utf-8")
+        script, of_script = self._script(cell, encoding or "utf-8", filler)
+        secrets = [*secrets, *of_script]
         client = Client(
             address,
             name=self._name(address, parsed),
@@ -410,20 +448,20 @@ class ReconnectMagics(Magics):
         )
         for rule in reversed(replies) if only_these else ():  # each comes before those that are there
             client.add_reply(*rule)
-        if secrets:
+        if of_script:
             client.on_connect = cell  # what a user may look at is the template
         return client
 
-    def _script(self, parsed: Parsed, cell: str | None, encoding: str) -> tuple[str | None, list[Secret]]:
+    def _script(
+        self, cell: str | None, encoding: str, filler: Filler | None
+    ) -> tuple[str | None, list[Secret]]:
         """Give the on-connect script and the secrets in it."""
         if cell is None:
-            if parsed.flag("--fill"):
-                raise UsageError("--fill goes with the script of %%connect, and with %send and %%send")
             return None, []
         script = "\n".join(self._body(cell))
-        if not parsed.flag("--fill"):
+        if filler is None:
             return script, []
-        filled = Filler(self._namespace).fill_script(script)
+        filled = filler.fill_script(script)
         secrets = [secret for one in filled for secret in secrets_of(one, encoding)]
         return "\n".join(script_line_of(one) for one in filled), secrets
 
@@ -589,19 +627,30 @@ class ReconnectMagics(Magics):
 
         Else it takes leading `>>> ` and `... ` off, and indentation that all lines share.
         """
-        shell: Any = self.shell
-        own, theirs = self.magics["cell"], shell.magics_manager.magics["cell"]
         first, _, body = "".join(lines).lstrip().partition("\n")
         word = first.rstrip().partition(" ")[0]
         name = word.removeprefix("%%")
-        if name != word and name in own and theirs.get(name) is own[name]:
+        if name != word and self._is_ours("cell", name):
             lines = cell_magic([f"{first}\n", body])
         return lines
+
+    def _is_ours(self, kind: str, name: str) -> bool:
+        """Say whether a magic ("line" or "cell") is ours, and nobody has put another in its place."""
+        shell: Any = self.shell
+        own = self.magics[kind].get(name)
+        return own is not None and shell.magics_manager.magics[kind].get(name) is own
 
     # At a prompt IPython leaves it out when it asks whether a cell is complete, which the %% tells it.
     _take_apart.has_side_effects = True  # type: ignore[attr-defined]
 
+    def _see_published(self, message: Any) -> Any:
+        """Look at what a cell publishes: an answer that was cleared away is followed by another one."""
+        if message["header"]["msg_type"] == "clear_output":
+            self._run = object()
+        return message
+
     def _begin_cell(self, info: Any) -> None:
+        self._watch_published()
         self._cell = info.raw_cell or ""
         # What %run or a program runs in a terminal was not typed there, and is not kept in the history.
         prompts = self._front is Front.CONSOLE or getattr(self.shell, "pt_app", None) is not None
@@ -621,6 +670,7 @@ class ReconnectMagics(Magics):
         except KeyboardInterrupt:
             pass
         self._asked.clear()
+        self._answers.cell_ended()
         self._answers.show_now()
         self._show_feeds()
 
@@ -648,6 +698,8 @@ class ReconnectMagics(Magics):
         shell.register_magics(self)
         shell.configurables.append(self.defaults)
         shell.input_transformers_cleanup.insert(0, self._take_apart)
+        self._typed.register()
+        self._watch_published()
         shell.events.register("pre_run_cell", self._begin_cell)
         shell.events.register("post_run_cell", self._end_cell)
         if getattr(shell, "Completer", None) is not None:
@@ -657,6 +709,13 @@ class ReconnectMagics(Magics):
         # The engine stops the connections at exit; printing has to end before the streams are closed.
         atexit.register(self._log.close)
         atexit.register(self._answers.end)
+
+    def _watch_published(self) -> None:
+        """See what is published to a front end, by ipykernel's own hook; under %%capture it is not there."""
+        publisher: Any = getattr(self.shell, "display_pub", None)
+        if self._published is None and hasattr(publisher, "register_hook"):
+            publisher.register_hook(self._see_published)
+            self._published = publisher
 
     def take_over(self) -> None:
         """Go on with what runs of shells that have ended: nobody could stop it there any more.
@@ -691,6 +750,10 @@ class ReconnectMagics(Magics):
         _remove(shell.configurables, self)
         _remove(shell.configurables, self.defaults)
         _remove(shell.input_transformers_cleanup, self._take_apart)
+        self._typed.unregister()
+        if self._published is not None:
+            self._published.unregister_hook(self._see_published)
+            self._published = None
         _remove(shell.events.callbacks["pre_run_cell"], self._begin_cell)
         _remove(shell.events.callbacks["post_run_cell"], self._end_cell)
         if getattr(shell, "Completer", None) is not None:
@@ -805,6 +868,23 @@ def _close_panel(client: Client) -> bool:
     from ipyreconnect.jupyter.panel import close_panel
 
     return close_panel(client)
+
+
+def _address(parsed: Parsed) -> Address:
+    """Read the address of %connect; where it is none, the words of an option's value may stand in it."""
+    try:
+        return parse_address(parsed.rest)
+    except SettingsError:
+        if (advice := value_in_need_of_quotes(parsed, _is_address)) is not None:
+            raise UsageError(advice) from None
+        raise
+
+
+def _is_address(text: str) -> bool:
+    with suppress(SettingsError):
+        parse_address(text)
+        return True
+    return False
 
 
 def outcome(client: Client, took: float, now: float) -> str:

@@ -183,8 +183,8 @@ SEND = Magic(
         FILL,
     ),
     "TEXT",
-    "the line, sent byte for byte as typed after one blank. Put -- in front of a TEXT that begins with --. "
-    "IPython itself strips blanks at the end of a line and takes a ? there for a question: %%send keeps all",
+    "the line, sent byte for byte as typed after one blank, also a ? or a backslash at its end. Put -- in "
+    "front of a TEXT that begins with --. IPython strips blanks at the end of a line, which %%send keeps",
 )
 
 EXPECT = Magic(
@@ -192,7 +192,8 @@ EXPECT = Magic(
     Layout.ENDS,
     (CONNECTION, Option("--timeout", TIMEOUT_HELP, "S", Kind.FREE)),
     "REGEX",
-    "a Python regular expression, searched for in every line since the last send or the last match",
+    "a Python regular expression, searched for in every line since the last send or the last match; bare, or "
+    "quoted as a whole. Put -- in front of one that begins with --, or with a quote of its own",
 )
 
 KEEPALIVE = Magic(
@@ -267,6 +268,8 @@ class Parsed:
     magic: Magic
     rest: str
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    behind: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    """Of each option whose value was not quoted: its name, its value, and the words that follow those."""
 
     def flag(self, name: str) -> bool:
         """Say whether the option was given."""
@@ -339,13 +342,15 @@ def parse(magic: Magic, line: str) -> Parsed:
         position = _after_one_blank(line, taken)
     rest = line[position:]
     if magic.layout is Layout.ENDS and not ended:
-        rest = _take_from_the_end(magic, rest, values)
+        rest = _text_and_options(magic, rest, values)
     return Parsed(magic, rest, values)
 
 
 def _parse_anywhere(magic: Magic, line: str) -> Parsed:
     values: dict[str, tuple[str, ...]] = {}
     pieces: list[str] = []
+    bare: list[tuple[str, str, list[str]]] = []
+    following: list[str] = []
     position = piece_begin = 0
     while (word := _word_at(line, position))[1]:
         begin, text = word
@@ -355,12 +360,44 @@ def _parse_anywhere(magic: Magic, line: str) -> Parsed:
             break
         taken = _take_option(magic, line, begin, text, values)
         if taken is None:
+            following.append(text)
             position = begin + len(text)
         else:
             pieces.append(line[piece_begin:begin])
             position = piece_begin = taken
+            following = []
+            name = text.partition("=")[0]
+            if (value := values[name][-1]) and line[taken - 1] not in QUOTES:
+                bare.append((name, value, following))
     pieces.append(line[piece_begin:])
-    return Parsed(magic, " ".join(piece.strip() for piece in pieces if piece.strip()), values)
+    rest = " ".join(piece.strip() for piece in pieces if piece.strip())
+    behind = tuple((name, value, tuple(words)) for name, value, words in bare if words)
+    return Parsed(magic, rest, values, behind)
+
+
+def value_in_need_of_quotes(parsed: Parsed, fits: Callable[[str], bool]) -> str | None:
+    """Say how to quote an option's value that has blanks in it, where words of it were taken for the text.
+
+    Args:
+        parsed: the line, whose text makes no sense.
+        fits: whether a text would make sense.
+
+    Returns:
+        None where the text makes no more sense without the words behind an option.
+
+    """
+    for name, value, words in parsed.behind:
+        for count in range(1, len(words) + 1):
+            # The words stand together in the text, in front of what follows or behind what precedes.
+            whole, part = parsed.rest.split(), list(words[:count])
+            for begin in range(len(whole) - count + 1):
+                left = whole[:begin] + whole[begin + count :]
+                if whole[begin : begin + count] == part and left and fits(" ".join(left)):
+                    value = " ".join([value, *part])
+                    quote = "'" if "'" not in value else '"'
+                    quoted = f"{name} {quote}{value}{quote}"
+                    return f"{name} {value}: a value with blanks is quoted as a whole: {quoted}"
+    return None
 
 
 def _word_at(line: str, position: int) -> tuple[int, str]:
@@ -425,17 +462,22 @@ def _looks_like_option(magic: Magic, word: str) -> bool:
 def _value_at(name: str, line: str, begin: int) -> tuple[str, int]:
     """Read one value: up to the next blank, or between quotes when it begins with one."""
     if begin < len(line) and line[begin] in QUOTES:
-        quote = line[begin]
-        end = line.find(quote, begin + 1)
-        while end != -1 and end + 1 < len(line) and line[end + 1] not in BLANKS:
-            end = line.find(quote, end + 1)
-        if end == -1:
-            raise UsageError(f"{name}: the quote {quote} is not closed")
-        return line[begin + 1 : end], end + 1
+        closing = _closing_quote(line, begin)
+        if closing is None:
+            raise UsageError(f"{name}: the quote {line[begin]} is not closed")
+        return line[begin + 1 : closing], closing + 1
     end = begin
     while end < len(line) and line[end] not in BLANKS:
         end += 1
     return line[begin:end], end
+
+
+def _closing_quote(line: str, begin: int) -> int | None:
+    """Find the quote that closes the one at `begin`: one with a blank or nothing behind it."""
+    end = line.find(line[begin], begin + 1)
+    while end != -1 and end + 1 < len(line) and line[end + 1] not in BLANKS:
+        end = line.find(line[begin], end + 1)
+    return None if end == -1 else end
 
 
 def unquoted(text: str) -> str:
@@ -443,27 +485,41 @@ def unquoted(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] in QUOTES and text[-1] == text[0] else text
 
 
-_TAIL = re.compile(
-    r"(?:^|[ \t])(?P<name>--[A-Za-z][\w-]*|-c)(?:=|[ \t]+)(?P<value>\"[^\"]*\"|'[^']*'|[^ \t]+)[ \t]*$"
-)
-_TAIL_WITHOUT_VALUE = re.compile(r"(?:^|[ \t])(?P<name>--[A-Za-z][\w-]*|-c)[ \t]*$")
+def _text_and_options(magic: Magic, rest: str, values: dict[str, tuple[str, ...]]) -> str:
+    """Take a free text, bare or quoted as a whole, and the options behind it.
 
-
-def _take_from_the_end(magic: Magic, rest: str, values: dict[str, tuple[str, ...]]) -> str:
-    while (found := _TAIL.search(rest)) is not None:
-        name, value = found["name"], found["value"]
-        if magic.option(name) is None:
-            raise UsageError(unknown_option(magic, name))
-        if name in values:
-            raise UsageError(f"{name} is given twice; give it once")
-        values[name] = (unquoted(value),)
-        rest = rest[: found.start()]
-    if (found := _TAIL_WITHOUT_VALUE.search(rest)) is not None:
-        option = magic.option(found["name"])
-        if option is None:
-            raise UsageError(unknown_option(magic, found["name"]))
-        raise UsageError(f"{option.name} needs a value: {option.name} {option.metavar}")
+    A bare text is kept as typed. A `--word` in it is an option, known or not, as a slip must not be awaited.
+    """
+    begin = _word_at(rest, 0)[0]
+    if rest[begin : begin + 1] and rest[begin] in QUOTES:
+        end = _closing_quote(rest, begin)
+        if end is not None and _only_options(magic, rest, end + 1, values):
+            return rest[begin + 1 : end]
+    position = begin
+    while (word := _word_at(rest, position))[1]:
+        begin, text = word
+        if _looks_like_option(magic, text):
+            if _only_options(magic, rest, begin, values):
+                return rest[: begin - 1] if begin else ""
+            if text.startswith("--"):
+                raise UsageError(
+                    f"{text} stands in the middle of the text: put it at either end, or quote a text that "
+                    "has it in it"
+                )
+        position = begin + len(text)
     return rest
+
+
+def _only_options(magic: Magic, line: str, position: int, values: dict[str, tuple[str, ...]]) -> bool:
+    """Take all that follows, if it is options and nothing else; UsageError for an unknown one."""
+    taken = dict(values)
+    while (word := _word_at(line, position))[1]:
+        after = _take_option(magic, line, *word, taken)
+        if after is None:
+            return False
+        position = after
+    values.update(taken)
+    return True
 
 
 def unknown_option(magic: Magic, name: str) -> str:

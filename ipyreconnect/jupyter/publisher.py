@@ -6,9 +6,12 @@ beyond 1000 messages a second). So every panel of the process posts here, and th
 TICK` times a second for each `Channel`, with absolute state and never a difference, so that a tick that was
 skipped is never missed.
 
-Flow control. Each view in a browser says hello once and acknowledges every tick after it has painted it. The
-next tick leaves when the last one is acknowledged: a slow browser, or one that is gone, slows or stops the
-stream, and nothing piles up.
+Flow control. Each view in a browser says hello once, and acknowledges a tick that asks for it after it has
+painted it (each such word makes the kernel's indicator busy for a moment, so few ticks ask). How many ticks
+may be under way unacknowledged is the view's window: one at first, more with each acknowledgement that comes
+in time, one again after one that does not. A tick asks when half the window is used. None leaves when all of
+it is, or when an acknowledgement is overdue: a slow browser, or one that is gone, slows or stops the stream,
+and no more than `WINDOW_BYTES` and a tick pile up.
 
 - Nobody looks: nothing is sent. A view that is not heard for `LEASE` seconds is forgotten; it says hello
   again when it wakes.
@@ -17,6 +20,7 @@ stream, and nothing piles up.
 - The widget is to be closed: its views are asked to say goodbye, and say nothing afterwards. JupyterLab sends
   their words to a subshell, which it ends with the last widget: a word under way then would make the kernel
   complain, in red in the cell that closes.
+- A cell is running: each tick asks, and one is under way.
 - The kernel itself is busy and cannot hear (kernels without subshells run widget messages after the cell):
   ticks go on, ever slower, and say that they are late, so that the browser can say that the controls wait.
 """
@@ -29,6 +33,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 __all__ = ["Channel", "Publisher", "Tick", "View", "get_publisher"]
@@ -45,6 +50,17 @@ SIGN_OF_LIFE = 12.0
 """Seconds within which a view that has nothing to acknowledge is heard (it says a word every 8 s)."""
 UNSEEN = 1.0
 """Seconds between ticks while every view is out of sight."""
+WINDOWS = (1, 1, 16, 256)
+"""Ticks that may be under way to a view that has acknowledged so many in time, one after the other: the first
+tick finds everything ready, the second one has to be drawn. The largest window lasts 17 s or more, and a view
+says a word every 8 s anyway."""
+WINDOW_BYTES = 1024 * 1024
+"""Bytes that may be under way to a view before the next tick: what it takes in a second at the most (see
+`TAIL_BYTES` in log_view.py)."""
+SMALL_TICK = 1024
+"""Bytes of a tick without its buffers, roughly."""
+OVERDUE = 1.0
+"""Seconds within which an acknowledgement that was asked for is in time."""
 LAG = 1.0
 """Seconds between ticks while one of several views does not acknowledge."""
 REST = 9
@@ -92,11 +108,30 @@ class Tick:
 class View:
     """One view in one browser: when it was last heard (monotonic seconds), which tick it has painted, and
     what it said it wants.
+
+    size: the bytes of all ticks up to that one. prompt: how many acknowledgements came in time, one after the
+    other. asked: the numbers and times of the ticks that asked for one and have none yet.
     """
 
     heard: float
     acknowledged: int
     wants: dict[str, Any] = field(default_factory=dict)
+    size: int = 0
+    prompt: int = 0
+    asked: deque[tuple[int, float]] = field(default_factory=partial(deque, maxlen=max(WINDOWS)))
+
+    @property
+    def window(self) -> int:
+        """How many ticks may be under way to it."""
+        return WINDOWS[min(self.prompt, len(WINDOWS) - 1)]
+
+    def acknowledge(self, number: int, size: int, now: float) -> None:
+        """Note that it has painted the tick of that number, and whether it did so in time."""
+        if number > self.acknowledged:
+            self.acknowledged, self.size = number, size
+        while self.asked and self.asked[0][0] <= number:
+            in_time = now - self.asked.popleft()[1] <= OVERDUE
+            self.prompt = self.prompt + 1 if in_time else 0
 
 
 class Channel:
@@ -122,6 +157,9 @@ class Channel:
         self._left = left
         self.views: dict[str, View] = {}
         self.number = 0
+        self._size = 0  # bytes of all ticks that were sent
+        self._sizes: deque[tuple[int, int]] = deque(maxlen=2 * max(WINDOWS))  # and as it was after each
+        self._asked_number = self._asked_size = 0  # the last tick that asked, and its value after that
         self._sent_at = float("-inf")
         self._looked_at = float("-inf")  # when the state was last found unchanged
         self._last_key: Hashable = None
@@ -151,13 +189,13 @@ class Channel:
         if known is None or acknowledged is None:
             self.views.pop(EXPECTED, None)
             # A fresh view has nothing to acknowledge yet and gets the present state at once.
-            known = self.views[view] = View(now, self.number)
+            known = self.views[view] = View(now, self.number, size=self._size)
             self._greeted = True
             if self._ended is not None:  # it was only being made when the others were asked
                 self._widget.send({"m": "end"})
         known.heard = self._acknowledged_at = now
         if acknowledged is not None:
-            known.acknowledged = max(known.acknowledged, acknowledged)
+            known.acknowledge(acknowledged, self._size_after(acknowledged), now)
         if wants is not None and dict(wants) != known.wants:
             known.wants = dict(wants)
             self._changed = True
@@ -168,7 +206,9 @@ class Channel:
         On a kernel that runs widget messages after its cells, a hello may wait for long; ticks need not.
         """
         self._acknowledged_at = now
-        self.views.setdefault(EXPECTED, View(now, self.number, {"follow": True, "rows": EXPECTED_ROWS}))
+        self.views.setdefault(
+            EXPECTED, View(now, self.number, {"follow": True, "rows": EXPECTED_ROWS}, self._size)
+        )
         self._changed = True
 
     def leave(self, view: str) -> None:
@@ -225,8 +265,12 @@ class Channel:
         if tick is not None:
             self.number += 1
             self._last_key = tick.key
+            self._size += SMALL_TICK + sum(map(len, tick.buffers))
+            self._sizes.append((self.number, self._size))
+            asks = self._asks(now, busy)
             self._widget.send(
-                {"m": "tick", "seq": self.number, "late": late, **tick.content}, list(tick.buffers)
+                {"m": "tick", "seq": self.number, "asks": asks, "late": late, **tick.content},
+                list(tick.buffers),
             )
         else:
             self._widget.send({"m": "beat", "late": late, **self._beat()})
@@ -241,17 +285,50 @@ class Channel:
         """Return when flow control lets the next tick leave, and whether acknowledgements are missing because
         of a busy kernel.
         """
-        behind = sum(view.acknowledged < self.number for view in self.views.values())
-        unheard = now - self._acknowledged_at
+        behind = sum(self._is_behind(view, now, busy) for view in self.views.values())
         if not behind or self._greeted:
             unseen = not self._greeted and all(view.wants.get("unseen") for view in self.views.values())
-            return self._sent_at + (UNSEEN if unseen else TICK), busy and unheard > SIGN_OF_LIFE
+            late = busy and now - self._acknowledged_at > SIGN_OF_LIFE
+            return self._sent_at + (UNSEEN if unseen else TICK), late
         if behind < len(self.views):
             return self._sent_at + LAG, False
         if busy:
+            unheard = now - min(self._unanswered(view, now) for view in self.views.values())
             pace = LATE * 2.0 ** min(10, max(0.0, unheard) // 60)
             return self._sent_at + min(LATE_AT_MOST, pace), unheard > LAG
         return float("inf"), False
+
+    def _is_behind(self, view: View, now: float, busy: bool) -> bool:
+        """Say whether nothing more may be sent to a view before it has acknowledged something."""
+        under_way = self.number - view.acknowledged
+        if busy or not under_way:
+            return under_way > 0
+        overdue = view.asked and now - view.asked[0][1] > OVERDUE
+        return bool(overdue) or under_way >= view.window or self._size - view.size >= WINDOW_BYTES
+
+    def _asks(self, now: float, busy: bool) -> bool:
+        """Say whether the tick that is being sent asks for an acknowledgement, and remember it if it does."""
+        if not any(self._has_half_used(view, busy) for view in self.views.values()):
+            return False
+        self._asked_number, self._asked_size = self.number, self._size
+        for view in self.views.values():
+            view.asked.append((self.number, now))
+        return True
+
+    def _has_half_used(self, view: View, busy: bool) -> bool:
+        """Say whether half of a view's window was used since it last acknowledged something, or was asked."""
+        ticks = self.number - max(view.acknowledged, self._asked_number)
+        size = self._size - max(view.size, self._asked_size)
+        return ticks >= (1 if busy else view.window) / 2 or size >= WINDOW_BYTES / 2
+
+    @staticmethod
+    def _unanswered(view: View, now: float) -> float:
+        """Return since when an acknowledgement of a view is awaited."""
+        return view.asked[0][1] if view.asked else now
+
+    def _size_after(self, number: int) -> int:
+        """Return the bytes of all ticks up to the one of that number."""
+        return next((size for sent, size in self._sizes if sent == number), 0)
 
 
 class Publisher:

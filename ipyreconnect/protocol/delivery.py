@@ -47,6 +47,11 @@ class Delivery:
         self.number: int | None = None
         self._waiting = waiting  # a weak reference: a transcript that is kept keeps no client
 
+    @property
+    def by_hand(self) -> bool:
+        """Whether the user's code sent the line, not a script, a reply rule or a heartbeat. Any thread."""
+        return self._waiting is not None
+
     def wait(self, status: str = ACKNOWLEDGED, timeout: float = 10.0) -> bool:
         """Wait until the line has come as far as `status` ("sent" or "acknowledged"), at most `timeout`
         seconds.

@@ -282,7 +282,7 @@ class Expectations:
     whichever was later. With the turn only.
 
     pending: those that wait. mark: the number of the line from which on the next one looks. last_send: from
-    which on its `Match.lines` counts.
+    which on its `Match.lines` counts. last_asked: the number after the last line that the user's code sent.
     """
 
     __slots__ = (
@@ -292,6 +292,7 @@ class Expectations:
         "_loss",
         "_lost_at",
         "_transcript",
+        "last_asked",
         "last_send",
         "mark",
         "pending",
@@ -303,6 +304,7 @@ class Expectations:
         self.pending: list[Expectation] = []
         self.mark = 0
         self.last_send = 0
+        self.last_asked = 0
         self._asked = False  # a line was sent that no match has answered yet
         self._loss: str | None = None  # the reason of one that left a question unanswered, until it is told
         self._asked_from = 0
@@ -331,7 +333,7 @@ class Expectations:
 
     def sent(self, number: int) -> None:
         """Note that the user's line before `number` is sent: it is what the next match answers."""
-        self.mark = self.last_send = number
+        self.mark = self.last_send = self.last_asked = number
         self._asked = True
         self._loss = None
 

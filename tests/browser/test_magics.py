@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
+import nbformat
+from nbconvert import HTMLExporter
 from playwright.sync_api import expect
 
+from ipyreconnect.jupyter.answers import as_html
 from tests.browser.lab import Notebook
 from tests.browser.panels import serving
 from tests.servers.line_server import answering
@@ -76,3 +79,28 @@ def test_tab_offers_the_magics_options(notebook: Notebook) -> None:
     expect(items).to_have_count(3)
     for name in ("--no-tls", "--no-verify", "--no-panel"):
         expect(items.filter(has_text=name)).to_have_count(1)
+
+
+def test_an_answer_is_in_the_code_font_in_exports_too(notebook: Notebook) -> None:
+    """Columns stand under each other in a cell, and in the HTML that nbconvert makes of it."""
+    font = "answer => getComputedStyle(answer).fontFamily"
+    with serving(SERVER) as server:
+        notebook.run(f"%load_ext ipyreconnect\n%connect {server.address} --no-panel")
+        answer = notebook.run("%send 1 noop").locator(".ipyreconnect-answer")
+        expect(answer).to_contain_text("1 OK noop")
+        assert answer.evaluate(font).endswith("monospace")
+    shown = {"text/html": as_html([("<", "1 OK", "")]), "text/plain": "1 OK"}
+    output = nbformat.v4.new_output("display_data", shown)  # type: ignore[no-untyped-call]
+    cell = nbformat.v4.new_code_cell("%send", outputs=[output])  # type: ignore[no-untyped-call]
+    saved = nbformat.v4.new_notebook(cells=[cell])  # type: ignore[no-untyped-call]
+    page = notebook.page.context.new_page()
+    try:
+        page.route("**", lambda route: route.abort())  # it would load scripts from elsewhere
+        for template in ("lab", "classic", "basic"):
+            exporter = HTMLExporter(template_name=template)  # type: ignore[no-untyped-call]
+            body, _ = exporter.from_notebook_node(saved)
+            page.set_content(body, wait_until="commit")
+            page.wait_for_selector(".ipyreconnect-answer")
+            assert page.locator(".ipyreconnect-answer").evaluate(font).endswith("monospace"), template
+    finally:
+        page.close()

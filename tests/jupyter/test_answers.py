@@ -6,9 +6,11 @@ import re
 import time
 from typing import Any
 
-from ipyreconnect import Client
+from ipyreconnect import Client, Heartbeat, Retry
 from ipyreconnect.jupyter.answers import REST, Answer, as_html, as_text
+from ipyreconnect.jupyter.aside import send_aside
 from tests.servers.line_server import LineServer, answering
+from tests.watching import until
 
 SERVER = answering(
     {
@@ -45,6 +47,11 @@ class Busy:
             pass
 
 
+def texts(answer: Answer) -> list[str]:
+    """The rows of an answer without their direction."""
+    return [row[1][2:] for row in answer.rows()]
+
+
 # -- as values --
 
 
@@ -63,6 +70,93 @@ def test_an_answer_is_what_came_until_somebody_else_asked() -> None:
         answer.show(1.0)
         (bundle,) = shown.bundles  # nothing changed in between
     assert bundle["text/plain"] == "> 1 noop   ✓✓ acknowledged\n< 1 OK noop done"
+
+
+def test_what_others_send_is_no_part_of_a_cells_answer() -> None:
+    """Once the cell has ended its answer goes on with what comes, until Python sends the next line."""
+    with LineServer(SERVER) as server, Client(server.address) as client:
+        client.expect("ready")
+        answer = Answer(client, None)
+        client.send("1 noop", expect="^1 OK")
+        client.send("2 noop", expect="^2 OK")  # by Python, while the cell runs: the cell's own
+        answer.cell_ended()
+        server.peer(0).send(b"* late\r\n")
+        client.expect("late")
+        before = texts(answer)
+        assert before == [
+            "1 noop",
+            "1 OK noop done",
+            "2 noop",
+            "2 OK noop done",
+            "* late",
+        ]
+        client.send("3 noop")
+        client.send("4 noop", expect="^4 OK")
+        assert texts(answer) == before
+        assert not answer.cell_runs()
+        answer.close()
+        assert texts(answer) == before
+
+
+def test_who_asks_at_the_same_moment_is_found_at_the_end() -> None:
+    """What another cell sent just before this answer is let be is not in it."""
+    with LineServer(SERVER) as server, Client(server.address) as client:
+        client.expect("ready")
+        answer = Answer(client, None)
+        client.send("1 noop", expect="^1 OK")
+        answer.cell_ended()
+        client.send("x" * 200_000 + " y", timeout=20, expect="done$")
+        answer.close()
+        assert texts(answer) == ["1 noop", "1 OK noop done"]
+
+
+def test_lines_of_the_connection_itself_end_no_answer() -> None:
+    """Replies, heartbeats, and what is typed into the panel pass; a callback of the cell goes on with it."""
+    with (
+        LineServer(SERVER) as server,
+        Client(server.address, replies={"^PING": "PONG"}, heartbeat=Heartbeat("0 beat", 0.05)) as client,
+    ):
+        client.expect("ready")
+        answer = Answer(client, None)
+        client.send("1 noop", expect="^1 OK")
+        answer.cell_ended()
+        server.peer(0).send(b"PING\r\n")
+        server.peer(0).wait_line(b"^PONG$")
+        client.expect("^0 OK")
+        send_aside(client, "2 panel")
+        client.expect("^2 OK")
+        assert "2 OK panel done" in texts(answer)
+        assert answer.cell_runs()
+        client.send("3 noop", expect="^3 OK")
+        answer.cell_ended()
+        assert "3 OK noop done" in texts(answer)
+        client.send("4 noop", expect="^4 OK")
+        assert "4 noop" not in texts(answer)
+
+
+def test_a_line_that_had_to_wait_belongs_to_its_cell() -> None:
+    """What a cell queued while the connection was away is its own when it leaves, an hour later."""
+    with LineServer(SERVER) as server, Client(server.address, retry=Retry(0.05, jitter=0)) as client:
+        client.expect("ready")
+        server.peer(0).reset()
+        until(client, lambda: client.state != "connected")
+        answer = Answer(client, None)
+        delivery = client.send("1 noop", queue=True)
+        answer.queued([delivery] if delivery.number is None else [])
+        answer.cell_ended()
+        assert delivery.wait("acknowledged")
+        client.expect("^1 OK")
+        shown = texts(answer)
+        assert {"1 noop", "1 OK noop done"} <= set(shown)
+        client.send("2 noop", expect="^2 OK")
+        assert texts(answer) == shown
+
+
+def test_an_answer_is_in_the_code_font_wherever_it_is_shown() -> None:
+    """Exports and Voila have no style of JupyterLab's for it: it says so itself."""
+    assert re.search(
+        r"<pre [^>]*font-family:var\(--jp-code-font-family,.*monospace\)", as_html([("<", "x", "")])
+    )
 
 
 def test_an_answer_that_takes_long_to_show_is_shown_seldom() -> None:

@@ -121,6 +121,11 @@ def test_connect_without_waiting_says_that_it_goes_on(shell: Any, server: LineSe
         "%percent !bang ?mark ;",
         "a;",
         "ends with a question? no",
+        "*IDN?",
+        "MEAS:VOLT:DC?",
+        "what??",
+        "?",
+        "a \\",
     ],
 )
 def test_send_sends_what_was_typed(shell: Any, text: str) -> None:
@@ -161,7 +166,7 @@ def test_a_cells_lines_arrive_exactly_as_written(echoing: tuple[Any, LineServer]
 
 def left_by_ipython(text: str) -> bool:
     """Say whether IPython hands a text over as typed: all but what ends or splits a line of code."""
-    return text == text.rstrip() and not text.endswith(("?", "\\")) and len(text.splitlines()) < 2
+    return text == text.rstrip() and len(text.splitlines()) < 2
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -667,6 +672,9 @@ def test_mistakes_with_a_live_connection(
     run(shell, f"%connect {server.address}")
     for cell, words in (
         ("%expect (", "not a regular expression"),
+        ("%connect h:1 --heartbeat a noop", "--heartbeat 'a noop'"),
+        ("%connect imaps:/h:1", "write imaps://h:1"),
+        ("%connect /tmp/x.sock", "write unix:///tmp/x.sock"),
         ("%send --expect ( 1 noop", "not a regular expression"),
         ("%send --timeout 5 1 noop", "--timeout goes with --expect"),
         ("%send --expect OK --timeout soon 1 noop", "--timeout 'soon'"),
@@ -873,17 +881,52 @@ def test_what_is_filled_in_never_shows(
     assert "< 3 ••••" in places["transcript"]
 
 
+def test_variables_stand_in_an_address_and_in_its_options(
+    shell: Any, server: LineServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`%connect {{host}}:{{port}} --fill`: no line has to be built by hand."""
+    host, port = server.address.rsplit(":", 1)
+    shell.user_ns.update(host=host, port=int(port), called="lab", pw=Secret("hunter2"))
+    client = run(shell, "%connect {{host}}:{{ port }} --fill --name {{called}}").result
+    assert (client.name, client.address.display, client.state) == ("lab", server.address, "connected")
+    client = run(
+        shell, "%connect --fill {{host}} {{port}} --heartbeat 'beat {{pw}}' --heartbeat-every 0.05"
+    ).result
+    assert client.address.display == server.address
+    server.peer(1).wait_line(b"^beat hunter2$")
+    assert client.expect(r"OK", timeout=5)
+    run(shell, "%connect")
+    assert "hunter2" not in said(capsys) + repr(client) + client.transcript.text() + str(client.heartbeat)
+    for cell in (f"%%connect {{{{host}}}}:{port} --fill\n1 {{{{called}}}}\n< ^1 OK {{{{called}}}}",):
+        assert run(shell, cell).result.state == "connected"
+
+
+def test_a_pattern_in_quotes_means_the_same_everywhere(shell: Any, server: LineServer) -> None:
+    """`%expect "^1 "` finds what `%send --expect "^1 "` finds."""
+    run(shell, f"%connect {server.address}")
+    asked = run(shell, '%send --expect "^1 OK " 1 noop').result
+    run(shell, "%send 2 noop")
+    awaited = run(shell, '%expect "^2 OK " --timeout 5').result
+    assert (asked.line.text, awaited.line.text) == ("1 OK noop done", "2 OK noop done")
+
+
 def test_what_cannot_be_filled_in_is_one_line(
     shell: Any, server: LineServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A missing variable, or a value with a line break, keeps the whole cell from being sent."""
     run(shell, f"%connect {server.address}")
-    shell.user_ns["two"] = "a\nb"
+    shell.user_ns.update(two="a\nb", one="1", word=Secret("hunter2"))
     for cell, words in (
         ("%send --fill {{nobody}}", "no variable named 'nobody'"),
         ("%%send --fill\n1 noop\n{{two}}", "has a line break"),
         (f"%%connect {server.address} --fill\n{{{{nobody}}}}", "no variable named 'nobody'"),
-        (f"%connect {server.address} --fill", "--fill goes with the script"),
+        ("%connect {{nobody}}:1 --fill", "no variable named 'nobody'"),
+        ("%connect {{two}}:1 --fill", "has a line break"),
+        ("%connect {{word}}:1 --fill", "an address is shown again and again: no secret belongs in it"),
+        ("%connect h:1 --name {{word}} --fill", "--name is shown again and again"),
+        ("%connect h:1 --reply 'a={{one}}' --fill", "use client.add_reply"),
+        ("%connect {{one}}:1", "was not filled in"),
+        ("%connect {one}:1 --fill", "was not filled in"),
     ):
         assert words in refused(shell, cell, capsys)
     run(shell, '%send --expect "^the OK" the end')
@@ -961,6 +1004,8 @@ def snapshot(shell: Any) -> dict[str, object]:
         "configurables": [id(one) for one in shell.configurables],
         "matchers": list(shell.Completer.custom_matchers),
         "transformers": list(shell.input_transformers_cleanup),
+        "tokens": list(shell.input_transformer_manager.token_transformers),
+        "attributes": set(vars(shell.input_transformer_manager)),
         "events": {name: list(callbacks) for name, callbacks in shell.events.callbacks.items()},
         "names": set(shell.user_ns) - {"_i", "_ii", "_iii", "_ih", "_oh", "_dh"},
         "hook": sys.displayhook,

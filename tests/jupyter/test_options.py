@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +25,7 @@ from ipyreconnect.jupyter.options import (
     parse_reply,
     suggest,
     unescape,
+    value_in_need_of_quotes,
 )
 
 
@@ -189,6 +192,67 @@ def test_expect_takes_options_in_front_and_behind() -> None:
     assert parse(EXPECT, "a - b").rest == "a - b"
 
 
+@pytest.mark.parametrize(
+    ("line", "pattern"),
+    [
+        ('"^211 "', "^211 "),
+        ("'^211 '", "^211 "),
+        ('"^211 " --timeout 5', "^211 "),
+        ('--timeout 5 "^211 "', "^211 "),
+        ('-c x "a  b" --timeout=5', "a  b"),
+        ("'say \"a\"'", 'say "a"'),
+        ('"--timeout 5"', "--timeout 5"),
+        ('"id": 5', '"id": 5'),
+        ('"a" "b"', '"a" "b"'),
+        ('"OK" or "NO" --timeout 5', '"OK" or "NO"'),
+        ('"^211', '"^211'),
+        ("it's", "it's"),
+        ('-- "a"', '"a"'),
+        ("a -- b", "a -- b"),
+        ("x -c y z", "x -c y z"),
+        ('""', ""),
+    ],
+)
+def test_a_pattern_stands_bare_or_in_quotes_as_a_whole(line: str, pattern: str) -> None:
+    """`%expect "…"` is read as `%send --expect "…"` is; quotes within a pattern belong to it."""
+    assert parse(EXPECT, line).rest == pattern
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "localhost:4000 --heartbeat a noop",
+            "--heartbeat a noop: .* quoted as a whole: --heartbeat 'a noop'",
+        ),
+        ("--heartbeat a noop localhost:4000", "--heartbeat 'a noop'"),
+        ("--heartbeat a noop twice imap://h --ticks", "--heartbeat 'a noop twice'"),
+        ("h 4000 --heartbeat it's me", '--heartbeat "it\'s me"'),
+        ("h:1 --server-name=my box --ticks", "--server-name 'my box'"),
+    ],
+)
+def test_a_value_with_blanks_that_was_not_quoted_is_told(line: str, words: str) -> None:
+    """The words behind it, which were taken for a part of the address, are shown where they belong."""
+    parsed = parse(CONNECT, line)
+    assert not fits(parsed.rest)
+    advice = value_in_need_of_quotes(parsed, fits)
+    assert advice is not None
+    assert re.search(words, advice)
+
+
+@pytest.mark.parametrize(
+    "line", ["bad/host --ticks", "bad host x", "--name x bad/host", "--name 'x' bad y z"]
+)
+def test_no_quotes_are_advised_where_they_would_not_help(line: str) -> None:
+    """What is wrong with the address itself is told instead."""
+    assert value_in_need_of_quotes(parse(CONNECT, line), fits) is None
+
+
+def fits(text: str) -> bool:
+    """Whether a text is an address, roughly."""
+    return re.fullmatch(r"\w+:\d+|\w+ \d+|\w+://\w+", text) is not None
+
+
 # -- mistakes --
 
 
@@ -213,6 +277,10 @@ def test_expect_takes_options_in_front_and_behind() -> None:
         (EXPECT, "OK --timout 5", ["no option --timout", "did you mean --timeout?", "%expect -- --timout"]),
         (EXPECT, "OK --timeout", ["--timeout needs a value"]),
         (EXPECT, "OK --nonsense", ["no option --nonsense"]),
+        (EXPECT, "OK --nonsense at all", ["no option --nonsense"]),
+        (EXPECT, '"OK" --nonsense', ["no option --nonsense"]),
+        (EXPECT, '"OK" --timeout', ["--timeout needs a value"]),
+        (EXPECT, "OK --timeout 5 NO", ["--timeout stands in the middle of the text", "quote"]),
         (EXPECT, "--timeout 3 OK --timeout 5", ["--timeout is given twice"]),
         (STOP, "--al", ["no option --al", "did you mean --all?"]),
         (KEEPALIVE, "--name x", ["%keepalive has no option --name"]),

@@ -6,9 +6,11 @@ import gc
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -21,9 +23,12 @@ from ipyreconnect.jupyter.publisher import (
     LAG,
     LATE,
     LEASE,
+    OVERDUE,
     REST,
     TICK,
     UNSEEN,
+    WINDOW_BYTES,
+    WINDOWS,
     Channel,
     Publisher,
     Tick,
@@ -39,6 +44,7 @@ class Stage:
         self.woken = 0
         self.state: Any = 0
         self.keyed = False
+        self.buffers: list[bytes] = []
         self.channel = Channel(self, self.compose, self.wake)
 
     def send(self, content: Any, buffers: Sequence[bytes] | None = None) -> None:
@@ -48,7 +54,7 @@ class Stage:
         self.woken += 1
 
     def compose(self, views: Mapping[str, View]) -> Tick:
-        return Tick({"state": self.state}, key=self.state if self.keyed else None)
+        return Tick({"state": self.state}, self.buffers, key=self.state if self.keyed else None)
 
     def change(self, state: Any) -> None:
         self.state = state
@@ -110,7 +116,7 @@ def test_a_state_that_is_the_same_again_is_not_sent() -> None:
 
 
 def test_an_unacknowledged_tick_holds_the_next_one_back() -> None:
-    """One tick under way at most: a slow browser is never sent more than it paints."""
+    """One tick under way until it is known how soon the browser paints: a slow one is never sent more."""
     stage = with_view()
     stage.change(1)
     stage.channel.step(101.0, False)
@@ -120,6 +126,99 @@ def test_an_unacknowledged_tick_holds_the_next_one_back() -> None:
     stage.channel.hear("v", 105.1, acknowledged=2)
     stage.channel.step(105.1, False)
     assert stage.ticks() == [0, 1, 2]
+
+
+def run_on(stage: Stage, begin: float, end: float, every: float, delay: float | None) -> list[float]:
+    """Change the state every so often, and acknowledge `delay` s after a tick that asks; None: never.
+
+    Returns when the ticks that asked were sent.
+    """
+    asked: list[tuple[float, int]] = []
+    now, open_ = begin, deque[tuple[float, int]]()
+    while now < end:
+        now = round(now + 0.01, 2)
+        if round(now % every, 2) in (0.0, every):
+            stage.change(now)
+        while open_ and delay is not None and open_[0][0] + delay <= now:
+            stage.channel.hear("v", now, acknowledged=open_.popleft()[1])
+        sent = len(stage.sent)
+        stage.channel.step(now, False)
+        for content in stage.sent[sent:]:
+            if content["m"] == "tick" and content["asks"]:
+                asked.append((now, content["seq"]))
+                open_.append(asked[-1])
+    return [when for when, _ in asked]
+
+
+def test_a_browser_that_keeps_up_is_seldom_asked() -> None:
+    """Each acknowledgement makes the kernel's indicator busy: of ten ticks a second one in ten seconds is."""
+    stage = with_view()
+    asked = run_on(stage, 100.1, 160.0, every=0.1, delay=0.05)
+    assert len(stage.ticks()) > 580
+    assert len(asked) <= 8
+    assert min(after - before for before, after in pairwise(asked[2:])) > 10
+
+
+def test_a_view_that_says_a_word_by_itself_need_not_be_asked() -> None:
+    """Every eight seconds it tells what it has painted: then no tick has to ask."""
+    stage = with_view()
+    run_on(stage, 100.1, 104.0, every=0.1, delay=0.05)
+    for word in range(104, 160, 8):
+        stage.channel.hear("v", float(word), acknowledged=stage.channel.number)
+        assert not run_on(stage, float(word), word + 8.0, every=0.1, delay=0.05)
+
+
+def test_a_browser_that_stops_painting_is_sent_no_more_than_its_window() -> None:
+    """After the acknowledgement that is overdue nothing leaves, and later it is asked for each tick again."""
+    stage = with_view()
+    run_on(stage, 100.1, 130.0, every=0.1, delay=0.05)
+    before = len(stage.ticks())
+    stage.channel.views["v"].asked.clear()
+    asked = run_on(stage, 130.0, 155.0, every=0.1, delay=None)
+    assert asked
+    assert len(stage.ticks()) - before <= max(WINDOWS)
+    assert stage.ticks()[-1] <= asked[-1] + OVERDUE + 0.2
+    sent = len(stage.sent)
+    stage.channel.hear("v", 155.0, acknowledged=stage.channel.number)
+    stage.change("x")
+    stage.channel.step(156.0, False)
+    assert stage.sent[sent:][-1]["asks"]
+    stage.change("y")
+    stage.channel.step(156.5, False)
+    assert stage.ticks()[-1] == "x"
+
+
+def test_a_slow_browser_is_sent_one_tick_at_a_time() -> None:
+    """Who takes two seconds for a tick gets one in two seconds, however long it goes on."""
+    stage = with_view()
+    asked = run_on(stage, 100.1, 140.0, every=0.1, delay=2.0)
+    assert len(stage.ticks()) == len(asked) + 1 <= 21
+
+
+def test_large_ticks_are_bounded_by_their_bytes() -> None:
+    """A quick browser in a flood has at most a megabyte under way."""
+    stage = with_view()
+    stage.buffers = [bytes(64 * 1024)]
+    asked = run_on(stage, 100.1, 110.0, every=0.05, delay=0.1)
+    sent = len(stage.ticks())
+    assert sent > 120
+    assert 10 < len(asked) < sent / 4
+    run_on(stage, 110.0, 115.0, every=0.05, delay=None)
+    assert len(stage.ticks()) - sent <= WINDOW_BYTES // (64 * 1024) + 1
+
+
+def test_while_a_cell_runs_every_tick_asks() -> None:
+    """The indicator is busy anyway, and it must be noticed that nothing is heard."""
+    stage = with_view()
+    run_on(stage, 100.1, 130.0, every=0.1, delay=0.05)
+    for view in stage.channel.views.values():
+        view.acknowledge(stage.channel.number, 0, 130.0)
+    stage.change("busy")
+    stage.channel.step(131.0, True)
+    assert stage.sent[-1]["asks"]
+    stage.change("more")
+    stage.channel.step(131.1, True)
+    assert stage.ticks()[-1] == "busy"
 
 
 def test_a_view_that_is_not_heard_for_a_while_is_forgotten() -> None:

@@ -70,6 +70,55 @@ def test_a_cells_questions_share_one_answer(kernel: Kernel) -> None:
         assert kernel.results[cell] == "<Match '6 OK noop done'>"
 
 
+def test_a_cleared_answer_is_followed_by_another(kernel: Kernel) -> None:
+    """The usual polling loop: after each clear_output the next answer stands there anew."""
+    with LineServer(SERVER) as server:
+        kernel.run(
+            f"%load_ext ipyreconnect\n%connect {server.address} --no-panel\nfrom IPython.display import *"
+        )
+        for wait in (True, False):
+            cell = kernel.run(
+                f"for n in range(3):\n    clear_output(wait={wait})\n    print('round', n)\n"
+                "    %send --expect OK 1 noop\n    %send --expect OK 2 noop"
+            )
+            names = [name for name, parent in kernel.cell_of.items() if parent == cell]
+            assert len(names) == 3
+            last = kernel.displays[names[-1]]["text/plain"]
+            assert re.fullmatch("> 1 noop.*\n< 1 OK noop done\n> 2 noop.*\n< 2 OK noop done", last)
+
+
+def test_a_cell_shows_nothing_of_what_another_sends_in_python(kernel: Kernel) -> None:
+    """Under a %send stands its own conversation, also where the next cell goes on with client.send."""
+    with LineServer(SERVER) as server:
+        kernel.run(f"%load_ext ipyreconnect\nc = %connect {server.address} --no-panel")
+        first = kernel.run("%send 1 noop")
+        server.peer(0).send(b"* late\r\n")
+        kernel.wait(lambda: "< * late" in kernel.under(first))
+        kernel.run("c.send('2 noop', expect='^2 OK')")
+        kernel.run("c.send('3 noop', expect='^3 OK')")
+        third = kernel.run("%send 4 noop")
+        kernel.wait(lambda: "< 4 OK noop done" in kernel.under(third))
+        assert kernel.under(first).splitlines()[1:] == ["< 1 OK noop done", "< * late"]
+
+
+def test_what_a_callback_prints_goes_where_it_was_given(kernel: Kernel) -> None:
+    """Output of listeners and observers stays under their cells, and so do their failures."""
+    with LineServer(SERVER) as server:
+        kernel.run(f"from ipyreconnect import Client\nc = Client('{server.address}').connect()")
+        listener = kernel.run("c.on_line(lambda line: print('heard', line.text, flush=True)); None")
+        observer = kernel.run("c.observe(lambda change: print('now', change.new, flush=True), 'state')")
+        broken = kernel.run("c.on_line(lambda line: 1 / 0); None")
+        later = kernel.run("c.send('1 noop', expect='^1 OK'); None")
+        kernel.wait(lambda: "heard 1 OK noop done" in kernel.streams.get(listener, ""))
+        kernel.wait(lambda: "ZeroDivisionError" in kernel.streams.get(broken, ""))
+        kernel.run("print('another')")
+        server.peer(0).send(b"* late\r\n")
+        kernel.wait(lambda: "heard * late" in kernel.streams.get(listener, ""))
+        last = kernel.run("c.stop()")
+        kernel.wait(lambda: "now stopped" in kernel.streams.get(observer, ""))
+        assert not {later, last} & kernel.streams.keys()
+
+
 def test_a_callback_sends_its_own_lines(kernel: Kernel) -> None:
     """What a silent cell or a callback gives %%send is sent, and not the lines of the last cell again."""
     with LineServer(SERVER) as server:

@@ -52,6 +52,34 @@ def test_the_weblogs_session() -> None:
         assert screen.wait_end() < 2.0
 
 
+def test_a_question_mark_and_a_backslash_are_sent_with_one_enter() -> None:
+    """What an instrument is asked ends with a ?, other lines with a backslash: Enter sends both as typed."""
+    with LineServer(SERVER) as server, ipython() as screen:
+        connected(screen, server.address)
+        screen.wait_prompt(3)
+        screen.type("%send *IDN?\n")
+        server.peer(0).wait_line(rb"^\*IDN\?$")
+        screen.wait_prompt(4)
+        screen.type("m = %send --expect OK 1 a\\\n")
+        server.peer(0).wait_line(rb"^1 a\\$")
+        screen.wait_prompt(5)
+        screen.type("%send?\n")
+        screen.wait(r"Send one line, byte for byte as typed")
+
+
+def test_what_a_listener_prints_stands_above_the_prompt() -> None:
+    """The typed text stays, as with the lines of a %send."""
+    with LineServer(SERVER) as server, ipython() as screen:
+        screen.type(f"from ipyreconnect import Client; c = Client('{server.address}').connect()\n")
+        screen.type("heard = c.on_line(lambda line: print('heard', line.text))\n")
+        screen.wait_prompt(3)
+        screen.type("half a lin")
+        screen.wait(r"^In \[3\]: half a lin$")
+        server.peer(0).send(b"* late\r\n")
+        screen.wait(r"^heard \* late$")
+        assert screen.prompt == "In [3]: half a lin"
+
+
 def test_the_dots_of_the_weblog() -> None:
     """--ticks prints a dot a second in a row of its own above the prompt, and the typed text stays."""
     with LineServer(SERVER) as server, ipython() as screen:

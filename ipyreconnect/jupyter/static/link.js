@@ -1,8 +1,9 @@
-// The link between one view and the kernel: says hello, acknowledges ticks once they are painted, and knows by the age of the
-// last word whether the kernel still lives. publisher.py is the other end and explains the flow. Put in front of each part's own script.
+// The link between one view and the kernel: says hello, acknowledges ticks that ask for it once they are painted, and knows by the
+// age of the last word whether the kernel still lives. publisher.py is the other end and explains the flow. Put in front of each
+// part's own script.
 
 const SILENCE = 9000; // ms without a word (the kernel speaks every 2 s) after which it counts as gone
-const KEEP = 8000; // ms after which a view that had nothing to acknowledge shows that it is still there
+const KEEP = 8000; // ms within which a view that had nothing to acknowledge shows that it is still there
 const KNOCK = [2000, 4000, 8000, 16000, 30000]; // ms between hellos to a kernel that does not answer
 const CHECK = 1000;
 const NO_KERNEL = "the kernel does not answer: nothing was done";
@@ -70,7 +71,7 @@ function openLink({ model, signal, el, want, onTick, onBeat = () => {}, onMessag
       onTick(content, buffers || []);
       painted(() => {
         seq = Math.max(seq, content.seq);
-        tell("ack");
+        if (content.asks) tell("ack");
       });
     } else if (content.m === "beat") {
       live(content.late ? "late" : "live");
@@ -94,7 +95,8 @@ function openLink({ model, signal, el, want, onTick, onBeat = () => {}, onMessag
         knocks += 1;
         tell("hello");
       }
-    } else if (now - spoke > KEEP) {
+    } else if (Math.floor(now / KEEP) > Math.floor(spoke / KEEP)) {
+      // All views at the same moment: each word makes the kernel's indicator busy for a while.
       tell(life === "new" ? "hello" : "ack");
     }
   };

@@ -1,0 +1,44 @@
+"""Send what a panel's user types beside the cells: it is nobody's question, and ends no cell's answer."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import deque
+
+from ipyreconnect.client import Client
+from ipyreconnect.protocol.delivery import Delivery
+from ipyreconnect.settings import Secret
+
+__all__ = ["send_aside", "was_sent_aside"]
+
+REMEMBERED = 1000
+"""Lines of a client that are known to have been typed into its panel: more than anybody types in a second,
+within which an answer is looked at again."""
+
+_lock = threading.Lock()
+_sent: weakref.WeakKeyDictionary[Client, deque[Delivery]] = weakref.WeakKeyDictionary()
+
+
+def send_aside(client: Client, text: str | Secret) -> Delivery:
+    """Send a line that is no cell's; raises what `Client.send` raises. Any thread."""
+    with _lock:
+        delivery = client.send(text)
+        _sent.setdefault(client, deque(maxlen=REMEMBERED)).append(delivery)
+    return delivery
+
+
+def was_sent_aside(client: Client, number: int) -> bool:
+    """Say whether the line of that number in the client's transcript was sent aside. Any thread."""
+    with _lock:  # one that is being sent is known a moment later
+        return any(delivery.number == number for delivery in _sent.get(client, ()))
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
