@@ -17,6 +17,7 @@ from ipyreconnect.protocol.framing import (
     LINE_LIMIT,
     SMALL,
     Announced,
+    Continuation,
     Fragment,
     Framer,
     Raw,
@@ -187,7 +188,7 @@ def test_a_huge_announcement_is_counted_and_never_held() -> None:
     total = 0
     for _ in range(16):
         pieces = framer.feed(chunk)
-        assert {(type(piece), len(piece)) for piece in pieces} == {(Fragment, 1 << 16)}
+        assert {(type(piece), len(piece)) for piece in pieces} == {(Continuation, 1 << 16)}
         total += sum(map(len, pieces))
         assert len(framer._held) < (1 << 16) + 256
     *pieces, line = framer.feed(b" y)\r\n1 OK\r\n")
