@@ -57,7 +57,7 @@ from .protocol.connection import QUEUE_LIMIT, Connection, Settings
 from .protocol.delivery import UNCONFIRMED, Delivery
 from .protocol.events import Status
 from .protocol.expect import Expectation, Match, Pattern, compile_pattern
-from .protocol.framing import make_framer
+from .protocol.framing import check_framing
 from .protocol.line import (
     HAS_BREAK,
     Line,
@@ -169,7 +169,8 @@ class Client(traitlets.HasTraits):
     retry: a `Retry`, or the delay in seconds.
     encoding: of text that is sent and read; None: UTF-8, and ISO-8859-1 where a line is not UTF-8.
     eol: the line end that is added: "crlf", "lf", "cr", "none" or bytes; None: the protocol's.
-    framing: "lines", "announced", "raw", or an object with `feed(data) -> list[bytes]`; None: the protocol's.
+    framing: "lines", "announced", "raw", or a class (or an object, of which each connection has a copy) with
+    `feed(data) -> list[bytes]`; None: the protocol's.
     heartbeat: a `Heartbeat`, or the line (every minute); None: none. It can be changed at any time.
     silence: seconds without anything received after which the connection is lost, while it is read and with
     nothing sent to ask; None: none are too many. It can be changed at any time.
@@ -268,7 +269,7 @@ class Client(traitlets.HasTraits):
         self.encoding = None if encoding is None else check_encoding(encoding)
         self.eol = eol_from(eol, profile)
         self.name = name_from(name, self.address)
-        make_framer(framing, profile)  # refuses now what it would refuse at each connection
+        check_framing(framing, profile)
         self.framing = framing if framing is not None else profile.framing
         longest = None if longest_line is None else size_from(longest_line, "longest_line")
         self.transcript = transcript_from(transcript, longest)
@@ -305,6 +306,7 @@ class Client(traitlets.HasTraits):
         self._watchers: tuple[Callable[[], None], ...] = ()
         self._listeners: Listeners | None = None
         self._notifier: Notifier | None = None
+        self._worker: Notifier | None = None
         self.__dict__.setdefault("_origins", {})
         self._origin = Origin()
         self._told = self._connection.status
@@ -926,6 +928,14 @@ class Client(traitlets.HasTraits):
         if self._notifier is None:
             self._notifier = Notifier()
         return self._notifier
+
+    def work(self, job: Callable[[], None]) -> None:
+        """Have code of the user's (a framing) run on a thread of this client's, one after the other; other
+        than its observers and listeners, it may be what they wait for. With the turn.
+        """
+        if self._worker is None:
+            self._worker = Notifier()
+        self._worker.post(lambda: self._origin.call(job))
 
     def _notify(self, differences: list[tuple[str, Any, Any]]) -> None:
         if differences and self._trait_notifiers:
