@@ -160,7 +160,8 @@ class Client(traitlets.HasTraits):
     retry: a `Retry`, or the delay in seconds.
     encoding: of text that is sent and read; None: UTF-8, and ISO-8859-1 where a line is not UTF-8.
     eol: the line end that is added: "crlf", "lf", "cr", "none" or bytes; None: the protocol's.
-    framing: "lines", "announced", "raw", or an object with `feed(data) -> list[bytes]`; None: the protocol's.
+    framing: "lines", "announced", "raw", or a class (or an object, of which each connection has a copy) with
+    `feed(data) -> list[bytes]`; None: the protocol's.
     heartbeat: a `Heartbeat`, or the line (every minute); None: none. It can be changed at any time.
     silence: seconds without anything received after which the connection is lost, while it is read and with
     nothing sent to ask; None: none are too many. It can be changed at any time.

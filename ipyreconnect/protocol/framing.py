@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import re
 from collections.abc import Callable
@@ -323,9 +324,10 @@ def make_framer(framing: str | Feeds | Callable[[], Feeds] | None, profile: Prof
     """Return the framer for one connection, or None for plain lines, which the transcript cuts by itself.
 
     :param framing: "lines", "announced", "raw", None (what the profile says), an object with
-        ``feed(data) -> list[bytes]``, or a class or function that makes one for each connection
+        ``feed(data) -> list[bytes]``, of which each connection has a copy, or a class or function that makes
+        one for each connection
     :param profile: the address's profile
-    :raises SettingsError: it is none of these
+    :raises SettingsError: it is none of these, or an object that cannot be copied
     """
     if framing is None:
         framing = profile.framing
@@ -340,11 +342,28 @@ def make_framer(framing: str | Feeds | Callable[[], Feeds] | None, profile: Prof
             f"unknown framing {framing!r}: use {', '.join(FRAMINGS)}, "
             f"or an object with feed(data) -> list[bytes]"
         )
-    if isinstance(framing, Announced | Raw):
-        return framing
     if isinstance(framing, type) or not isinstance(framing, Feeds):
         framing = _made(framing)
-    return _Foreign(framing)
+    else:
+        framing = _copied(framing)
+    return framing if isinstance(framing, Announced | Raw) else _Foreign(framing)
+
+
+def _copied(framing: Feeds) -> Feeds:
+    """Copy a user's framing as it was given: what it keeps of one connection must not reach the next, nor
+    another client; raise SettingsError where it cannot be copied.
+    """
+    name = type(framing).__name__
+    try:
+        copied = copy.deepcopy(framing)
+    except Exception as error:  # whatever a user's object, or a part of it, makes of being copied
+        raise SettingsError(
+            f"the framing {name} cannot be copied for each connection ({type(error).__name__}: {error}): "
+            "give the class instead, or a function that makes one"
+        ) from error
+    if not isinstance(copied, Feeds):
+        raise SettingsError(f"a framing needs a method feed(data) -> list[bytes]; a copy of {name} has none")
+    return copied
 
 
 def _made(factory: object) -> Feeds:
