@@ -449,7 +449,7 @@ class ReconnectMagics(Magics):
         for rule in reversed(replies) if only_these else ():  # each comes before those that are there
             client.add_reply(*rule)
         if of_script:
-            client.on_connect = cell  # what a user may look at is the template
+            client.show_as_script(cell or "")  # what a user may look at is the template
         return client
 
     def _script(
