@@ -106,10 +106,11 @@ _NOT_RECEIVED = re.compile(b"[^%c]" % RECEIVED)
 
 _FOR_THE_WRITER = frozenset(
     (
-        *("append_note", "append_received", "append_sent", "begin_writing", "commit", "end_writing", "flush"),
-        *("most_at_once", "room", "take_unfinished", "unfinished"),
+        *("append_aside", "append_note", "append_received", "append_sent", "begin_writing", "commit"),
+        *("end_writing", "flush", "go_on_with_fragments", "most_at_once", "room", "take_unfinished"),
+        "unfinished",
         # And for those who read along.
-        *("count_hits", "hidden", "hides", "hits", "oldest", "oldest_kept", "raw", "received"),
+        *("count_hits", "hidden", "hides", "hits", "oldest", "oldest_kept", "received"),
         *("received_before", "recent", "redacted", "redacted_text"),
     )
 )
@@ -404,21 +405,6 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
         already. Any thread.
         """
         return _bare(self._regions(start, stop, strict=True))
-
-    def raw(self, start: int) -> Iterator[tuple[int, Data]]:
-        """Yield (number, bytes with line end) of each received line from `start` on, at last the unfinished
-        one; nothing is hidden.
-
-        For who reads a stream of bytes rather than lines. Raises Overrun when one of them is forgotten
-        already. The writer only.
-        """
-        for block, mark, number, _, data in self._regions(start, self._end, strict=True):
-            kind = block.kinds[mark]
-            if kind == RECEIVED:
-                yield from enumerate(io.BytesIO(data), number)
-            elif kind in _FROM_PEER:
-                yield number, data
-        yield self._end, self.unfinished
 
     def hide(self, secret: Data) -> None:
         """Show `secret` as •••• from now on, wherever it stands in a line, sent or received.
