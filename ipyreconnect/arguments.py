@@ -20,11 +20,23 @@ from typing import Any
 
 from .address import Address, Profile, TLSMode
 from .errors import SettingsError
-from .protocol.line import decode, encode_line, has_break, visible
+from .protocol.line import decode, encode_line, has_break, has_own_end, visible
 from .protocol.script import Step, parse_script
 from .protocol.search import Pattern
-from .protocol.transcript import Transcript
+from .protocol.transcript import DEFAULT_BYTES, WHOLE_SHARE, Transcript
 from .settings import TLS, Heartbeat, KeepAlive, Retry, Secret, encode_behind
+
+LEAST_LINE = 64
+"""Bytes: a shorter line would be cut through what announces the bytes that follow it."""
+LARGEST_LINE = 1 << 30
+"""Bytes: a transcript keeps eight of the longest lines."""
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?) ?([kmg]i?b?|b?)", re.IGNORECASE)
+_UNITS = {
+    f"{letter}{binary}{byte}": (1024 if binary or not byte else 1000) ** power
+    for power, letter in enumerate(("", "k", "m", "g"))
+    for binary in (("", "i") if letter else ("",))
+    for byte in ("", "b")
+}
 
 EOLS = {"crlf": b"\r\n", "lf": b"\n", "cr": b"\r", "none": b""}
 Replies = Mapping[Any, str | bytes] | Iterable[tuple[Pattern, str | bytes]]
@@ -141,7 +153,7 @@ def heartbeat_from(
     if not isinstance(heartbeat, Heartbeat):
         heartbeat = Heartbeat(heartbeat)
     line = heartbeat.line
-    if not (line if isinstance(line, bytes) else encode_line(line, encoding) + eol):
+    if not (line if isinstance(line, bytes) else encode_line(line, encoding, None, eol) + eol):
         # The peer would have nothing to answer, and be cut for it.
         raise SettingsError("a heartbeat of no bytes sends nothing: give a line, or an eol")
     return heartbeat
@@ -158,15 +170,36 @@ def own_heartbeat(profile: Profile) -> str:
     return profile.heartbeat
 
 
-def transcript_from(transcript: Transcript | int | None) -> Transcript:
-    """Return the transcript that is given, or one of so many lines, or one of the usual size."""
+def transcript_from(transcript: Transcript | int | None, longest: int | None = None) -> Transcript:
+    """Return the transcript that is given, or one of so many lines, or one of the usual size; with room for
+    lines of `longest` bytes.
+    """
+    size = max(DEFAULT_BYTES, WHOLE_SHARE * (longest or 0))
     if transcript is None:
-        return Transcript()
+        return Transcript(bytes=size)
     if isinstance(transcript, Integral):
-        return Transcript(operator.index(transcript))
+        return Transcript(operator.index(transcript), size)
     if not isinstance(transcript, Transcript):
         raise SettingsError(f"transcript must be a Transcript or how many lines to keep, not {transcript!r}")
+    if longest is not None and longest * WHOLE_SHARE > transcript.byte_limit:
+        raise SettingsError(
+            f"a transcript of {transcript.byte_limit} bytes has no room for lines of {longest}: "
+            f"give it {WHOLE_SHARE * longest} or more, as in Transcript(bytes={WHOLE_SHARE * longest})"
+        )
     return transcript
+
+
+def size_from(size: int | str, what: str) -> int:
+    """Return a number of bytes that is given as one, or as text such as "8MiB", "500 kB" or "65536"."""
+    if isinstance(size, str):
+        found = _SIZE.fullmatch(size.strip())
+        if found is None:
+            raise SettingsError(f"{what} is a number of bytes, such as 8388608 or 8MiB, not {size!r}")
+        size = int(float(found[1]) * _UNITS[found[2].lower()])
+    size = whole_number(size, f"{what} must be a number of bytes", LEAST_LINE)
+    if size > LARGEST_LINE:
+        raise SettingsError(f"{what} is at most {LARGEST_LINE // 2**20} MiB, not {size} bytes")
+    return size
 
 
 def server_name_for(address: Address, tls: TLS) -> str | None:
@@ -199,12 +232,15 @@ def refusing(redact: Callable[[str], str]) -> Iterator[None]:
 
 
 def script_from(
-    on_connect: str | Callable[..., object] | None, redact: Callable[[str], str], encoding: str | None
+    on_connect: str | Callable[..., object] | None,
+    redact: Callable[[str], str],
+    encoding: str | None,
+    eol: bytes,
 ) -> tuple[Step, ...]:
     """Return the steps of a script, which errors and the log show without its secrets."""
     if not isinstance(on_connect, str):
         return ()
-    return parse_script(on_connect, encoding=encoding, fill=lambda line: (line, redact(line)))
+    return parse_script(on_connect, encoding=encoding, eol=eol, fill=lambda line: (line, redact(line)))
 
 
 def forms_of(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:
@@ -247,7 +283,7 @@ def seconds_from(timeout: float) -> float:
 
 
 def replies_from(
-    replies: Replies | None, profile: Profile, encoding: str | None
+    replies: Replies | None, profile: Profile, encoding: str | None, eol: bytes
 ) -> tuple[tuple[re.Pattern[bytes], bytes], ...]:
     """Return the user's rules before the protocol's own; an empty mapping means none at all."""
     own = tuple((re.compile(pattern), line) for pattern, line in profile.replies)
@@ -260,10 +296,12 @@ def replies_from(
         ]
     except (TypeError, ValueError):
         raise SettingsError(f"replies are a mapping of regular expression to line, not {replies!r}") from None
-    return (*(reply_from(pattern, line, encoding) for pattern, line in pairs), *(own if pairs else ()))
+    return (*(reply_from(pattern, line, encoding, eol) for pattern, line in pairs), *(own if pairs else ()))
 
 
-def reply_from(pattern: Pattern, line: str | bytes, encoding: str | None) -> tuple[re.Pattern[bytes], bytes]:
+def reply_from(
+    pattern: Pattern, line: str | bytes, encoding: str | None, eol: bytes
+) -> tuple[re.Pattern[bytes], bytes]:
     """Return the rule that answers a line with `pattern` in it with `line`, which may refer to groups."""
     code = encoding or "utf-8"
     # Its text: lines are searched as bytes, which know no UNICODE.
@@ -286,6 +324,8 @@ def reply_from(pattern: Pattern, line: str | bytes, encoding: str | None) -> tup
         raise SettingsError(f"the reply {line!r} does not fit {pattern!r} ({error})") from None
     if has_break(written):  # also as an escape: \n, \015
         raise SettingsError(f"a reply is one line, without a line break: {line!r}")
+    if has_break(written, eol):
+        raise SettingsError(f"the reply {line!r}: {has_own_end(eol)}")
     return compiled, template
 
 

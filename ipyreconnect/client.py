@@ -46,6 +46,7 @@ from .arguments import (
     script_from,
     seconds_from,
     server_name_for,
+    size_from,
     transcript_from,
     whole_number,
     with_tls,
@@ -58,8 +59,16 @@ from .protocol.connection import QUEUE_LIMIT, Connection, Settings
 from .protocol.delivery import UNCONFIRMED, Delivery
 from .protocol.events import Status
 from .protocol.expect import Expectation, Match, Pattern, compile_pattern
-from .protocol.framing import make_framer
-from .protocol.line import HAS_BREAK, Line, decode, encode_line, has_break, in_one_line
+from .protocol.framing import check_framing
+from .protocol.line import (
+    HAS_BREAK,
+    Line,
+    decode,
+    encode_line,
+    has_break,
+    has_own_end,
+    in_one_line,
+)
 from .protocol.liveness import UNKNOWN, Health
 from .protocol.state import State
 from .protocol.transcript import Transcript
@@ -145,7 +154,7 @@ _OF_TRAITLETS = frozenset(dir(traitlets.HasTraits)) - {"observe", "unobserve", "
 _FOR_THE_SKINS = frozenset(
     (
         *("add_watcher", "changed", "compiled", "encode", "in_vain", "itself", "last_asked", "notifier"),
-        *("poke", "remove_watcher", "run_function", "show_as_script", "wait_for_delivery"),
+        *("poke", "remove_watcher", "run_function", "work", "show_as_script", "wait_for_delivery"),
     )
 )
 """Names of the client's that are for this package, and not offered by completion."""
@@ -216,6 +225,8 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
     record: a file to which every line is appended as it happens, as JSON; `Transcript.load` reads it.
     secrets: what is shown as •••• wherever it is sent or received, and in the text of `on_connect`.
     queue_limit: bytes that may wait to be sent.
+    longest_line: bytes of a received line that is kept in one piece, or a text such as "8MiB"; None: 1 MiB. A
+    longer one comes in fragments, cut between characters.
 
     Raises SettingsError, before anything starts, for whatever another try could not mend. Every method may be
     called from any thread.
@@ -285,6 +296,7 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
         record: str | os.PathLike[str] | None = None,
         secrets: Iterable[Secret] = (),
         queue_limit: int = QUEUE_LIMIT,
+        longest_line: int | str | None = None,
     ) -> None:
         super().__init__()
         given: tuple[object, ...] = more
@@ -301,14 +313,15 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
         self.encoding = None if encoding is None else check_encoding(encoding)
         self.eol = eol_from(eol, profile)
         self.name = name_from(name, self.address)
-        make_framer(framing, profile)  # refuses now what it would refuse at each connection
+        check_framing(framing, profile)
         self.framing = framing if framing is not None else profile.framing
-        self.transcript = transcript_from(transcript)
+        longest = None if longest_line is None else size_from(longest_line, "longest_line")
+        self.transcript = transcript_from(transcript, longest)
         forms = forms_of(secrets, self.encoding)
         redact = redaction_of(forms, self.transcript)
         with refusing(redact):
             beat = heartbeat_from(heartbeat, self.encoding, self.eol)
-            rules = replies_from(replies, profile, self.encoding)
+            rules = replies_from(replies, profile, self.encoding, self.eol)
         quiet = silence_from(silence)
         encrypted = self.address.tls is not TLSMode.NONE
         settings = Settings(
@@ -320,8 +333,9 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
             eol=self.eol,
             encoding=self.encoding,
             framing=framing,
-            script=script_from(on_connect, redact, self.encoding),
+            script=script_from(on_connect, redact, self.encoding, self.eol),
             has_function=is_function(on_connect),
+            longest_line=longest,
             queue_bytes=whole_number(queue_limit, "queue_limit must be a whole number of bytes", 1),
         )
         self._driver = Driver(
@@ -336,6 +350,7 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
         self._watchers: tuple[Callable[[], None], ...] = ()
         self._listeners: Listeners | None = None
         self._notifier: Notifier | None = None
+        self._worker: Notifier | None = None
         self.__dict__.setdefault("_origins", {})
         self._origin = Origin()
         self._told = self._connection.status
@@ -525,6 +540,7 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
         data: Payload,
         *,
         expect: None = None,
+        whole: bool = False,
         timeout: float = 10.0,
         queue: bool = False,
         secrets: Iterable[Secret] = (),
@@ -535,6 +551,7 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
         data: Payload,
         *,
         expect: Pattern,
+        whole: bool = False,
         timeout: float = 10.0,
         queue: bool = False,
         secrets: Iterable[Secret] = (),
@@ -544,6 +561,7 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
         data: Payload,
         *,
         expect: Pattern | None = None,
+        whole: bool = False,
         timeout: float = 10.0,
         queue: bool = False,
         secrets: Iterable[Secret] = (),
@@ -551,7 +569,8 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
         """Send one line of text (the line end is added), or bytes as they are; never blocks.
 
         expect: wait at most `timeout` seconds for a line that matches, and return the `Match`; else the
-        `Delivery` is returned. queue: when there is no connection, keep the line for a minute until there is.
+        `Delivery` is returned. whole: as for `expect`. queue: when there is no connection, keep the line for
+        a minute until there is.
         secrets: parts of `data` that are shown as ••••, from now on in all that is sent or received; with a
         `Secret` as `data` the whole line is secret.
 
@@ -566,7 +585,7 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
                 lambda: self._connection.send(wire, line, delivery, time.monotonic(), queue=queue)
             )
             return delivery
-        expectation = Expectation(self.compiled(expect))
+        expectation = Expectation(self.compiled(expect), whole=whole)
 
         def work() -> None:
             self._connection.send(
@@ -575,14 +594,20 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
 
         return self._outcome(expectation, seconds_from(timeout), work, time.monotonic())
 
-    def expect(self, pattern: Pattern, timeout: float = 10.0) -> Match:
+    def expect(self, pattern: Pattern, timeout: float = 10.0, *, whole: bool = False) -> Match:
         """Wait at most `timeout` seconds for a line that matches, and return the `Match`.
 
         It looks from the last send on, or after the last match where that is later, so an answer that came
-        before the call is found. Raises ExpectTimeout, and ConnectionLost when the connection that was to
+        before the call is found. What is compared is the beginning of a logical line, before its first
+        announced byte: neither a mail, a value or a payload that the line announced, nor a later fragment of
+        a line that was too long. whole: look into all of a logical line; of one that came in fragments, into
+        each of them.
+
+        Raises ExpectTimeout, and ConnectionLost when the connection that was to
         answer is gone.
         """
-        expectation, seconds = Expectation(self.compiled(pattern)), seconds_from(timeout)
+        expectation = Expectation(self.compiled(pattern), whole=whole)
+        seconds = seconds_from(timeout)
         began = time.monotonic()
         for _ in self._rule_out(expectation):
             if time.monotonic() - began >= seconds:
@@ -596,6 +621,7 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
         data: Payload,
         *,
         expect: Pattern | None = None,
+        whole: bool = False,
         timeout: float = 10.0,
         queue: bool = False,
         secrets: Iterable[Secret] = (),
@@ -607,7 +633,7 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
             return self.send(data, queue=queue, secrets=secrets)
         wire, line = self.encode(data, secrets)
         delivery = Delivery(line, self.itself)
-        expectation = Expectation(self.compiled(expect))
+        expectation = Expectation(self.compiled(expect), whole=whole)
 
         def work() -> None:
             self._connection.send(
@@ -616,11 +642,12 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
 
         return await self._async_outcome(expectation, seconds_from(timeout), work, time.monotonic())
 
-    async def aexpect(self, pattern: Pattern, timeout: float = 10.0) -> Match:
+    async def aexpect(self, pattern: Pattern, timeout: float = 10.0, *, whole: bool = False) -> Match:
         """Do what `expect` does, from a coroutine of any event loop; a cancelled one leaves the connection as
         it was.
         """
-        expectation, seconds = Expectation(self.compiled(pattern)), seconds_from(timeout)
+        expectation = Expectation(self.compiled(pattern), whole=whole)
+        seconds = seconds_from(timeout)
         began = time.monotonic()
         for _ in self._rule_out(expectation):
             if time.monotonic() - began >= seconds:
@@ -756,15 +783,15 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
         if secrets:
             self._hide(forms_of(secrets, self.encoding))
         if isinstance(data, str):
-            line = encode_line(data, self.encoding, self.transcript.redacted_text)
+            line = encode_line(data, self.encoding, self.transcript.redacted_text, self.eol)
             wire = line + self.eol
         elif isinstance(data, bytes):
             wire, line = data, data.removesuffix(b"\n").removesuffix(b"\r")
         elif isinstance(data, Secret):
             self.hide(data)
             line = data.reveal()
-            if has_break(line):
-                raise SettingsError(HAS_BREAK)
+            if has_break(line, self.eol):
+                raise SettingsError(HAS_BREAK if has_break(line) else has_own_end(self.eol))
             wire = line + self.eol
         else:
             raise SettingsError(
@@ -881,7 +908,7 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
         included.
         """
         with refusing(self.transcript.redacted_text):
-            rule = reply_from(pattern, line, self.encoding)
+            rule = reply_from(pattern, line, self.encoding, self.eol)
         self._driver.call(lambda: self._connection.add_reply(*rule))
 
     def _set_heartbeat(self, heartbeat: Heartbeat | str | bytes | None) -> None:
@@ -989,6 +1016,14 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
             self._notifier = Notifier()
         return self._notifier
 
+    def work(self, job: Callable[[], None]) -> None:
+        """Have code of the user's (a framing) run on a thread of this client's, one after the other; other
+        than its observers and listeners, it may be what they wait for. With the turn.
+        """
+        if self._worker is None:
+            self._worker = Notifier()
+        self._worker.post(lambda: self._origin.call(job))
+
     def _notify(self, differences: list[tuple[str, Any, Any]]) -> None:
         if differences and self._trait_notifiers:
             self.notifier.post(lambda: self._tell(differences))
@@ -1021,7 +1056,6 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
 
         def run() -> None:
             error: Exception | None = None
-            mark, unread = 0, (0, 0)
             try:
                 if callable(function):
                     given = Session(self, self._driver, session)
@@ -1029,15 +1063,12 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
                         function(given)
                     finally:
                         given.end()
-                    mark, unread = given.mark, given.unread
             except ReconnectError as raised:
                 # Else it would keep this call, and all that the function made, until the collector runs.
                 error = raised.with_traceback(None)
             except BaseException as raised:  # noqa: BLE001 - whatever the user's function raises is the reason
                 error = ScriptFailed(f"on-connect function: {self._told_in_one_line(raised)}")
-            self._driver.post(
-                lambda: self._connection.script_ended(session, error, time.monotonic(), mark, unread)
-            )
+            self._driver.post(lambda: self._connection.script_ended(session, error, time.monotonic()))
 
         try:
             name = f"ipyreconnect-script-{self.name}"

@@ -60,6 +60,8 @@ class Follow(Generic[T]):
 
     def __init__(self, client: Client, as_bytes: bool, start: int | None) -> None:
         self._reader: Reader[T] = Reader(client, as_bytes, start)
+        if client._connection.state is not State.STOPPED:
+            self._reader.begin()  # what comes before the first loop is kept for it, too
 
     def __iter__(self) -> Iterator[T]:
         # A chain hands out the lines of a part without a step of Python for each, which is half the cost.
@@ -445,7 +447,7 @@ class Reader(Generic[T]):
             stop = min(end, self._next + LARGEST_PART)
             lines: list[Line] = []
             try:
-                lines.extend(self._transcript.lines(self._next, stop, strict=True))
+                lines.extend(self._transcript.lines(self._next, stop, strict=True, for_readers=True))
             except Overrun:
                 if lines:
                     self._next = lines[-1].number + 1
@@ -455,9 +457,8 @@ class Reader(Generic[T]):
             yield self._received_of(lines)
 
     def _received_of(self, lines: list[Line]) -> list[T]:
-        received = [line for line in lines if line.direction == "<"]
-        self._count(len(received))
-        return cast("list[T]", received)
+        self._count(len(lines))
+        return cast("list[T]", lines)
 
 
 class Listeners:
@@ -513,14 +514,13 @@ class Listeners:
             self._pass_over()
         stop = min(transcript.end, place.next + LISTENER_STEP)
         try:
-            for line in transcript.lines(place.next, stop, strict=True):
+            for line in transcript.lines(place.next, stop, strict=True, for_readers=True):
                 if not self._listeners or self._is_over():
                     break
                 place.next = line.number + 1
-                if line.direction == "<":
-                    self._received += 1
-                    for listener in self._listeners.values():
-                        listener.tell(line)
+                self._received += 1
+                for listener in self._listeners.values():
+                    listener.tell(line)
         except Overrun:
             stop = place.next  # the next run says what was missed
         place.next = stop

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from .arguments import seconds_from, whole_number
@@ -17,7 +18,8 @@ from .errors import ConnectionLost, ExpectTimeout, Overrun
 from .network.driver import Driver
 from .protocol.connection import SCRIPT_PATIENCE
 from .protocol.delivery import Delivery
-from .protocol.expect import QUOTED, Match, Pattern, last_lines
+from .protocol.expect import QUOTED, Expectation, Match, Pattern, last_lines
+from .protocol.framing import Foreign
 from .protocol.transcript import decode
 from .settings import Secret
 
@@ -38,11 +40,7 @@ class Session:
         self._driver = driver
         self._connection = driver.connection
         self._number = number
-        # Where reading goes on: a line's number in the transcript, and how many bytes of it are read already.
-        self._line, self._offset, self._received = driver.call(lambda: self._connection.session_start)
-        self._read = 0  # bytes, of those that were received since
-        self._since_send = self._line
-        self._sent_up_to = 0
+        self._since_send = client.transcript.end
         self._over = False
 
     def end(self) -> None:
@@ -56,22 +54,13 @@ class Session:
             )
         self._connection.check_session(self._number)
 
-    @property
-    def mark(self) -> int:
-        """The number of the first line that the function has left for others."""
-        return max(self._line, self._sent_up_to)
-
-    @property
-    def unread(self) -> tuple[int, int]:
-        """Where reading has stopped: in which line, before which of its bytes."""
-        return self._line, self._offset
-
     @overload
     def send(
         self,
         data: str | bytes | Secret,
         *,
         expect: None = None,
+        whole: bool = False,
         timeout: float = SCRIPT_PATIENCE,
         secrets: Iterable[Secret] = (),
     ) -> Delivery: ...
@@ -81,6 +70,7 @@ class Session:
         data: str | bytes | Secret,
         *,
         expect: Pattern,
+        whole: bool = False,
         timeout: float = SCRIPT_PATIENCE,
         secrets: Iterable[Secret] = (),
     ) -> Match: ...
@@ -89,13 +79,14 @@ class Session:
         data: str | bytes | Secret,
         *,
         expect: Pattern | None = None,
+        whole: bool = False,
         timeout: float = SCRIPT_PATIENCE,
         secrets: Iterable[Secret] = (),
     ) -> Delivery | Match:
         """Send one line of text (the line end is added), or bytes as they are; see `Client.send`.
 
         expect: read at most `timeout` seconds on, until a line matches that was received afterwards, and
-        return the `Match`; it raises what `Session.expect` raises.
+        return the `Match`; it raises what `Session.expect` raises. whole: as there.
         """
         pattern, seconds = None if expect is None else self._client.compiled(expect), seconds_from(timeout)
         wire, line = self._client.encode(data, secrets)
@@ -104,47 +95,82 @@ class Session:
         self._driver.call(
             lambda: self._connection.send(wire, line, delivery, time.monotonic(), session=self._number)
         )
-        self._since_send = self._line
-        self._sent_up_to = (delivery.number or 0) + 1
-        return delivery if pattern is None else self._read_until(pattern, seconds, self._sent_up_to)
+        first = self._since_send = (delivery.number or 0) + 1
+        return delivery if pattern is None else self._read_until(pattern, seconds, first, whole=whole)
 
-    def expect(self, pattern: Pattern, timeout: float = SCRIPT_PATIENCE) -> Match:
+    def expect(self, pattern: Pattern, timeout: float = SCRIPT_PATIENCE, *, whole: bool = False) -> Match:
         """Read lines until one matches, at most `timeout` seconds long; return the `Match`.
 
+        Lines are cut as the connection's framing does it. whole: look into all of a logical line, also into
+        what was announced in it; else what is compared is its beginning, as for `Client.expect`.
         Raises ExpectTimeout, ConnectionLost, and SettingsError for a pattern that is no regular expression.
         """
-        return self._read_until(self._client.compiled(pattern), seconds_from(timeout))
+        return self._read_until(self._client.compiled(pattern), seconds_from(timeout), whole=whole)
 
-    def _read_until(self, compiled: re.Pattern[Any], timeout: float, first: int = 0) -> Match:
+    def _read_until(
+        self, compiled: re.Pattern[Any], timeout: float, first: int = 0, *, whole: bool = False
+    ) -> Match:
         """Read lines until one matches whose number is `first` or more."""
-        is_bytes = isinstance(compiled.pattern, bytes)
-        found: list[Match] = []
+        ends = time.monotonic() + timeout
+        transcript = self._connection.transcript
+        expectation = Expectation(compiled, first, whole=whole)
         last: list[str] = []
+        while (read := self._read_line(ends)) is not None:
+            number, line, at = read
+            if found := expectation.look(number, [line], self._client.encoding):
+                return Match((number, line, at), found[2], transcript, self._since_send)
+            last = [*last[1 - QUOTED :], transcript.redacted_text(decode(line, self._client.encoding))]
+        raise ExpectTimeout(f"{self._client.in_vain(compiled, timeout)}; {last_lines(last)}")
+
+    def _read_line(self, ends: float) -> tuple[int, bytes, float] | None:
+        """Return the next line; None where none comes until `ends` (monotonic, s)."""
+        read: list[tuple[int, bytes, float]] = []
 
         def look() -> bool:
             self._check()
-            transcript = self._connection.transcript
             self._check_kept()
-            for number, raw in transcript.raw(self._line):
-                if number == transcript.end:
-                    return False  # not complete yet
-                self._read += len(raw) - self._offset
-                data = raw[self._offset :].removesuffix(b"\n").removesuffix(b"\r")
-                self._line, self._offset = number + 1, 0
-                text = decode(data, self._client.encoding)
-                if number >= first and (match := compiled.search(data if is_bytes else text)):
-                    found.append(Match(transcript[number], match, transcript, self._since_send))
-                    return True
-                last[:] = [*last[1 - QUOTED :], transcript.redacted_text(text)]
-            return False
+            line = self._connection.read_line(self._number, time.monotonic())
+            if line is not None:
+                read.append(line)
+            return line is not None
 
-        self._wait(look, timeout)
-        if found:
-            return found[0]
-        raise ExpectTimeout(f"{self._client.in_vain(compiled, timeout)}; {last_lines(last)}")
+        self._check()
+        framer = self._driver.call(lambda: self._connection.unread(self._number)).framer
+        if isinstance(framer, Foreign):
+            return self._read_foreign(framer, look, read, ends)
+        return read[0] if self._wait(look, max(0.0, ends - time.monotonic())) else None
+
+    def _read_foreign(
+        self,
+        framer: Foreign,
+        look: Callable[[], bool],
+        read: list[tuple[int, bytes, float]],
+        ends: float,
+    ) -> tuple[int, bytes, float] | None:
+        """Do what `_read_line` does with the user's own framing, on this thread: byte by byte, so that
+        `readexactly` goes on right behind the line.
+        """
+        connection = self._connection
+
+        def some_is_there() -> bool:
+            self._check()
+            return look() or bool(connection.unread(self._number).unfed)
+
+        while self._wait(some_is_there, max(0.0, ends - time.monotonic())):
+            if read:
+                return read[0]
+            data = self._driver.call(lambda: connection.unread(self._number).unfed)
+            lines: list[bytes] = []
+            size = 0
+            while not lines and size < len(data):
+                lines = framer.feed(data[size : size + 1])
+                size += 1
+            self._driver.call(partial(connection.take_framed, self._number, size, lines, time.monotonic()))
+        return None
 
     def readexactly(self, size: int, timeout: float = SCRIPT_PATIENCE) -> bytes:
-        """Return the next `size` bytes, line ends and all, waiting at most `timeout` seconds for them.
+        """Return the next `size` bytes, wherever they stand, line ends and all, waiting at most `timeout`
+        seconds for them. What follows begins a new line.
 
         Raises ExpectTimeout, then nothing is read; ConnectionLost; SettingsError for what is no number of
         bytes.
@@ -156,36 +182,31 @@ class Session:
         def look() -> bool:
             self._check()
             self._check_kept()
-            if self._connection.received_bytes - self._received < self._read + size:
-                return False  # without looking, which would cost the square of the size
-            pieces: list[bytes] = []
-            missing, offset = size, self._offset
-            for number, raw in self._connection.transcript.raw(self._line):
-                piece = raw[offset : offset + missing]
-                pieces.append(piece)
-                missing -= len(piece)
-                if not missing:
-                    whole = offset + len(piece) == len(raw) and number < self._connection.transcript.end
-                    self._line, self._offset = (number + 1, 0) if whole else (number, offset + len(piece))
-                    self._read += size
-                    taken[:] = pieces
-                    return True
-                offset = 0
-            return False
+            unread = self._connection.unread(self._number)
+            unread.wanted = size
+            data = unread.read(size, time.monotonic() + self._connection.wall_offset)
+            if data is None:
+                return False
+            unread.wanted = 0
+            taken.append(data)
+            return True
 
         if not size or self._wait(look, timeout):
             return b"".join(taken)
+        self._driver.call(self._want_nothing)
         raise ExpectTimeout(
             f"{self._client.address.display} did not send {size} more bytes within {timeout:g} s"
         )
 
+    def _want_nothing(self) -> None:
+        self._connection.unread(self._number).wanted = 0
+
     def _check_kept(self) -> None:
-        transcript = self._connection.transcript
-        if self._line < transcript.oldest:
+        if lost := self._connection.unread(self._number).lost:
             raise Overrun(
-                f"lines {self._line} to {transcript.oldest - 1} were forgotten before the on-connect "
-                "function read them: let the transcript keep more",
-                transcript.oldest - self._line,
+                f"{lost} lines were forgotten before the on-connect function read them: "
+                "let the transcript keep more",
+                lost,
             )
 
     def _wait(self, look: Callable[[], bool], timeout: float) -> bool:

@@ -363,9 +363,9 @@ def test_framing_begins_where_the_function_ends(tmp_path: Path, scheme: str) -> 
     ):
         assert client.state == "connected", client.reason
         assert client.expect("note").line.data == b"* note"
-        assert client.expect(r"(?s)whole.*!").line.data == b"* whole {5}\r\n\r\n\r\n!"
+        assert client.expect(r"(?s)whole.*!", whole=True).line.data == b"* whole {5}\r\n\r\n\r\n!"
         client.send("go")
-        assert client.expect("literal").line.data == b"* {7}\r\nliteral)"
+        assert client.expect("literal", whole=True).line.data == b"* {7}\r\nliteral)"
         assert client.expect("plain").line.data == b"plain"
 
 

@@ -207,6 +207,9 @@ class ReconnectMagics(Magics):
         pattern = parsed.get("--expect")
         if pattern is None and parsed.flag("--timeout"):
             raise UsageError("--timeout goes with --expect REGEX: without it nothing is waited for")
+        whole = parsed.flag("--whole")
+        if pattern is None and whole:
+            raise UsageError("--whole goes with --expect REGEX: it says what of a line is compared with it")
         filler = Filler(self._namespace) if parsed.flag("--fill") else None
         lines = self._lines(parsed, cell, client, filler)
         if pattern is not None and filler is not None:
@@ -223,7 +226,9 @@ class ReconnectMagics(Magics):
         last, secrets = lines[-1]
         if expected is not None:
             try:
-                return client.send(last, expect=expected, timeout=timeout, queue=queue, secrets=secrets)
+                return client.send(
+                    last, expect=expected, whole=whole, timeout=timeout, queue=queue, secrets=secrets
+                )
             finally:
                 self._show_now()
         deliveries.append(client.send(last, queue=queue, secrets=secrets))
@@ -257,7 +262,7 @@ class ReconnectMagics(Magics):
             raise UsageError("no pattern: write %expect REGEX, such as %expect ^1 (OK|NO|BAD)")
         client = self.connections.find(parsed.get("-c"))
         try:
-            return client.expect(parsed.rest, timeout=self._timeout(parsed))
+            return client.expect(parsed.rest, timeout=self._timeout(parsed), whole=parsed.flag("--whole"))
         finally:
             self._show_now()
 
@@ -447,6 +452,7 @@ class ReconnectMagics(Magics):
             encoding=encoding,
             eol=None if eol is None else parse_eol(eol),
             framing=parsed.get("--framing"),
+            longest_line=parsed.get("--longest-line"),
             heartbeat=_heartbeat(address, parsed),
             silence=self._silence(parsed),
             replies={} if only_these else replies or None,

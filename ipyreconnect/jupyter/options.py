@@ -87,6 +87,11 @@ UNANSWERED_HELP = (
     "nothing answers it, so that no silence follows from it: else a server that has answered one and then "
     "sends nothing for two periods counts as hanging"
 )
+WHOLE = Option(
+    "--whole",
+    "look into all of a logical line, also into a mail or a value that it has announced: else its beginning "
+    "alone is compared",
+)
 TIMEOUT_HELP = "how long to wait for it, in seconds (default: Reconnect.timeout, 10)"
 
 CONNECT = Magic(
@@ -137,6 +142,13 @@ CONNECT = Magic(
             ("lines", "announced", "raw"),
         ),
         Option(
+            "--longest-line",
+            "bytes of a received line that is kept in one piece, such as 8MiB (default 1MiB); a longer one "
+            "comes in fragments",
+            "SIZE",
+            Kind.FREE,
+        ),
+        Option(
             "--heartbeat",
             "a line to send again and again while connected and nothing else is sent, or off",
             "LINE",
@@ -177,6 +189,7 @@ SEND = Magic(
     (
         CONNECTION,
         Option("--expect", "wait for a line that matches REGEX and return the Match", "REGEX", Kind.FREE),
+        WHOLE,
         Option("--timeout", TIMEOUT_HELP, "S", Kind.FREE),
         Option("--queue", "when not connected, keep the line for up to 60 s and send it once connected"),
         Option("--bytes", "TEXT has the escapes of a bytes literal (\\x00, \\r\\n); no line end is added"),
@@ -190,10 +203,11 @@ SEND = Magic(
 EXPECT = Magic(
     "expect",
     Layout.ENDS,
-    (CONNECTION, Option("--timeout", TIMEOUT_HELP, "S", Kind.FREE)),
+    (CONNECTION, WHOLE, Option("--timeout", TIMEOUT_HELP, "S", Kind.FREE)),
     "REGEX",
-    "a Python regular expression, searched for in every line since the last send or the last match; bare, or "
-    "quoted as a whole. Put -- in front of one that begins with --, or with a quote of its own",
+    "a Python regular expression, searched for in the beginning of every line since the last send or the "
+    "last match; bare, or quoted as a whole. Put -- in front of one that begins with --, or with a quote of "
+    "its own",
 )
 
 KEEPALIVE = Magic(

@@ -25,7 +25,7 @@ from ..settings import Heartbeat, KeepAlive, Retry
 from .delivery import UNCONFIRMED, Delivery, Ledger
 from .events import Status
 from .expect import Expectation, Expectations
-from .framing import Announced, Fragment, Framer, Raw, make_framer, split_lines
+from .framing import LINE_LIMIT, Announced, Foreign, Framer, Raw, beginning, make_framer
 from .last_words import Ends
 from .line import decode, has_break, in_one_line
 from .liveness import (
@@ -43,6 +43,7 @@ from .starttls import StartTLS
 from .state import Effect, Input, Phase, State, transition
 from .tls import TLSPipe, instead_of_tls
 from .transcript import Runs, Transcript, nothing_needed
+from .unread import PlainLines, Unread
 
 __all__ = ["Connection", "Settings"]
 
@@ -75,6 +76,12 @@ longest."""
 LIVELY = 1.0
 """Seconds after something was received for which nobody needs to look whether there is more: no verdict
 follows from so short a silence, but of a heartbeat or a `silence` of that order."""
+LONGEST_PLAIN_LINE = 64 * 1024
+"""Bytes of a line in the dialogue of STARTTLS; real ones take fewer than a thousand."""
+FRAMING_PATIENCE = 2.0
+"""Seconds that a lost connection waits for the user's framing to take what came before the end."""
+SHOW_UNREAD_AFTER = 0.1
+"""Seconds after which the log shows lines that an on-connect function has not read."""
 PLAIN_LINE = 32 * 1024
 """Bytes of a line that the transcript frames as well as a framer does."""
 PLAIN_STEP = 16 * 1024
@@ -101,7 +108,8 @@ class Settings:
     TLS. server_name: to verify. eol: bytes that end a sent line. encoding: None for UTF-8 with ISO-8859-1
     where it does not fit. framing: as `make_framer` takes it. script: parsed steps. has_function: whether a
     function runs after each connection. resumes: whether a TLS session is taken up again. queue_bytes,
-    queue_lines: how much may wait to be handed to the kernel, or for a connection.
+    queue_lines: how much may wait to be handed to the kernel, or for a connection. longest_line: bytes of a
+    received line that is kept in one piece; None: 1 MiB, or what the transcript has room for.
     """
 
     where: str
@@ -117,11 +125,37 @@ class Settings:
     resumes: bool = RESUMES
     queue_bytes: int = QUEUE_LIMIT
     queue_lines: int = QUEUE_LINES
+    longest_line: int | None = None
 
     @property
     def dialect(self) -> Dialect | None:
         """How STARTTLS is spoken."""
         return self.profile.dialect
+
+
+@dataclass(frozen=True, slots=True)
+class FramingJob:
+    """What the user's framing of one connection is to do, on a thread of its client.
+
+    data: what it is fed with; none: it is only made. last: whether no more will come.
+    """
+
+    framer: Foreign
+    data: bytes
+    last: bool
+
+    def run(self) -> list[bytes]:
+        """Do it; return the lines. Raises CallerError for whatever the user's code raises."""
+        try:
+            self.framer.make()
+            lines = self.framer.feed(self.data) if self.data else []
+            return lines + self.framer.finish() if self.last else lines
+        except CallerError:
+            raise
+        except BaseException as error:  # a user's code may raise anything, SystemExit too
+            raise CallerError(
+                f"the framing {self.framer.name} failed: {type(error).__name__}: {error}"
+            ) from error
 
 
 @dataclass(slots=True)
@@ -147,15 +181,20 @@ class Connection:
         "_changed_at",
         "_changed_meanwhile",
         "_ends",
+        "_failing",
         "_failures",
         "_farewell_at",
         "_framer",
+        "_frames",
+        "_framing",
         "_hurry",
         "_ledger",
         "_look_at",
         "_look_pause",
+        "_making",
         "_phase_ends",
         "_pipe",
+        "_plain_rest",
         "_probe_begins",
         "_queue",
         "_queue_size",
@@ -170,6 +209,7 @@ class Connection:
         "_sent_at",
         "_starttls",
         "_state",
+        "_unread",
         "_up_at",
         "_watch_at",
         "_watchdog",
@@ -178,6 +218,7 @@ class Connection:
         "changes",
         "effects",
         "expectations",
+        "frames_wanted",
         "health",
         "heartbeat",
         "held",
@@ -192,7 +233,6 @@ class Connection:
         "replies",
         "retry",
         "session",
-        "session_start",
         "session_wanted",
         "settings",
         "silence",
@@ -225,7 +265,6 @@ class Connection:
         self.last_received: float | None = None
         self.session = 0
         self.session_wanted = False
-        self.session_start = (0, 0, 0)  # line, bytes of it, and received_bytes where the function begins
         self.expectations = Expectations(transcript, settings.encoding)
         self._chance = chance
         self._state = _STOPPED
@@ -241,7 +280,14 @@ class Connection:
         )
         self._sent_at: float | None = None  # when the last line left; None: none has yet
         self._framer: Framer | None = None
+        self._frames: list[bytes] = []  # what a user's framing has still to be fed with
+        self._framing = False  # whether it is at work
+        self._making = False  # whether it is being made, so that the connection can go on
+        self._failing: Exception | None = None  # why the connection is lost, once all was framed
+        self.frames_wanted = False  # whether `take_frames` has something
+        self._unread: Unread | None = None  # what is cut for the on-connect function, as it reads
         self._starttls: StartTLS | None = None
+        self._plain_rest = b""  # the unfinished line of the dialogue of STARTTLS
         self._script: ScriptRun | None = None
         self.outgoing: list[memoryview | bytes] = []  # what waits to be handed to the kernel
         self._written = 0  # bytes of the outgoing stream so far
@@ -343,7 +389,12 @@ class Connection:
         """Whether the bytes from the socket are the transcript's bytes, so that they can be received right
         into it.
         """
-        return self._pipe is None and self._framer is None
+        return self._pipe is None and self._framer is None and self._unread is None and self._starttls is None
+
+    @property
+    def is_framing(self) -> bool:
+        """Whether the user's framing is at work, or has to be first: until then nothing is read."""
+        return self._framing or self._failing is not None
 
     def reads_at_most(self, room: int) -> int:
         """Return how many bytes of the `room` for them are to be read at once: ciphertext can be held back, a
@@ -393,7 +444,9 @@ class Connection:
         Raises SettingsError when another client writes the transcript.
         """
         if self._state is _STOPPED:
-            self.transcript.begin_writing(self, self.settings.encoding, self.needed)
+            self.transcript.begin_writing(
+                self, self.settings.encoding, self.needed, self.settings.longest_line
+            )
             self._failures = 0
             self.expectations.begin()
             self.status = replace(self.status, reason="", loss="", attempt=0)
@@ -441,6 +494,7 @@ class Connection:
         """
         if session:
             self.check_session(session)
+            self._cut_unread(now)  # what came before it stands before it
         if session or self._state is _CONNECTED:
             ledger = self._ledger
             if ledger.unsent or len(data) > self.settings.queue_bytes:
@@ -653,6 +707,13 @@ class Connection:
             return
         if self._state not in (_CONNECTING, _CONNECTED):
             return
+        if isinstance(self._framer, Foreign) and not self._making and not isinstance(error, CallerError):
+            # First what came before the end, which may be the answer.
+            if self._failing is None:
+                self._failing = error
+                self.frames_wanted = True
+                self._phase_ends = now + FRAMING_PATIENCE
+            return
         ending = error.ending if isinstance(error, ConnectionLost) else Ending.OTHER
         script = self._script if self._script is not None and self._script.awaiting is not None else None
         # A script quotes the last lines itself.
@@ -683,7 +744,11 @@ class Connection:
 
     def _reason(self, reason: str, ending: Ending, now: float, *, quotes: bool) -> str:
         """Return why the connection ended, with what the peer said last."""
-        unfinished = self.transcript.unfinished or getattr(self._framer, "unfinished", b"")
+        if self._unread is not None:
+            unfinished = self._unread.uncut
+        else:
+            held = getattr(self._framer, "unfinished", b"")
+            unfinished = self.transcript.unfinished or held or self._plain_rest
         silent_since = (self.last_received, self._sent_at)
         wall = now + self.wall_offset
         return self._ends.reason(
@@ -704,24 +769,90 @@ class Connection:
         self._said = reason
         self._enter(Input.GIVE_UP, now)
 
-    def script_ended(
-        self,
-        session: int,
-        error: Exception | None,
-        now: float,
-        mark: int = 0,
-        unread: tuple[int, int] | None = None,
-    ) -> None:
-        """The on-connect function has returned, or raised `error`.
+    # -- what a user's framing does
 
-        mark: the number of the first line that it has left for others. unread: where it has stopped reading:
-        in which line, before which of its bytes; None: before the unfinished one.
+    def take_frames(self) -> FramingJob | None:
+        """Return what the user's framing is to do now, on a thread of the client's; None: nothing, or it is
+        at work. What comes of it is given to `framed`.
         """
+        framer = self._framer
+        if self._framing or not isinstance(framer, Foreign):
+            return None
+        self.frames_wanted = False
+        data = b"".join(self._frames)
+        self._frames.clear()
+        self._framing = True
+        return FramingJob(framer, data, self._failing is not None)
+
+    def framed(self, job: FramingJob, lines: list[bytes], error: CallerError | None, now: float) -> None:
+        """Take over the lines that the user's framing has made, or why it failed."""
+        if job.framer is not self._framer:
+            return  # of a connection before
+        self._framing = False
+        self.frames_wanted = bool(self._frames) or (self._failing is not None and not job.last)
+        self.reads_since = now
+        if error is not None:
+            self._give_framing_up()
+            self._making = False
+            self.fail(error, now)
+            return
+        if self._making:
+            self._making = False
+            self._framing_made(now)
+            return
+        if lines:
+            runs: Runs | None = [] if self._looks else None
+            self.transcript.append_received(lines, now + self.wall_offset, runs)
+            self._look_at_new(runs, now)
+        if job.last and self._failing is not None:
+            failing = self._failing
+            self._give_framing_up()
+            self.fail(failing, now)
+
+    def _give_framing_up(self) -> None:
+        """Have the user's framing do no more on this connection."""
+        self._framer = self._failing = None
+        self._framing = self.frames_wanted = False
+        self._frames.clear()
+
+    # -- what an on-connect function reads
+
+    def unread(self, session: int) -> Unread:
+        """Return what the on-connect function's session of that number has still to read; raises
+        ConnectionLost when it is over.
+        """
+        self.check_session(session)
+        assert self._unread is not None
+        return self._unread
+
+    def read_line(self, session: int, now: float) -> tuple[int, bytes, float] | None:
+        """Return the next line for the on-connect function, as its number, its bytes and its Unix time, if it
+        is there. Raises ConnectionLost when the session is over.
+        """
+        unread = self.unread(session)
+        line = unread.read_line()
+        if line is None and not isinstance(unread.framer, Foreign):
+            self._look_at_new(unread.cut(now + self.wall_offset, one=True), now)
+            line = unread.read_line()
+        return line
+
+    def take_framed(self, session: int, size: int, lines: list[bytes], now: float) -> None:
+        """Take over what the user's framing has made, on the function's thread, of the first `size` bytes."""
+        runs = self.unread(session).take_framed(size, lines, now + self.wall_offset)
+        self._look_at_new(runs, now)
+
+    def _cut_unread(self, now: float) -> None:
+        """Cut and show the lines that have come, though the function has not read them."""
+        unread = self._unread
+        if unread is not None and not unread.wanted and not isinstance(unread.framer, Foreign):
+            self._look_at_new(unread.cut(now + self.wall_offset), now)
+
+    def script_ended(self, session: int, error: Exception | None, now: float) -> None:
+        """The on-connect function has returned, or raised `error`."""
         if session == self.session and self._in_script:
             if error is None:
-                self._script_mark = mark
                 try:
-                    self._up(now, unread)
+                    self._up(now)
                 except CallerError as raised:  # the user's framing
                     self.fail(raised, now)
             else:
@@ -773,8 +904,9 @@ class Connection:
         received_at = self.last_received
         if received_at is not None and received_at < self.reads_since:
             received_at = self.reads_since
+        reading = self.reading and not self.is_framing
         look = watchdog.look(
-            info, now, unacknowledged=unacknowledged, received_at=received_at, reading=self.reading
+            info, now, unacknowledged=unacknowledged, received_at=received_at, reading=reading
         )
         if up:
             self.health = look.health
@@ -800,7 +932,7 @@ class Connection:
     def _silence_ends(self, silence: float, received_at: float, now: float) -> float:
         """Return when it is a loss that nothing was received for `silence` seconds."""
         ends = received_at + silence
-        if self.reading and now - ends <= min(LATE, silence):
+        if self.reading and not self.is_framing and now - ends <= min(LATE, silence):
             return ends
         # Nobody read, or nobody looked for a while, as the process was stopped: who sends may have been so
         # as well, where it is on the same computer.
@@ -842,11 +974,15 @@ class Connection:
         if acknowledged is not None:
             self._ledger.acknowledge(acknowledged)
         runs: Runs = []
-        if self._framer is not None:
-            try:
-                self.transcript.append_received(self._framer.finish(), wall, runs)
-            except CallerError:
-                pass  # the framing failed before, that was said
+        if self._plain_rest:
+            self.transcript.append_aside(self._plain_rest, wall)
+        if self._unread is not None:
+            self._unread.finish(wall, calls=not isinstance(self._unread.framer, Foreign))
+        if isinstance(self._framer, Foreign):
+            if unframed := sum(map(len, self._frames)):
+                self.transcript.append_note(f"{unframed} bytes were not framed by {self._framer.name}", wall)
+        elif self._framer is not None:
+            self.transcript.append_received(self._framer.finish(), wall, runs)
         self.transcript.flush(wall, runs)
         for number, lines in runs:
             # An answer may end with its connection instead of with a line end.
@@ -867,7 +1003,10 @@ class Connection:
         """Forget all that belongs to a connection alone: who reads, what is to be sent, and its deadlines."""
         self._note_answer()
         self._awaited = self._beat_mark = None
-        self._pipe = self._framer = self._starttls = self._script = None
+        self._pipe = self._framer = self._starttls = self._script = self._unread = None
+        self._plain_rest = b""
+        self._give_framing_up()
+        self._making = False
         self.held = False
         self._script_left = []
         self.session_wanted = False
@@ -994,27 +1133,54 @@ class Connection:
             info = self._pipe.info()
             self._resumption.secured(info, now + self.wall_offset)
             self.status = replace(self.status, tls=info)
+        if not self.settings.has_function:  # which reads bytes, too
+            self._framer = self._make_framer()
+            if isinstance(self._framer, Foreign):
+                # On a thread of its own, where it may take its time.
+                self._making = self.frames_wanted = True
+                self._phase_ends = now + SCRIPT_PATIENCE
+                return
+        self._framing_made(now)
+
+    def _framing_made(self, now: float) -> None:
+        """Go on when there is a framer: run the script."""
+        self._phase_ends = NEVER
         if self.settings.script:
-            self._framer = make_framer(self.settings.framing, self.settings.profile)
             self._set(phase=Phase.SCRIPT)
             greeted = self.settings.tls is TLSMode.STARTTLS
             self._script = ScriptRun(self.settings.script, SCRIPT_PATIENCE, greeted=greeted)
             self._script_mark = self.transcript.end
             self._drive_script(self._script.start(now), now)
         elif self.settings.has_function:
-            # It may read raw bytes, so framing begins only when it is done.
             self.session += 1
             self.session_wanted = True
-            self.session_start = (
-                self.transcript.end,
-                len(self.transcript.unfinished),
-                self.received_bytes,
+            longest = self.settings.longest_line or LINE_LIMIT
+            self._unread = Unread(
+                lambda: self._make_framer() or PlainLines(longest, self.settings.encoding),
+                self.transcript,
+                longest,
+                self.transcript.byte_limit,
             )
             self._set(phase=Phase.SCRIPT)
         else:
             self._up(now)
 
-    def _up(self, now: float, unread: tuple[int, int] | None = None) -> None:
+    def _make_framer(self) -> Framer | None:
+        settings = self.settings
+        limit = settings.longest_line or LINE_LIMIT
+        return make_framer(settings.framing, settings.profile, limit, settings.encoding)
+
+    def _up(self, now: float) -> None:
+        unread, self._unread = self._unread, None
+        rest = b""
+        if unread is not None:
+            self._script_mark = unread.mark
+            self._framer, rest = unread.framer, unread.unfed
+            if isinstance(self._framer, PlainLines):
+                # The transcript cuts such lines itself, and goes on with the one that has begun.
+                if self._framer.is_over:
+                    self.transcript.go_on_with_fragments()
+                self._framer, rest = None, unread.uncut
         if self.settings.script or self.settings.has_function:
             # What the script has read and sent is its own affair.
             self.expectations.pass_over(self._script_mark)
@@ -1025,8 +1191,6 @@ class Connection:
         status = self.status
         wall = now + self.wall_offset
         self.last_received = now
-        if self._framer is None:
-            self._framer = make_framer(self.settings.framing, self.settings.profile)
         how = doubt = ""
         if status.tls is not None:
             # First, where no narrow window cuts it off.
@@ -1040,38 +1204,32 @@ class Connection:
         if self.heartbeat is not None:
             self._begin_to_beat(now)
         self._watch_at = now
-        if self._framer is not None and self.settings.has_function:
-            self._frame_the_rest(self._framer, unread or (self.transcript.end, 0), now)
+        if rest:
+            self._plain(rest, now)
         # Not into TLS that has failed meanwhile, which is told next: the queue is the next connection's then.
         while self._queue and (self._pipe is None or not self._pipe.failed):
             entry = self._queue.pop(0)
             self._queue_size -= len(entry.data)
             self._write_line(entry.data, entry.line, entry.delivery, now, entry.expectation)
 
-    def _frame_the_rest(self, framer: Framer, unread: tuple[int, int], now: float) -> None:
-        """Bring the framer in step with what the on-connect function has left unread: lines that are in the
-        transcript already, as they are to everybody but the framer, and the unfinished one.
-        """
-        line, offset = unread
-        transcript, wall = self.transcript, now + self.wall_offset
-        *whole, (_, unfinished) = transcript.raw(line)
-        runs: Runs = []
-        transcript.take_unfinished()
-        rest = b"" if isinstance(framer, Raw) else b"".join(data for _, data in whole)
-        if not whole and offset:
-            # That much the function has read.
-            transcript.append_received([Fragment(unfinished[:offset])], wall, runs)
-            unfinished = unfinished[offset:]
-        framed = framer.feed(rest[offset:] + unfinished if rest else unfinished)
-        there = split_lines(rest)
-        there[:1] = [data[offset:] for data in there[:1]]
-        transcript.append_received(_new_ones(framed, there), wall, runs)
-        if runs:
-            self._look_at_new(runs, now)
-
     def _out_of_time(self, now: float) -> None:
         where = self.settings.where
-        if self._script is not None:
+        if self._unread is not None:
+            self._cut_unread(now)
+        elif self._failing is not None:
+            failing = self._failing
+            if isinstance(self._framer, Foreign):
+                why = f"the framing {self._framer.name} did not take what came last within"
+                self.transcript.append_note(f"{why} {FRAMING_PATIENCE:g} s", now + self.wall_offset)
+            self._give_framing_up()
+            self.fail(failing, now)
+        elif self._making and isinstance(self._framer, Foreign):
+            self._making = False
+            self.fail(
+                CallerError(f"the framing {self._framer.name} was not made within {SCRIPT_PATIENCE:.0f} s"),
+                now,
+            )
+        elif self._script is not None:
             if self._script_left and self.outgoing and self._ledger.sent == self._script_sent:
                 self._script.fail(f"{where} took nothing of what was sent for {SCRIPT_PATIENCE:.0f} s")
             self._drive_script([] if self._script_left else self._script.due(now), now)
@@ -1095,7 +1253,7 @@ class Connection:
             for answer in dialogue.receive_line(line):
                 self._write_quietly(answer, now)
         if dialogue.done:
-            dialogue.check_nothing_follows(self.transcript.unfinished)
+            dialogue.check_nothing_follows(self._plain_rest)
             self._starttls = None
             self._begin_tls(now)
 
@@ -1139,7 +1297,7 @@ class Connection:
                 self._collect()
                 self._secured(now)
             self.held = False
-            if self._framer is not None:
+            if self._framer is not None or self._unread is not None:
                 taken, most = 0, self.transcript.most_at_once
                 if isinstance(self._framer, Raw):
                     most = max(most, PLAIN_STEP)
@@ -1169,8 +1327,23 @@ class Connection:
 
     def _plain(self, data: bytes, now: float) -> None:
         """Take over plaintext: framed, or as it came where it is plain lines, which is far quicker."""
+        if self._unread is not None or self._starttls is not None:
+            self.received_bytes += len(data)
+            self.last_received = now
+            if self._starttls is not None:
+                self._hear_in_plain(data, now)
+            elif self._unread is not None:
+                self._unread.add(data, now + self.wall_offset)
+                self._phase_ends = min(self._phase_ends, now + SHOW_UNREAD_AFTER)
+            return
         framer = self._framer
         size = len(data)
+        if isinstance(framer, Foreign):
+            self.received_bytes += size
+            self.last_received = now
+            self._frames.append(data)
+            self.frames_wanted = True
+            return
         if framer is not None:
             longest = min(PLAIN_LINE, self.transcript.longest_line)
             size = framer.plain(data, longest) if isinstance(framer, Announced) else 0
@@ -1190,6 +1363,27 @@ class Connection:
             runs: Runs | None = [] if self._looks else None
             self.transcript.append_received(framed, now + self.wall_offset, runs)
             self._look_at_new(runs, now)
+
+    def _hear_in_plain(self, data: bytes, now: float) -> None:
+        """Take over lines of the dialogue that leads to TLS. Somebody on the way may have written them: they
+        are for nobody else.
+        """
+        *lines, rest = (self._plain_rest + data).split(b"\n")
+        lines = [line.removesuffix(b"\r") for line in lines]
+        self._plain_rest = rest
+        for line in lines:
+            self.transcript.append_aside(line, now + self.wall_offset)
+        try:
+            # Together, however they came: nothing may stand behind the server's consent.
+            self._drive_starttls(lines, now)
+            if len(rest) > LONGEST_PLAIN_LINE:
+                protocol = (self.settings.dialect or "").upper()
+                raise AttemptFailed(
+                    f"{self.settings.where} answers STARTTLS with a line of more than "
+                    f"{LONGEST_PLAIN_LINE // 1024} KiB; does it speak {protocol}?"
+                )
+        except AttemptFailed as error:
+            self.fail(error, now)
 
     @property
     def _in_script(self) -> bool:
@@ -1215,19 +1409,13 @@ class Connection:
             return
         if self.along is not None:
             self.along += runs
-        if self._starttls is not None:
-            # Together, however the transcript cut them: nothing may stand behind the server's consent.
-            try:
-                self._drive_starttls([line for _, lines in runs for line in lines], now)
-            except AttemptFailed as error:
-                self.fail(error, now)
-            return
         for number, lines in runs:
             if self.expectations.pending and not self._in_script:
                 self.expectations.look(number, lines, now + self.wall_offset)
             if self.replies and self._state is not _STOPPING:
                 for line in lines:
-                    self._reply(line, now)
+                    if (compared := beginning(line)) is not None:
+                        self._reply(compared, now)
             if self._awaited is not None:
                 self._look_for_answer(self._awaited, lines)
             if self._script is not None:
@@ -1235,7 +1423,9 @@ class Connection:
                     if self._script is None:
                         break
                     self._script_mark = number + index + 1
-                    text = decode(line, self.settings.encoding)
+                    if (compared := beginning(line)) is None:
+                        continue
+                    text = decode(compared, self.settings.encoding)
                     steps = self._script.line(text, now, self.transcript.redacted_text(text))
                     self._drive_script(steps, now)
 
@@ -1244,7 +1434,7 @@ class Connection:
         for pattern, template in self.replies:
             if found := pattern.search(line):
                 reply = found.expand(template)
-                if has_break(reply):
+                if has_break(reply, self.settings.eol):
                     # What the peer has put into it must not become a command.
                     # Masked before it is quoted, which would write an escaped secret in another way.
                     rule = self.transcript.redacted_text(pattern.pattern.decode("utf-8", "backslashreplace"))
@@ -1360,7 +1550,10 @@ class Connection:
         """Look whether one of the lines that have come answers the heartbeat."""
         in_bytes = isinstance(pattern.pattern, bytes)
         for line in lines:
-            if pattern.search(line if in_bytes else decode(line, self.settings.encoding)):
+            compared = beginning(line)
+            if compared is not None and pattern.search(
+                compared if in_bytes else decode(compared, self.settings.encoding)
+            ):
                 self._was_answered()
                 return
 
@@ -1396,19 +1589,6 @@ class Connection:
         while self._queue:
             self._expire(self._queue.pop(0), why, now)
         self.expectations.fail(why)
-
-
-def _new_ones(framed: list[bytes], there: list[bytes]) -> list[bytes]:
-    """Return the lines that a framer has made of those that are `there`, and not those that it left alone."""
-    known = set(there)
-    new: list[bytes] = []
-    at = 0
-    for line in framed:
-        try:
-            at = there.index(line, at if line in known else len(there)) + 1
-        except ValueError:
-            new.append(line)
-    return new
 
 
 def _on_grid(at: float | None, now: float) -> float:

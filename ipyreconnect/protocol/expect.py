@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from ..errors import ConnectionLost, Overrun
 from ..settings import MASK, mask_in
-from .framing import Fragment
+from .framing import Fragment, beginning
 from .line import Line, decode
 from .search import LineSearch, Pattern, compile_pattern
 from .transcript import Transcript
@@ -78,8 +78,8 @@ class Match:
         forgotten meanwhile.
         """
         if self._lines is None:
-            lines = self._transcript.lines(self._origin, self.line.number + 1)
-            self._lines = [line for line in lines if line.direction == "<"]
+            lines = self._transcript.lines(self._origin, self.line.number + 1, for_readers=True)
+            self._lines = list(lines)
         return self._lines
 
     @property
@@ -296,17 +296,20 @@ def _characters(data: bytes) -> int:
 class Expectation:
     """A pattern that waits for a line.
 
-    pattern: compiled. origin: the number of the line from which on `Match.lines` counts. cursor: the number
-    of the line that is looked at next. ruled_out: from which number up to which no line matches, found out
-    beforehand. outcome: None while it waits; then the `Match`, or the exception to raise. unsent: the line
-    that it belongs to was still in the queue when nobody waited any longer. Looking is for the one that has
-    the connection's turn; `outcome` may be read in any thread.
+    pattern: compiled. whole: whether it looks into all of a logical line, with what was announced in it (of a
+    line that came in fragments, into each of them), instead of its beginning alone. origin: the number of the
+    line from which on `Match.lines` counts. cursor: the number of the line that is looked at next. ruled_out:
+    from which number up to which no line matches, found out beforehand. outcome: None while it waits; then
+    the `Match`, or the exception to raise. unsent: the line that it belongs to was still in the queue when
+    nobody waited any longer. Looking is for the one that has the connection's turn; `outcome` may be read in
+    any thread.
     """
 
-    __slots__ = ("_search", "bytes", "cursor", "origin", "outcome", "pattern", "ruled_out", "unsent")
+    __slots__ = ("_search", "bytes", "cursor", "origin", "outcome", "pattern", "ruled_out", "unsent", "whole")
 
-    def __init__(self, pattern: re.Pattern[Any], origin: int = 0) -> None:
+    def __init__(self, pattern: re.Pattern[Any], origin: int = 0, *, whole: bool = False) -> None:
         self.pattern = pattern
+        self.whole = whole
         self._search = pattern.search
         self.bytes = type(pattern.pattern) is bytes
         self.origin = origin
@@ -323,7 +326,7 @@ class Expectation:
         """Look at the received lines from `start` up to `stop` beforehand, some thousand before each yield,
         up to the first that matches; what was forgotten is passed over. In any thread, without the turn.
         """
-        looking = Expectation(self.pattern, start)
+        looking = Expectation(self.pattern, start, whole=self.whole)
         while looking.cursor < stop:
             try:
                 for number, lines in transcript.received(max(looking.cursor, transcript.first), stop):
@@ -353,7 +356,10 @@ class Expectation:
             return None
         for data in lines:
             number += 1
-            if found := search(data if self.bytes else decode(data, encoding)):
+            compared = data if type(data) is bytes or self.whole else beginning(data)
+            if compared is not None and (
+                found := search(compared if self.bytes else decode(compared, encoding))
+            ):
                 self.cursor = number
                 return number - 1, data, found
         if number > self.cursor:

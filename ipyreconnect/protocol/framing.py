@@ -1,13 +1,16 @@
-"""Cut received bytes into logical lines, announced or raw; plain lines are the transcript's to cut."""
+"""Cut received bytes into logical lines, announced or raw; plain lines are the transcript's to cut. Says also
+what of a logical line is compared with an expectation, a reply rule or a script's step: its beginning.
+"""
 
 from __future__ import annotations
 
+import codecs
 import copy
 import io
 import re
 from collections.abc import Callable
 from itertools import repeat
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from ipyreconnect.errors import CallerError, SettingsError
 
@@ -51,6 +54,11 @@ _WINDOW = 64
 # line end behind, so that where fragments end depends on the bytes alone and never on how they were split.
 _SLACK = 2 * _WINDOW
 
+_LONGEST_CHARACTER = 4
+"""Bytes of the longest character in UTF-8 (RFC 3629)."""
+_ONE_BYTE_EACH = re.compile(r"ascii|iso8859-\d+|cp125\d|cp8\d\d|koi8-[rtu]|mac-\w+")
+"""Encodings in which each byte is a character."""
+
 # Punctuation that means itself at the beginning of a regular expression.
 _PLAIN = b"!\"#%&',-/:;<=>@_`~{}"
 
@@ -73,10 +81,76 @@ class Framer(Protocol):
         """Return what is incomplete at the end of a connection as fragments, and be ready for the next."""
 
 
-class Fragment(bytes):
-    """A piece of a line that is too long or was never finished; joined they are the line, byte for byte."""
+class Announcing(bytes):
+    """A logical line with announced bytes in it.
 
-    __slots__ = ()
+    head: how many bytes stand before the first announced one, without the line end behind the announcement.
+    """
+
+    head: int
+
+    def __new__(cls, data: bytes, head: int) -> Self:
+        """Make one of all its bytes, and of how many of them stand before the first announced one."""
+        line = super().__new__(cls, data)
+        line.head = head
+        return line
+
+
+class Fragment(bytes):
+    """The first piece of a line that is too long or was never finished; joined they are the line, byte for
+    byte.
+
+    head: as for `Announcing`; None: none of its bytes was announced.
+    """
+
+    head: int | None
+
+    def __new__(cls, data: bytes, head: int | None = None) -> Self:
+        """Make one of its bytes, and of how many of them stand before the first announced one."""
+        piece = super().__new__(cls, data)
+        piece.head = head
+        return piece
+
+
+class Continuation(Fragment):
+    """A later piece of such a line: whatever it begins with, no line begins there."""
+
+
+def beginning(line: bytes) -> bytes | None:
+    """Return what of a logical line is compared with an expectation, a reply rule or a script's step: its
+    bytes before the first announced one; None for a piece of a line that is not its first.
+
+    What follows is data: a mail, a value, a payload that somebody else wrote and that may look like anything.
+    """
+    kind = type(line)
+    if kind is bytes:
+        return line
+    if isinstance(line, Continuation):
+        return None
+    head = getattr(line, "head", None)
+    return bytes(line) if head is None else bytes(line[:head])
+
+
+def cut_before(data: bytes | bytearray | memoryview, at: int, encoding: str | None) -> int:
+    """Return where to cut `data` so that no character is cut through: at most `at`, which is returned where
+    the bytes there are no text in this encoding (None: UTF-8). `data` reaches beyond `at`.
+    """
+    code = "utf-8" if encoding is None else codecs.lookup(encoding).name
+    if code == "utf-8":
+        for back in range(min(_LONGEST_CHARACTER, at)):
+            byte = data[at - back]
+            if byte & 0xC0 != 0x80:  # no continuation byte: a character begins here
+                return at - back if back == 0 or byte >= 0xC0 else at
+        return at
+    if _ONE_BYTE_EACH.fullmatch(code):
+        return at
+    try:
+        decoder = codecs.getincrementaldecoder(code)()
+        decoder.decode(bytes(data[:at]))
+        pending = len(decoder.getstate()[0])
+    except (UnicodeError, LookupError, NotImplementedError):
+        return at
+    return at - pending if pending < at else at
 
 
 class Raw:
@@ -102,10 +176,13 @@ class Announced:
     :param pattern: is searched in each line without its line end; the last group that matched is the number
         of bytes; ``^`` matches only where a logical line begins
     :param limit: bytes of the longest logical line that comes in one piece
+    :param encoding: of the text, so that fragments are cut between characters; None: UTF-8
     :raises SettingsError: the pattern or the limit cannot work
     """
 
-    def __init__(self, pattern: re.Pattern[bytes], *, limit: int = LINE_LIMIT) -> None:
+    def __init__(
+        self, pattern: re.Pattern[bytes], *, limit: int = LINE_LIMIT, encoding: str | None = None
+    ) -> None:
         source: object = getattr(pattern, "pattern", None)
         if not isinstance(source, bytes):
             raise SettingsError(f"an announcement must be a compiled pattern of bytes, not {pattern!r}")
@@ -114,6 +191,7 @@ class Announced:
         if limit < 1:
             raise SettingsError(f"the longest line must be at least 1 byte, not {limit}")
         self.limit = limit
+        self._encoding = encoding
         self._search = pattern.search
         self._mark = _mark(pattern)
         self._reset()
@@ -122,7 +200,7 @@ class Announced:
         self._held = bytearray()  # the logical line in progress, without the fragments that are already out
         self._raw = 0  # announced bytes still to come
         self._tail = 0  # bytes of the logical line since its beginning or since its last raw byte
-        self._first = True  # nothing was announced in this logical line yet
+        self._head = -1  # bytes of this logical line before the first announced one; none was announced yet
         self._over = False  # fragments of this logical line are already out
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -164,13 +242,19 @@ class Announced:
     @property
     def unfinished(self) -> bytes:
         """The line in progress, b"" where bytes that were announced are a part of it."""
-        return bytes(self._held) if self._first and not self._over else b""
+        return bytes(self._held) if self._head < 0 and not self._over else b""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether fragments of the line in progress are already out."""
+        return self._over
 
     def finish(self) -> list[bytes]:
         """Return the incomplete line as fragments, if there is one, and start anew."""
-        held = bytes(self._held)
+        lines: list[bytes] = []
+        self._cut(bytes(self._held), lines)
         self._reset()
-        return list(self._pieces(held))
+        return lines
 
     def _skip_plain(self, data: bytes, start: int, end: int, lines: list[bytes]) -> int:
         """Take all of data[start:end] if none of its lines announces anything; return how far it got."""
@@ -201,13 +285,14 @@ class Announced:
 
         Returns where the next one begins; 0, with nothing taken, if this one is not all there or too long.
         """
+        head = stop - at - (data[stop - 1 : stop] == b"\r")
         while number >= 0:
             rest = stop + 1 + number
             stop = data.find(b"\n", rest)
             if stop < 0 or stop - at > self.limit:
                 return 0
             number = self._number(data[rest:stop], first=False)
-        lines.append(data[at:stop].removesuffix(b"\r"))
+        lines.append(Announcing(data[at:stop].removesuffix(b"\r"), head))
         return stop + 1
 
     def _consume(self, data: bytes, at: int, lines: list[bytes]) -> int:
@@ -228,16 +313,16 @@ class Announced:
             at = stop
             if not ended:
                 break
-            number = self._number(self._held[-self._tail : -1], first=self._first and not self._over)
+            number = self._number(self._held[-self._tail : -1], first=self._head < 0 and not self._over)
             if number < 0:
                 self._end(lines)
                 break
             self._raw = number
             self._tail = 0
-            self._first = False
+            if self._head < 0:
+                self._head = len(self._held.removesuffix(b"\n").removesuffix(b"\r"))
             if number > self.limit:
-                self._over = True
-                lines.extend(self._pieces(bytes(self._held)))
+                self._cut(bytes(self._held), lines)
                 self._held.clear()
         return at
 
@@ -260,23 +345,20 @@ class Announced:
 
     def _hold(self, data: bytes, lines: list[bytes]) -> None:
         """Keep data of the line in progress, and give out what is over the limit."""
-        held, limit = self._held, self.limit
+        held = self._held
         held += data
-        if len(held) >= limit + _SLACK:
-            self._over = True
-            stop = (len(held) - _SLACK) // limit * limit
-            lines.extend(self._pieces(bytes(held[:stop])))
-            del held[:stop]
+        if len(held) >= self.limit + _SLACK:
+            whole = bytes(held)
+            del held[: self._cut(whole, lines, len(whole) - _SLACK)]
 
     def _end(self, lines: list[bytes]) -> None:
         """Give out the logical line in progress, which has just ended with LF."""
         line = bytes(self._held[:-1]).removesuffix(b"\r")
-        over = self._over
-        self._reset()
-        if over or len(line) > self.limit:
-            lines.extend(self._pieces(line))
+        if self._over or len(line) > self.limit:
+            self._cut(line, lines)
         else:
-            lines.append(line)
+            lines.append(line if self._head < 0 else Announcing(line, self._head))
+        self._reset()
 
     def _add(self, plain: list[bytes], size: int, lines: list[bytes]) -> None:
         """Add whole plain lines that were `size` bytes, the over-long ones in pieces."""
@@ -286,30 +368,75 @@ class Announced:
             return
         for line in plain:
             if len(line) > limit:
-                lines.extend(self._pieces(line))
+                self._cut(line, lines)
+                self._over = False
             else:
                 lines.append(line)
 
-    def _pieces(self, data: bytes) -> list[Fragment]:
-        limit = self.limit
-        return [Fragment(data[at : at + limit]) for at in range(0, len(data), limit)]
+    def _cut(self, data: bytes, lines: list[bytes], stop: int | None = None) -> int:
+        """Give out `data` of the logical line in progress as fragments of at most the limit; return how far
+        that came.
+
+        Where they end depends on the bytes alone. stop: give out only whole fragments that end up to there;
+        more of the line is still to come. None: all of it.
+        """
+        at = 0
+        while at < len(data):
+            end = at + self.limit
+            if stop is not None and end > stop:
+                break
+            if end < len(data):
+                end = at + max(1, cut_before(memoryview(data)[at:], self.limit, self._encoding))
+            piece = data[at:end]
+            if self._over:
+                lines.append(Continuation(piece))
+            else:
+                self._over = True
+                head = self._head
+                lines.append(Fragment(piece, head if 0 <= head < len(piece) else None))
+            at = end
+        return min(at, len(data))
 
 
-class _Foreign:
-    """A user's framing: what it raises or returns wrongly becomes a CallerError that names it."""
+class Foreign:
+    """A user's framing for one connection: what it raises or returns wrongly becomes a CallerError that names
+    it. It is made, and called, on a thread of its own client, never on the I/O thread: it may take its time.
 
-    def __init__(self, framer: Feeds) -> None:
-        self._framer = framer
+    :param framing: as `make_framer` takes it: an object to be copied, a class, or a function that makes one
+    """
+
+    def __init__(self, framing: Any) -> None:
+        self._given = framing
+        self._framer: Feeds | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        given = self._given if self._framer is None else type(self._framer)
+        return getattr(given, "__name__", type(given).__name__)
+
+    def make(self) -> Feeds:
+        """Return the user's object for this connection, made the first time.
+
+        Raises SettingsError where it cannot be made.
+        """
+        if self._framer is None:
+            given = self._given
+            is_object = not isinstance(given, type) and isinstance(given, Feeds)
+            self._framer = _copied(given) if is_object else _made(given)
+        return self._framer
 
     def feed(self, data: bytes) -> list[bytes]:
-        return self._call(self._framer.feed, data)
+        """Return what the user's framing makes of the data."""
+        return self._call(self.make().feed, data)
 
     def finish(self) -> list[bytes]:
-        finish = getattr(self._framer, "finish", None)
+        """Return what it makes of what is incomplete."""
+        finish = getattr(self.make(), "finish", None)
         return self._call(finish) if callable(finish) else []
 
     def _call(self, method: Callable[..., list[bytes]], *arguments: bytes) -> list[bytes]:
-        name = type(self._framer).__name__
+        name = self.name
         try:
             lines = list(method(*arguments))
         except BaseException as error:  # a user's code may raise anything, SystemExit too
@@ -320,13 +447,20 @@ class _Foreign:
         return lines
 
 
-def make_framer(framing: str | Feeds | Callable[[], Feeds] | None, profile: Profile) -> Framer | None:
+def make_framer(
+    framing: str | Feeds | Callable[[], Feeds] | None,
+    profile: Profile,
+    limit: int = LINE_LIMIT,
+    encoding: str | None = None,
+) -> Framer | None:
     """Return the framer for one connection, or None for plain lines, which the transcript cuts by itself.
 
     :param framing: "lines", "announced", "raw", None (what the profile says), an object with
         ``feed(data) -> list[bytes]``, of which each connection has a copy, or a class or function that makes
         one for each connection
     :param profile: the address's profile
+    :param limit: bytes of the longest logical line that comes in one piece
+    :param encoding: of the text, so that longer ones are cut between characters; None: UTF-8
     :raises SettingsError: it is none of these, or an object that cannot be copied
     """
     if framing is None:
@@ -337,16 +471,25 @@ def make_framer(framing: str | Feeds | Callable[[], Feeds] | None, profile: Prof
         if framing == "raw":
             return Raw()
         if framing == "announced":
-            return Announced(ANNOUNCEMENT if profile.announce is None else profile.announce)
+            pattern = ANNOUNCEMENT if profile.announce is None else profile.announce
+            return Announced(pattern, limit=limit, encoding=encoding)
         raise SettingsError(
             f"unknown framing {framing!r}: use {', '.join(FRAMINGS)}, "
             f"or an object with feed(data) -> list[bytes]"
         )
-    if isinstance(framing, type) or not isinstance(framing, Feeds):
-        framing = _made(framing)
-    else:
-        framing = _copied(framing)
-    return framing if isinstance(framing, Announced | Raw) else _Foreign(framing)
+    if isinstance(framing, Announced | Raw):
+        return copy.deepcopy(framing)
+    return Foreign(framing)
+
+
+def check_framing(framing: Any, profile: Profile) -> None:
+    """Refuse now what would be refused at each connection. The user's thread, as this makes one.
+
+    :raises SettingsError: as `make_framer`
+    """
+    framer = make_framer(framing, profile)
+    if isinstance(framer, Foreign):
+        framer.make()
 
 
 def _copied(framing: Feeds) -> Feeds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable
 
@@ -16,8 +17,10 @@ __all__ = [
     "encode_line",
     "from_json",
     "has_break",
+    "has_own_end",
     "in_one_line",
     "is_torn",
+    "one_line",
     "to_json",
     "visible",
 ]
@@ -64,20 +67,45 @@ def in_one_line(text: str) -> str:
     return text if text.isprintable() else visible(" ".join(text.split()))
 
 
+_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+"""What `str.splitlines`, an editor or a terminal may take for the end of a line."""
+
+
+def one_line(text: str) -> str:
+    r"""Return `text` with each line break in it written as its escape, such as \n. Any thread."""
+    if text.isprintable():
+        return text
+    return _BREAKS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 HAS_BREAK = (
     "a line break in a line would send more than one command: send each line by itself, or bytes as they are"
 )
 
 
-def has_break(line: bytes) -> bool:
-    """Say whether the peer would take `line` for more than one. Any thread."""
-    return b"\n" in line or b"\r" in line
+def has_break(line: bytes, eol: bytes = b"") -> bool:
+    """Say whether the peer would take `line` for more than one, where `eol` ends each. Any thread."""
+    return b"\n" in line or b"\r" in line or (eol not in _USUAL_EOLS and (line + eol).find(eol) < len(line))
 
 
-def encode_line(text: str, encoding: str | None, redacted: Callable[[str], str] | None = None) -> bytes:
+_USUAL_EOLS = (b"\r\n", b"\n", b"\r", b"")
+
+
+def has_own_end(eol: bytes) -> str:
+    """Return why a text is refused that holds the connection's own line end."""
+    return (
+        f"the line end {eol!r} in a line would send more than one command: "
+        "send each line by itself, or bytes as they are"
+    )
+
+
+def encode_line(
+    text: str, encoding: str | None, redacted: Callable[[str], str] | None = None, eol: bytes = b""
+) -> bytes:
     """Return the bytes of a line to send, by `encoding` (UTF-8 when None), without a line end. Any thread.
 
-    redacted: returns what may be shown of a text; a refusal quotes none with a secret in it.
+    redacted: returns what may be shown of a text; a refusal quotes none with a secret in it. eol: what ends
+    the lines of the connection, and must not stand within one.
     Raises SettingsError for a line break, also one that only the encoding makes, and for what the encoding
     does not know.
     """
@@ -90,6 +118,8 @@ def encode_line(text: str, encoding: str | None, redacted: Callable[[str], str] 
         wrong = text[error.start : error.end] if isinstance(error, UnicodeEncodeError) else text
         why = "cannot be sent as"
     else:
+        if has_break(data, eol) and not has_break(data):
+            raise SettingsError(has_own_end(eol))
         if encoding is None or not has_break(data):
             return data
         wrong = next((character for character in text if has_break(character.encode(code))), text)

@@ -54,7 +54,11 @@ Step = Send | Expect
 
 
 def parse_script(
-    text: str, *, encoding: str | None = None, fill: Callable[[str], tuple[str, str]] | None = None
+    text: str,
+    *,
+    encoding: str | None = None,
+    fill: Callable[[str], tuple[str, str]] | None = None,
+    eol: bytes = b"",
 ) -> tuple[Step, ...]:
     """Return the steps of a script.
 
@@ -67,6 +71,7 @@ def parse_script(
     :param fill: is given what is to be sent or awaited, and returns it with its placeholders filled, once
         as it is and once as it may be shown; what it fills in never makes another kind of step, nor another
         line
+    :param eol: what ends each line of the connection, and must not stand within one
     :raises SettingsError: naming the line, for a regular expression that is none, text that cannot be
         encoded, or a line break that was filled in
     """
@@ -91,7 +96,7 @@ def parse_script(
         if kind == "<":
             steps.append(Expect(number, _pattern(number, line, shown), shown))
         else:
-            data = _encoded(number, line, shown, encoding)
+            data = _encoded(number, line, shown, encoding, eol)
             try:
                 masked = shown.encode(encoding or "utf-8")
             except UnicodeEncodeError:  # only the mask has what the line itself has not
@@ -118,9 +123,9 @@ def _pattern(number: int, source: str, shown: str) -> re.Pattern[str]:
         ) from None
 
 
-def _encoded(number: int, text: str, shown: str, encoding: str | None) -> bytes:
+def _encoded(number: int, text: str, shown: str, encoding: str | None, eol: bytes) -> bytes:
     try:
-        return encode_line(text, encoding, lambda _: shown)
+        return encode_line(text, encoding, lambda _: shown, eol)
     except SettingsError as error:
         raise _wrong(number, str(error)) from None
 

@@ -36,8 +36,16 @@ from typing import Any, overload
 from ..errors import Overrun, SettingsError
 from ..settings import MASK, check_encoding, mask_in
 from .delivery import Delivery
-from .framing import Fragment, count_lines, split_lines
-from .line import Line, decode, from_json, is_torn, to_json
+from .framing import (
+    LINE_LIMIT,
+    Announcing,
+    Continuation,
+    Fragment,
+    count_lines,
+    cut_before,
+    split_lines,
+)
+from .line import Line, decode, from_json, is_torn, one_line, to_json
 from .search import Found, LineSearch, Pattern, compile_pattern
 
 __all__ = ["Line", "Runs", "Transcript", "decode", "from_json", "save_lines", "to_json"]
@@ -57,9 +65,9 @@ BLOCKS_AT_LEAST = 16
 BLOCK_A_LINE = 2
 """Bytes of a block for each line that is kept at most: one read must not bring so many lines that others,
 which nobody could read yet, are forgotten for them."""
-LONGEST_LINE = 64 * 1024
-"""Longer received lines are kept as fragments marked `truncated`: a line without end must not be carried for
-ever. Also the longest run of lines under one mark, so that looking up a single line never splits more."""
+LONGEST_RUN = 64 * 1024
+"""Bytes of lines that follow each other under one mark, so that looking up a single line never splits more;
+a single line may be longer."""
 RESERVE = 8 * 1024 * 1024
 """Bytes that it may take beyond what it may keep, while a reader that is waited for has not read them: for
 what comes before the receiving can wait, such as the replies to all lines of one read, or the rest of a
@@ -75,21 +83,25 @@ DELIVERY_COST = 256
 """Bytes that a block, a mark, and a sent line's delivery take beside the lines themselves (measured with
 tracemalloc, over-allocation included)."""
 MARKS_AT_ONCE = 64
-"""One read makes fewer marks: at most three for each longest line."""
+"""One read makes fewer marks: at most three for each longest run."""
+HEAD_COST = 128
+"""Bytes that it takes to remember where in a line the first announced byte stands (measured, as above)."""
 INDEX_SHARE = 256
 """For random access, where the lines of some runs end is remembered: of one line for so many bytes of the
 whole, which takes 4 bytes each."""
 STRIDE = 1024
 """Lines that are taken at a time where they are turned round or joined."""
 
-RECEIVED, TAIL, FRAMED, FRAGMENT, SENT, SENT_PART, NOTE = range(7)
+RECEIVED, TAIL, FRAMED, FRAGMENT, CONTINUATION, ASIDE, SENT, SENT_PART, NOTE = range(9)
 """What stands under a mark: received lines with their line ends; the end of an over-long line, with its line
-end; a line that a framer made; a fragment; a sent line; the beginning of one; what happened."""
+end; a line that a framer made; the first fragment of a line, and a later one; a received line that is for no
+reader; a sent line; the beginning of one; what happened."""
 _WITH_END = (RECEIVED, TAIL)
-_FROM_PEER = (RECEIVED, TAIL, FRAMED, FRAGMENT)
-_OWN = (SENT, SENT_PART, NOTE)  # one line a mark
-_DIRECTIONS = "<<<<>>*"
-_TRUNCATED = (False, True, False, True, False, True, False)
+_FROM_PEER = (RECEIVED, TAIL, FRAMED, FRAGMENT, CONTINUATION)
+_OWN = (ASIDE, SENT, SENT_PART, NOTE)  # for no reader; one line a mark
+_DIRECTIONS = "<<<<<<>>*"
+_TRUNCATED = (False, True, False, True, True, False, False, True, False)
+_CR = ord("\r")
 _NOT_RECEIVED = re.compile(b"[^%c]" % RECEIVED)
 
 _FOR_THE_WRITER = frozenset(
@@ -131,6 +143,7 @@ class _Block:
         "ends",
         "first",
         "given_up",
+        "heads",
         "kinds",
         "received",
         "settled",
@@ -155,6 +168,9 @@ class _Block:
         self.times = array("d")
         self.kinds = bytearray()
         self.deliveries: dict[int, Delivery] | None = None
+        self.heads: dict[int, int] | None = (
+            None  # bytes before the first announced one, of the lines with any
+        )
         self.given_up = False
 
     @property
@@ -237,7 +253,8 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
         """Bytes that may come before those who read along have their turn, and miss nothing; a block's size
         at most.
         """
-        self._longest = min(LONGEST_LINE, bytes // BLOCKS_AT_LEAST)
+        self._longest = min(LINE_LIMIT, bytes // BLOCKS_AT_LEAST)
+        self._run = min(LONGEST_RUN, self._longest)
         self._whole = bytes // WHOLE_SHARE
         self._next_size = FIRST_BLOCK
         self._blocks: tuple[_Block, ...] = ()
@@ -246,9 +263,9 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
         self._oldest = 0  # the number of the first line that a block holds
         self._gaps: list[tuple[int, int]] = []  # of a record: a line's number, how many miss before it
         self._cost = 0  # of all blocks but the last
-        # How much may stand behind the last mark before it is looked at closely: the longest line; nothing
+        # How much may stand behind the last mark before it is looked at closely: the longest run; nothing
         # while the carry goes on a line of which fragments are kept already.
-        self._reach = self._longest
+        self._reach = self._run
         self._indexes: dict[int, array[int]] = {}
         self._index_limit = bytes // INDEX_SHARE
         self._writer: object = None
@@ -355,13 +372,18 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
     def __contains__(self, line: object) -> bool:
         return isinstance(line, Line) and line in self.lines(line.number, line.number + 1)
 
-    def lines(self, start: int, stop: int, *, strict: bool = False) -> Iterator[Line]:
+    def lines(
+        self, start: int, stop: int, *, strict: bool = False, for_readers: bool = False
+    ) -> Iterator[Line]:
         """Yield the kept lines with numbers from `start` up to, not with, `stop`, in order. Any thread.
 
-        strict: raise Overrun where one of them is forgotten already; else it is passed over.
+        strict: raise Overrun where one of them is forgotten already; else it is passed over. for_readers:
+        only what the peer has said to those who read; not what came in plain text before STARTTLS.
         """
         encoding = self.encoding
         for block, mark, number, count, data in self._regions(start, stop, strict=strict):
+            if for_readers and block.kinds[mark] in _OWN:
+                continue
             lines = self._cut(block.kinds[mark], data, count)
             if block.kinds[mark] != RECEIVED:
                 yield block.line(mark, number, lines[0], encoding)
@@ -552,9 +574,13 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
             yield Line(lines[index], time, "<", number + index, False, encoding)
 
     def text(self, start: int | None = None, stop: int | None = None) -> str:
-        """Return the kept lines as text, one a line, each with its direction. Any thread."""
+        """Return the kept lines as text, one a line, each with its direction. Any thread.
+
+        Line breaks within a line (a literal has some) are written as escapes: what a peer sends cannot look
+        like another line of the log.
+        """
         lines = self.lines(self.first if start is None else start, self._end if stop is None else stop)
-        return "".join(f"{line.direction} {line.text}\n" for line in lines)
+        return "".join(f"{line.direction} {one_line(line.text)}\n" for line in lines)
 
     def to_dataframe(self) -> Any:
         """Return the kept lines as a pandas DataFrame: number (index), time (UTC), direction, text, data,
@@ -697,13 +723,18 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
     # -- writing: only the one that has the connection's turn
 
     def begin_writing(
-        self, writer: object, encoding: str | None, needed: Callable[[int], float] = nothing_needed
+        self,
+        writer: object,
+        encoding: str | None,
+        needed: Callable[[int], float] = nothing_needed,
+        longest: int | None = None,
     ) -> None:
         """Take the transcript for `writer`, which may have it already; from now on it is in its encoding. Any
         thread.
 
         needed(end): the number of the first line that somebody is about to read, and that is not to be
-        forgotten before; infinity for none. Asked by the writer.
+        forgotten before; infinity for none. Asked by the writer. longest: bytes of a received line that is
+        kept in one piece, at most an eighth of all; None: 1 MiB, or a sixteenth of all where that is less.
 
         Raises SettingsError when another one writes it: two would overwrite each other's lines.
         """
@@ -716,6 +747,10 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
             self._needed = needed
             self.encoding = encoding
             self._mask = mask_in(encoding)
+            if longest is not None:
+                self._longest = min(longest, self._whole)
+                self._run = min(LONGEST_RUN, self._longest)
+                self._reach = min(self._reach, self._run)
 
     def end_writing(self) -> None:
         """Let another one write from now on. The writer only."""
@@ -767,40 +802,61 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
         return len(lines)
 
     def _commit_much(self, block: _Block, start: int, end: int, now: float, runs: Runs | None) -> int:
-        """Mark runs of at most the longest line's length, and what is too long to be one line as fragments.
+        """Mark runs of at most `_run` bytes, each longer line by itself, and what is too long to be one line
+        as fragments.
 
-        One look for a line end per `longest line` of data: nothing beside counting them all. The outcome
+        One look for a line end for each run's length of data: nothing beside counting them all. The outcome
         depends on the bytes alone, never on how they were split.
         """
-        data, longest = block.data, self._longest
+        data, longest, run = block.data, self._longest, self._run
         before = self._end
         while True:
             begin = block.settled
             start = max(start, begin)  # no line end stands before it
-            limit = min(end, begin + longest + 1)
-            if self._reach < 0 and (last := data.find(b"\n", start, limit) + 1):
-                self._reach = longest
+            # The line end is no part of the line: a longest one may have two bytes more.
+            last = data.find(b"\n", start, min(end, begin + longest + 2)) + 1
+            if last - begin == longest + 2 and data[last - 2] != _CR:
+                last = 0
+            if last and self._reach < 0:
+                self._reach = run
                 self._mark_fragment(block, last, TAIL, now, runs)
-            elif self._reach >= 0 and (last := data.rfind(b"\n", start, limit) + 1):
+            elif last:
+                last = data.rfind(b"\n", start, min(end, begin + run + 1)) + 1 or last
                 self._mark(block, last, self._count(block, start, last, runs), RECEIVED, now)
-            elif end - begin > longest:
+            elif end - begin > longest + 1 or (end - begin > longest and data[end - 1] != _CR):
+                # Only of what stands there: what was in this memory before is no part of the line.
+                cut = cut_before(block.view[begin:end], longest, self.encoding)
+                self._mark_fragment(block, begin + cut, self._fragment_kind, now, runs)
                 self._reach = -1
-                self._mark_fragment(block, begin + longest, FRAGMENT, now, runs)
             else:
                 return self._end - before
+
+    @property
+    def _fragment_kind(self) -> int:
+        """What a fragment is that begins behind the last mark."""
+        return CONTINUATION if self._reach < 0 else FRAGMENT
 
     def _mark_fragment(self, block: _Block, end: int, kind: int, now: float, runs: Runs | None) -> None:
         if runs is not None:
             data = block.view[block.settled : end].tobytes()
-            runs.append((self._end, [Fragment(split_lines(data)[0] if kind == TAIL else data)]))
+            if kind == TAIL:
+                runs.append((self._end, [Continuation(split_lines(data)[0])]))
+            else:
+                runs.append((self._end, [Fragment(data) if kind == FRAGMENT else Continuation(data)]))
         self._mark(block, end, 1, kind, now)
 
     def take_unfinished(self) -> Data:
         """Give up the line that is not complete yet, to a framer that goes on with it. The writer only."""
         unfinished = self.unfinished
         self._last.used = self._last.settled
-        self._reach = self._longest
+        self._reach = self._run
         return unfinished
+
+    def go_on_with_fragments(self) -> None:
+        """Have what comes up to the next line end be fragments: those before them are kept already. The
+        writer only.
+        """
+        self._reach = -1
 
     def append_received(self, lines: Iterable[bytes], now: float, runs: Runs | None = None) -> None:
         """Append lines that a framer made; those of type `Fragment` are marked so. The writer only.
@@ -819,10 +875,10 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
         if count > 1:
             data = b"\n".join(lines) + b"\n"
             if (
-                len(data) <= self._longest
+                len(data) <= self._run
                 and count_lines(data) == count
                 and b"\r\n" not in data
-                and Fragment not in set(map(type, lines))
+                and set(map(type, lines)) == {bytes}
             ):
                 number = self._append(data, RECEIVED, now, count)
                 if runs is not None:
@@ -833,23 +889,37 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
             return
         line = lines[0]
         kept = line
-        if type(line) is Fragment:
-            kind = FRAGMENT
-        elif len(line) < self._longest and b"\n" not in line and not line.endswith(b"\r"):
+        head: int | None = getattr(line, "head", None)
+        if isinstance(line, Fragment):
+            kind = CONTINUATION if isinstance(line, Continuation) else FRAGMENT
+        elif head is None and len(line) < self._longest and b"\n" not in line and not line.endswith(b"\r"):
             kind = RECEIVED
             kept = line + b"\n"
         else:
             kind = FRAMED
         if len(kept) <= self._whole:
-            number = self._append(kept, kind, now)
+            number = self._append(kept, kind, now, head=head)
             if runs is not None:
-                runs.append((number, [Fragment(line) if kind == FRAGMENT else line]))
+                runs.append((number, [line]))
             return
-        for at in range(0, len(line), self._whole):
-            piece = Fragment(line[at : at + self._whole])
-            number = self._append(piece, FRAGMENT, now)
+        at = 0
+        while at < len(line):
+            stop = at + self._whole
+            if stop < len(line):
+                stop = at + cut_before(memoryview(line)[at:], self._whole, self.encoding)
+            first = at == 0 and kind != CONTINUATION
+            data = line[at:stop]
+            head = head if first and head is not None and head < stop else None
+            number = self._append(data, FRAGMENT if first else CONTINUATION, now, head=head)
             if runs is not None:
-                runs.append((number, [piece]))
+                runs.append((number, [Fragment(data, head) if first else Continuation(data)]))
+            at = stop
+
+    def append_aside(self, line: bytes, now: float) -> int:
+        """Append a line of the peer that is for no reader, expectation or reply, as what came in plain text
+        before STARTTLS; return its number. The writer only.
+        """
+        return self._append(line[: self._whole], ASIDE, now)
 
     def append_sent(self, line: bytes, now: float, delivery: Delivery | None = None) -> int:
         """Append a line that was sent at `now` (Unix epoch, s); return its number. The writer only.
@@ -875,8 +945,8 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
         """
         block = self._last
         if block.used > block.settled:
-            self._mark_fragment(block, block.used, FRAGMENT, now, runs)
-        self._reach = self._longest
+            self._mark_fragment(block, block.used, self._fragment_kind, now, runs)
+        self._reach = self._run
 
     @property
     def unfinished(self) -> bytes:
@@ -885,11 +955,19 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
         return bytes(block.view[block.settled : block.used])
 
     def _append(
-        self, data: bytes, kind: int, now: float, lines: int = 1, delivery: Delivery | None = None
+        self,
+        data: bytes,
+        kind: int,
+        now: float,
+        lines: int = 1,
+        delivery: Delivery | None = None,
+        head: int | None = None,
     ) -> int:
         """Append whole lines of one kind; return the number of the first."""
         size = len(data)
         weight = MARK_COST if delivery is None else MARK_COST + DELIVERY_COST + size
+        if head is not None:
+            weight += HEAD_COST
         block = self._last
         if block.size - block.used < size or block.weight + weight > block.size:
             block = self._new_block(max(size, weight))
@@ -904,7 +982,11 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
             if block.deliveries is None:
                 block.deliveries = {}
             block.deliveries[len(block.kinds)] = delivery
-            block.weight += weight - MARK_COST
+        if head is not None:
+            if block.heads is None:
+                block.heads = {}
+            block.heads[len(block.kinds)] = head
+        block.weight += weight - MARK_COST
         number = self._end
         self._mark(block, stop, lines, kind, now)
         return number
@@ -1026,8 +1108,8 @@ def _spans(block: _Block, low: int, high: int) -> Iterator[tuple[int, int]]:
             other = _NOT_RECEIVED.search(kinds, low)
             last = other.start() - 1 if other else high
             begin = ends[low - 1] if low else 0
-            if ends[last] - begin > LONGEST_LINE:
-                last = max(low, bisect_right(ends, begin + LONGEST_LINE, low, last + 1) - 1)
+            if ends[last] - begin > LONGEST_RUN:
+                last = max(low, bisect_right(ends, begin + LONGEST_RUN, low, last + 1) - 1)
         yield low, last
         low = last + 1
 
@@ -1046,12 +1128,16 @@ def _bare(regions: Iterable[_Region]) -> Iterator[tuple[int, list[bytes]]]:
         kind = block.kinds[mark]
         if kind == RECEIVED:
             yield number, split_lines(data, count)
-        elif kind == FRAMED:
-            yield number, [data]
-        elif kind == FRAGMENT:
-            yield number, [Fragment(data)]
+        elif kind in (FRAMED, FRAGMENT):
+            head = block.heads.get(mark) if block.heads else None
+            if kind == FRAGMENT:
+                yield number, [Fragment(data, head)]
+            else:
+                yield number, [data if head is None else Announcing(data, head)]
+        elif kind == CONTINUATION:
+            yield number, [Continuation(data)]
         elif kind == TAIL:
-            yield number, [Fragment(split_lines(data)[0])]
+            yield number, [Continuation(split_lines(data)[0])]
 
 
 def _overrun(wanted: int, first: int) -> Overrun:
@@ -1073,7 +1159,7 @@ def save_lines(lines: Iterable[Line], path: str | os.PathLike[str], mode: str = 
         os.path.expanduser(path), mode, encoding="utf-8", errors="backslashreplace", newline="\n"
     ) as file:
         for line in lines:
-            file.write((f"{line.direction} {line.text}" if as_text else to_json(line)) + "\n")
+            file.write((f"{line.direction} {one_line(line.text)}" if as_text else to_json(line)) + "\n")
             count += 1
     return count
 

@@ -10,7 +10,8 @@ import pytest
 
 from ipyreconnect.protocol.resumption import VERIFIED_FOR, leaks_sessions
 from ipyreconnect.protocol.transcript import Transcript
-from tests.protocol.test_connection import WALL, Play, TLSServer, handshake, tls_settings
+from tests.playing import WALL, Play
+from tests.protocol.test_connection import TLSServer, handshake, tls_settings
 from tests.servers.certificates import Certificates
 
 

@@ -25,11 +25,10 @@ from hypothesis import strategies as st
 
 from ipyreconnect.errors import Overrun, SettingsError
 from ipyreconnect.protocol.delivery import ACKNOWLEDGED, Delivery
-from ipyreconnect.protocol.framing import Fragment
+from ipyreconnect.protocol.framing import LINE_LIMIT, Fragment
 from ipyreconnect.protocol.transcript import (
     DEFAULT_BYTES,
     LEAST_BYTES,
-    LONGEST_LINE,
     RESERVE,
     Line,
     Runs,
@@ -76,14 +75,15 @@ class Model:
         self.carry += data
         while True:
             line, end, rest = self.carry.partition(b"\n")
-            if end and len(line) <= self.longest:
+            if end and len(line.removesuffix(b"\r")) <= self.longest:
                 self.add(line.removesuffix(b"\r"), now, "<", self.over)
                 self.over = False
                 self.carry = rest
-            elif len(self.carry) > self.longest:
-                self.add(self.carry[: self.longest], now, "<", True)
+            elif len(self.carry.removesuffix(b"\r")) > self.longest:
+                cut = before_character(self.carry, self.longest)
+                self.add(self.carry[:cut], now, "<", True)
                 self.over = True
-                self.carry = self.carry[self.longest :]
+                self.carry = self.carry[cut:]
             else:
                 return
 
@@ -92,8 +92,13 @@ class Model:
             if len(line) <= self.whole:
                 self.add(bytes(line), now, "<", isinstance(line, Fragment))
             else:
-                for at in range(0, len(line), self.whole):
-                    self.add(bytes(line[at : at + self.whole]), now, "<", True)
+                rest = bytes(line)
+                while rest:
+                    cut = self.whole
+                    if cut < len(rest):
+                        cut = before_character(rest, cut)
+                    self.add(rest[:cut], now, "<", True)
+                    rest = rest[cut:]
 
     def sent(self, line: bytes, now: float, delivery: Delivery | None) -> None:
         cut = len(line) > self.whole
@@ -118,6 +123,14 @@ class Model:
             for line in self.lines[start:stop]
             if line.direction == "<"
         ]
+
+
+def before_character(data: bytes, at: int) -> int:
+    """Return where a piece of at most `at` bytes ends that cuts through no character of UTF-8."""
+    start = at
+    while start > at - 3 and data[start] & 0xC0 == 0x80:
+        start -= 1
+    return start if data[start] >= 0xC0 else at
 
 
 def reads(
@@ -286,7 +299,7 @@ def test_it_keeps_the_newest_of_what_happened_within_its_limits(
     ever, and never more lines or memory than allowed.
     """
     transcript = Transcript(lines, size)
-    model = Model(min(LONGEST_LINE, size // 16), size // 8)
+    model = Model(min(LINE_LIMIT, size // 16), size // 8)
     now, first = 1.7e9, 0
     for step, pause in history:
         now += pause
@@ -304,7 +317,7 @@ def test_every_way_to_read_gives_the_same_lines(
     error, never a wrong line, for what is forgotten.
     """
     transcript = Transcript(lines, size)
-    model = Model(min(LONGEST_LINE, size // 16), size // 8)
+    model = Model(min(LINE_LIMIT, size // 16), size // 8)
     now = 1.7e9
     for step, pause in history:
         now += pause
@@ -345,7 +358,9 @@ def test_every_way_to_read_gives_the_same_lines(
     low, high = sorted((max(0, start), max(0, stop)))
     wanted = model.lines[max(first, low) : high]
     assert list(transcript.lines(low, high)) == wanted
-    assert transcript.text(low, high) == "".join(f"{line.direction} {line.text}\n" for line in wanted)
+    assert transcript.text(low, high) == "".join(
+        f"{line.direction} {line.text}".replace("\r", "\\r").replace("\n", "\\n") + "\n" for line in wanted
+    )
     low = max(low, first)
     assert flat(transcript.received(low, high)) == model.received(low, high)
     assert list(transcript.lines(low, high, strict=True)) == wanted
@@ -394,7 +409,7 @@ def test_where_lines_end_does_not_depend_on_how_the_bytes_were_split(stream: byt
 def test_fragments_joined_are_the_line_and_all_of_them_are_marked() -> None:
     """The end of an over-long line is no line of its own that a pattern could be fooled with."""
     transcript = Transcript()
-    line = b"".join(b"%07d." % number for number in range(3 * LONGEST_LINE // 8)) + b"1 OK"
+    line = b"".join(b"%07d." % number for number in range(3 * LINE_LIMIT // 8)) + b"1 OK"
     receive(transcript, b"before\r\n" + line + b"\r\nafter\r\n")
     before, *fragments, after = transcript
     assert (before.data, before.truncated, after.data, after.truncated) == (b"before", False, b"after", False)
@@ -928,7 +943,7 @@ def test_a_line_is_a_value() -> None:
 def test_what_is_saved_is_loaded_again(history: list[tuple[Step, float]], size: int) -> None:
     """Every byte, number, time, direction and mark of what is kept comes back, also a sent line's fate."""
     transcript = Transcript(bytes=size)
-    model = Model(min(LONGEST_LINE, size // 16), size // 8)
+    model = Model(min(LINE_LIMIT, size // 16), size // 8)
     now = 1.7e9
     for step, pause in history:
         now += pause
