@@ -587,8 +587,8 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
         return frame
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the kept lines to the file `path`: as text for .txt and .log, else as JSON lines, which
-        `load` reads. Any thread.
+        """Write the kept lines to the file `path`, in which `~` is the user's home: as text for .txt and
+        .log, else as JSON lines, which `load` reads. Any thread.
 
         Raises OSError when it can't be written.
         """
@@ -603,7 +603,7 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
         record begin anew, they are counted on. Raises OSError when it can't be read, SettingsError when a
         line of it is none of a record. Any thread.
         """
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        with open(os.path.expanduser(path), encoding="utf-8", errors="surrogateescape") as file:
             # As JSON everything takes more than an eighth of what it takes here, so all of it is kept.
             limit = max(DEFAULT_BYTES, WHOLE_SHARE * os.fstat(file.fileno()).st_size)
             transcript = cls(sys.maxsize, limit, encoding=encoding)
@@ -1141,7 +1141,9 @@ def save_lines(lines: Iterable[Line], path: str | os.PathLike[str], mode: str = 
     """
     as_text = os.fspath(path).endswith((".txt", ".log"))
     count = 0
-    with open(path, mode, encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+    with open(
+        os.path.expanduser(path), mode, encoding="utf-8", errors="backslashreplace", newline="\n"
+    ) as file:
         for line in lines:
             file.write((f"{line.direction} {one_line(line.text)}" if as_text else to_json(line)) + "\n")
             count += 1
