@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, overload
 from .arguments import seconds_from, whole_number
 from .errors import ConnectionLost, ExpectTimeout, Overrun
 from .network.driver import Driver
-from .network.matcher import TooSlow
 from .protocol.connection import SCRIPT_PATIENCE
 from .protocol.delivery import Delivery
+from .protocol.effort import TooSlow
 from .protocol.expect import QUOTED, Expectation, Match, Pattern, last_lines
 from .protocol.framing import Foreign, beginning
 from .protocol.transcript import decode

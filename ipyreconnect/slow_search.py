@@ -12,8 +12,8 @@ from typing import Any
 
 from .errors import ConnectionLost, Overrun
 from .network.driver import Driver
-from .network.matcher import Matcher, TooSlow
-from .protocol.effort import is_quick
+from .network.matcher import Matcher
+from .protocol.effort import TooSlow, is_quick
 from .protocol.expect import Expectation, found_at
 from .protocol.framing import beginning
 from .protocol.line import decode

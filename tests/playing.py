@@ -10,10 +10,12 @@ from typing import Any
 
 from ipyreconnect.address import PROFILES
 from ipyreconnect.errors import AttemptFailed, CallerError, ConnectionLost
+from ipyreconnect.network.matcher import Matchers
 from ipyreconnect.protocol.connection import Connection, Settings
 from ipyreconnect.protocol.delivery import Delivery
 from ipyreconnect.protocol.events import Status
 from ipyreconnect.protocol.expect import Expectation, Match, Pattern, compile_pattern
+from ipyreconnect.protocol.judging import RULE_PATIENCE
 from ipyreconnect.protocol.state import Effect, Phase
 from ipyreconnect.protocol.transcript import Line, Transcript
 from ipyreconnect.settings import Heartbeat, KeepAlive, Retry
@@ -73,12 +75,15 @@ class Play:
                     connection.framed(job, job.run(), None, now)
                 except CallerError as error:
                     connection.framed(job, [], error, now)
+            while connection.to_judge and (task := connection.take_job()) is not None:
+                with Matchers(RULE_PATIENCE) as matchers:
+                    connection.judged(task, task.run(matchers.search), now)
             while connection.outgoing and takes != 0:
                 data = bytes(connection.next_outgoing())[:takes]
                 takes = None if takes is None else takes - len(data)
                 self.wire += data
                 connection.handed_over(len(data))
-            if not connection.effects and not connection.frames_wanted:
+            if not connection.effects and not connection.frames_wanted and not connection.to_judge:
                 break
         self.statuses += connection.changes
         connection.changes.clear()

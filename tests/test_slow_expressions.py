@@ -139,3 +139,73 @@ def test_what_no_needle_of_is_there_is_found_nowhere_at_once(server: LineServer)
         with pytest.raises(ExpectTimeout):
             client.expect(r"\w+@\w+", timeout=0.1)
         assert not any(thread.name == "ipyreconnect-search" for thread in threading.enumerate())
+
+
+# -- reply rules and scripts
+
+
+def replies_of(server: LineServer, *wanted: bytes) -> None:
+    """Wait until the server was sent these lines, in this order, beside others."""
+    for line in wanted:
+        server.peer(0).wait_line(b"^" + re.escape(line) + b"$")
+    sent = [line for line in server.peer(0).lines if line in wanted]
+    assert sent == list(wanted)
+
+
+def test_a_rule_that_may_be_slow_answers_in_order(server: LineServer) -> None:
+    """Each line is answered once, by the first rule that is for it, and in the order of the lines."""
+    rules = {SLOW: r"value \g<value>", "^re (short .*)": r"got \1", "^re PING": "PONG"}
+    with Client(server.address, replies=rules) as client:
+        for line in (
+            "there was once a number here: 1",
+            "short and sweet, this one is",
+            "PING",
+            "and again: 2",
+        ):
+            client.send(line)
+        replies_of(server, b"value 1", b"got short and sweet, this one is", b"PONG", b"value 2")
+
+
+def test_a_rule_that_takes_for_ever_is_switched_off(server: LineServer) -> None:
+    """That is told, and the other rules go on, as does everybody else meanwhile."""
+    with (
+        Client(server.address, replies={FOR_EVER: "never", "^a+!": "seen", "^re PING": "PONG"}) as client,
+        Client(server.address, name="other") as other,
+    ):
+        client.send("hard")
+        other.send("x", expect="^re x$")
+        client.send("PING")
+        replies_of(server, b"seen", b"PONG")
+        notes = [line.text for line in client.transcript if line.direction == "*"]
+        assert f"the reply rule {FOR_EVER!r} took more than 0.1 s for a line: it is switched off" in notes
+        client.send("hard")
+        client.send("PING again")
+        client.expect("^re PING again")
+        assert client.state == "connected"
+
+
+def test_rules_end_with_their_connection(server: LineServer) -> None:
+    """What is still to be judged of a connection that is lost is answered on no other."""
+    rules = {SLOW: r"value \g<value>"}
+    with Client(server.address, replies=rules, retry=0.02) as client:
+        client.send("there was once a number here: 1")
+        client.reconnect_now()
+        until(client, lambda: client.status.connection == 2)
+        client.send("there was once a number here: 2")
+        server.peer(1).wait_line(b"^value 2$")
+        assert b"value 1" not in server.peer(1).lines
+
+
+def test_a_step_that_may_be_slow_is_met(server: LineServer) -> None:
+    """The script goes on with the line that meets it, and with those behind it."""
+    script = f"nothing in this one, however long it is\nthe number here is: 5\n< {SLOW}\nthanks\n< ^re thanks"
+    with Client(server.address, on_connect=script) as client:
+        assert client.state == "connected", client.reason
+        replies_of(server, b"the number here is: 5", b"thanks")
+
+
+def test_a_step_that_takes_for_ever_fails_the_attempt(server: LineServer) -> None:
+    """With words that say what is to be done."""
+    with Client(server.address, on_connect=f"hard\n< {FOR_EVER}", retry=60) as client:
+        until(client, lambda: client.state == "waiting")
+        assert "waiting for '^(a+)+$': the expression took more than 0.1 s for a line" in client.reason

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ipyreconnect.errors import Overrun, SettingsError
-from ipyreconnect.network.matcher import PATIENCE, Matcher, TooSlow
+from ipyreconnect.network.matcher import PATIENCE, Matcher
+from ipyreconnect.protocol.effort import TooSlow
 from ipyreconnect.protocol.search import decode_lines, needles_of
 from ipyreconnect.protocol.transcript import Line, Transcript
 

@@ -30,6 +30,7 @@ from ..errors import AttemptFailed, CallerError, ConnectionLost, SettingsError
 from ..protocol.connection import Connection, Settings
 from ..protocol.events import Status
 from ..protocol.expect import Expectation
+from ..protocol.judging import RULE_PATIENCE
 from ..protocol.liveness import Health, TcpInfo, longest_retransmission, unanswered, user_timeout
 from ..protocol.state import Effect, Phase, State
 from ..protocol.transcript import Runs, Transcript
@@ -38,6 +39,7 @@ from . import changes, interrupts, sockets
 from .dial import Dial
 from .interrupts import Shield, guard
 from .loop import EVENT_READ, EVENT_WRITE, Loop, Timer, acquire_loop, release_loop, serves
+from .matcher import Matchers
 from .netwatch import address_gone
 from .turn import Turns
 
@@ -292,6 +294,8 @@ class Driver(Turns):
             self._perform()
         if connection.frames_wanted:
             self._have_framed()
+        if connection.to_judge:
+            self._have_judged()
         if connection.expectations.slow:
             slow, connection.expectations.slow = connection.expectations.slow, []
             for expectation in slow:
@@ -334,6 +338,19 @@ class Driver(Turns):
             except CallerError as raised:
                 error = raised.with_traceback(None)
             self.post(lambda: self.connection.framed(job, lines, error, _monotonic()))
+
+        self._sink.work(run)
+
+    def _have_judged(self) -> None:
+        """With the turn: have lines judged over which an expression may take long."""
+        job = self.connection.take_job()
+        if job is None:
+            return
+
+        def run() -> None:
+            with Matchers(RULE_PATIENCE) as matchers:
+                verdicts = job.run(matchers.search)
+            self.post(lambda: self.connection.judged(job, verdicts, _monotonic()))
 
         self._sink.work(run)
 

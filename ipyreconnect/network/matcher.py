@@ -12,9 +12,12 @@ import re
 import subprocess
 import sys
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, Self, cast
 
-__all__ = ["Matcher", "TooSlow"]
+from ..protocol.effort import TooSlow, is_quick
+from ..protocol.expect import found_at
+
+__all__ = ["Matcher", "Matchers"]
 
 Spans = tuple[int, tuple[tuple[int, int], ...], int | None, str | None]
 """The index of the text that matches, where in it each group begins and ends, the number of the last group
@@ -51,10 +54,6 @@ while asked := hear():
     answers.write(len(said).to_bytes(8, "little") + said)
     answers.flush()
 """
-
-
-class TooSlow(Exception):
-    """The expression takes too long over some line, or the process was ended meanwhile."""
 
 
 class Matcher:
@@ -124,3 +123,37 @@ class Matcher:
         except (OSError, ValueError):
             self.close()
             raise TooSlow from None
+
+
+class Matchers:
+    """Processes for several expressions, each started when it is needed first; ended when the block is left.
+
+    One thread at a time.
+    """
+
+    def __init__(self, work: float) -> None:
+        self._work = work
+        self._matchers: dict[re.Pattern[Any], Matcher] = {}
+
+    def search(self, pattern: re.Pattern[Any], text: Any) -> Any:
+        """Search as `re` does; in a process where that may be slow. Raises TooSlow when it takes more than so
+        many seconds of computing, or no process is to be had.
+        """
+        if is_quick(pattern, text):
+            return pattern.search(text)
+        matcher = self._matchers.get(pattern)
+        try:
+            if matcher is None:
+                matcher = self._matchers[pattern] = Matcher(pattern, PATIENCE, self._work)
+            spans = matcher.first([text])
+        except (TooSlow, OSError):
+            self._matchers.pop(pattern, None)
+            raise TooSlow from None
+        return None if spans is None else found_at(pattern, text, spans)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for matcher in self._matchers.values():
+            matcher.close()

@@ -26,6 +26,7 @@ from .delivery import UNCONFIRMED, Delivery, Ledger
 from .events import Status
 from .expect import Expectation, Expectations
 from .framing import LINE_LIMIT, Announced, Foreign, Framer, Raw, beginning, make_framer
+from .judging import RULE_PATIENCE, Job, Judging, Later, Rules, Verdict, quick_limit, search_now
 from .last_words import Ends
 from .line import decode, has_break, in_one_line
 from .liveness import (
@@ -188,6 +189,7 @@ class Connection:
         "_frames",
         "_framing",
         "_hurry",
+        "_judging",
         "_ledger",
         "_look_at",
         "_look_pause",
@@ -199,6 +201,8 @@ class Connection:
         "_queue",
         "_queue_size",
         "_refused",
+        "_replies",
+        "_replies_quick",
         "_resumption",
         "_retry_at",
         "_said",
@@ -230,7 +234,6 @@ class Connection:
         "reading",
         "reads_since",
         "received_bytes",
-        "replies",
         "retry",
         "session",
         "session_wanted",
@@ -255,7 +258,9 @@ class Connection:
         self.keepalive = keepalive
         self.retry = retry
         self.transcript = transcript
-        self.replies: tuple[tuple[re.Pattern[bytes], bytes], ...] = ()
+        self._replies: Rules = ()
+        self._replies_quick = 0  # bytes of a line for which all of them are quick
+        self._judging: Judging | None = None  # lines that are judged elsewhere
         self.status = Status()
         self.changes: list[Status] = []
         self.effects: list[Effect] = []
@@ -337,6 +342,16 @@ class Connection:
     def state(self) -> State:
         """Where the client is in the table of states."""
         return self._state
+
+    @property
+    def replies(self) -> Rules:
+        """Patterns, and the lines that answer those in which they are found."""
+        return self._replies
+
+    @replies.setter
+    def replies(self, rules: Rules) -> None:
+        self._replies = rules
+        self._replies_quick = quick_limit(rules)
 
     @property
     def needs_to_receive(self) -> bool:
@@ -1007,6 +1022,7 @@ class Connection:
         self._plain_rest = b""
         self._give_framing_up()
         self._making = False
+        self._judging = None
         self.held = False
         self._script_left = []
         self.session_wanted = False
@@ -1412,7 +1428,7 @@ class Connection:
         for number, lines in runs:
             if self.expectations.pending and not self._in_script:
                 self.expectations.look(number, lines, now + self.wall_offset)
-            if self.replies and self._state is not _STOPPING:
+            if self._script is None and self._replies and self._state is not _STOPPING:
                 for line in lines:
                     if (compared := beginning(line)) is not None:
                         self._reply(compared, now)
@@ -1423,26 +1439,106 @@ class Connection:
                     if self._script is None:
                         break
                     self._script_mark = number + index + 1
-                    if (compared := beginning(line)) is None:
-                        continue
-                    text = decode(compared, self.settings.encoding)
-                    steps = self._script.line(text, now, self.transcript.redacted_text(text))
-                    self._drive_script(steps, now)
+                    if (compared := beginning(line)) is not None:
+                        self._judge(compared, now)
+
+    def _show_script(self, line: bytes, now: float, met: bool | None = None) -> None:
+        """Give the script a line; met: whether it was found elsewhere that its step is met."""
+        if self._script is not None:
+            text = decode(line, self.settings.encoding)
+            steps = self._script.line(text, now, self.transcript.redacted_text(text), met=met)
+            self._drive_script(steps, now)
+
+    # -- lines over which an expression may take long
+
+    def _job(self, *lines: bytes) -> Job:
+        step = self._script.awaiting if self._script is not None else None
+        return Job(lines, self._replies, None if step is None else step.pattern, self.settings.encoding)
+
+    def _judge(self, line: bytes, now: float) -> None:
+        """Answer a line, and give it to the script; elsewhere where an expression may take long over it, or
+        over one before.
+        """
+        if self._judging is None or not self._judging.waits:
+            job = self._job(line)
+            try:
+                verdicts = job.run(search_now)
+            except Later:
+                pass
+            else:
+                self._obey(job, line, verdicts[0], now)
+                return
+        if self._judging is None:
+            self._judging = Judging()
+        self._judging.put(line)
+        if self._judging.is_too_much:
+            self._judging = None
+            why = "cannot keep up with what is received"
+            self._switch_off([pattern for pattern, _ in self._replies], why, now)
+            if self._script is not None:
+                self.fail(self._script.fail(f"the expression {why}"), now)
+
+    @property
+    def to_judge(self) -> bool:
+        """Whether `take_job` has something."""
+        return self._judging is not None and self._judging.waits and self._judging.is_idle
+
+    def take_job(self) -> Job | None:
+        """Return lines that are to be judged now, on a thread of the client's; None: there are none, or it is
+        being done. What comes of it is given to `judged`.
+        """
+        return None if self._judging is None else self._judging.take(self._job)
+
+    def judged(self, job: Job, verdicts: list[Verdict], now: float) -> None:
+        """Do what was found of these lines: answer them, and go on with the script."""
+        judging = self._judging
+        for line, verdict in zip(judging.finish(job, verdicts) if judging else (), verdicts, strict=False):
+            if self._state is _STOPPING or self._judging is not judging:
+                return
+            self._obey(job, line, verdict, now)
+
+    def _obey(self, job: Job, line: bytes, verdict: Verdict, now: float) -> None:
+        """Do what follows from what was found of a line."""
+        took = f"took more than {RULE_PATIENCE:g} s for a line"
+        if verdict.slow:
+            self._switch_off(verdict.slow, took, now)
+        if verdict.rule is not None and verdict.reply is not None and self._state is not _STOPPING:
+            self._send_reply(verdict.rule, verdict.reply, now)
+        if job.step is not None and self._script is not None:
+            if verdict.step is None:
+                self.fail(self._script.fail(f"the expression {took}; make it simpler"), now)
+            else:
+                self._show_script(line, now, verdict.step)
+
+    def _switch_off(self, slow: list[re.Pattern[Any]], why: str, now: float) -> None:
+        """Have these rules answer nothing any more, and say so."""
+        for pattern, _ in self._replies:
+            if pattern in slow:
+                shown = self.transcript.redacted_text(pattern.pattern.decode("utf-8", "backslashreplace"))
+                note = f"the reply rule {shown!r} {why}: it is switched off"
+                self.transcript.append_note(note, now + self.wall_offset)
+        self.replies = tuple(rule for rule in self._replies if rule[0] not in slow)
 
     def _reply(self, line: bytes, now: float) -> None:
         """Answer a received line by the first rule that is for it."""
-        for pattern, template in self.replies:
+        if len(line) > self._replies_quick or (self._judging is not None and self._judging.waits):
+            self._judge(line, now)
+            return
+        for pattern, template in self._replies:
             if found := pattern.search(line):
-                reply = found.expand(template)
-                if has_break(reply, self.settings.eol):
-                    # What the peer has put into it must not become a command.
-                    # Masked before it is quoted, which would write an escaped secret in another way.
-                    rule = self.transcript.redacted_text(pattern.pattern.decode("utf-8", "backslashreplace"))
-                    why = f"a line break that came with {self.settings.where}'s line"
-                    self._refuse(f"the reply to {rule!r} has {why}: it is not sent", now)
-                else:
-                    self._write_quietly(reply + self.settings.eol, now)
+                self._send_reply(pattern, found.expand(template), now)
                 return
+
+    def _send_reply(self, pattern: re.Pattern[bytes], reply: bytes, now: float) -> None:
+        """Send the reply of a rule."""
+        if has_break(reply, self.settings.eol):
+            # What the peer has put into it must not become a command.
+            # Masked before it is quoted, which would write an escaped secret in another way.
+            rule = self.transcript.redacted_text(pattern.pattern.decode("utf-8", "backslashreplace"))
+            why = f"a line break that came with {self.settings.where}'s line"
+            self._refuse(f"the reply to {rule!r} has {why}: it is not sent", now)
+        else:
+            self._write_quietly(reply + self.settings.eol, now)
 
     # -- sending
 
@@ -1551,9 +1647,15 @@ class Connection:
         in_bytes = isinstance(pattern.pattern, bytes)
         for line in lines:
             compared = beginning(line)
-            if compared is not None and pattern.search(
-                compared if in_bytes else decode(compared, self.settings.encoding)
-            ):
+            if compared is None:
+                continue
+            try:
+                found = search_now(
+                    pattern, compared if in_bytes else decode(compared, self.settings.encoding)
+                )
+            except Later:  # nobody is judged for a line that could not be looked at
+                continue
+            if found:
                 self._was_answered()
                 return
 

@@ -21,13 +21,17 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["is_quick"]
+__all__ = ["TooSlow", "is_quick", "quick_up_to"]
 
 STEPS = 4_000_000
 """Steps that a search may take where others wait for it: some 10 to 40 ms, of a few ns each (measured)."""
 FEW = 16
 """A repeat of at most so many times is no loop over the line: it is taken as so many copies of its body."""
 MOST_FACTOR = 1e12
+
+
+class TooSlow(Exception):
+    """An expression takes too long over some line, or the search was ended meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,11 @@ def is_quick(pattern: re.Pattern[Any], text: str | bytes) -> bool:
         return False
     starts = text.count(prefix)  # type: ignore[arg-type]  # of the same kind as the pattern
     return bool(starts * factor * size**power <= STEPS)
+
+
+def quick_up_to(pattern: re.Pattern[Any]) -> int:
+    """Return up to which length `is_quick` says yes for any text. Any thread."""
+    return _estimate(pattern)[0]
 
 
 @lru_cache(maxsize=256)

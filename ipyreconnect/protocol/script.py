@@ -172,13 +172,16 @@ class ScriptRun:
         """Begin; return what to send first."""
         return self._go_on(now)
 
-    def line(self, text: str, now: float, shown: str | None = None) -> list[Send]:
-        """Take a line that was received, and what a failure quotes in its place; return what to send now."""
+    def line(self, text: str, now: float, shown: str | None = None, *, met: bool | None = None) -> list[Send]:
+        """Take a line that was received, and what a failure quotes in its place; return what to send now.
+
+        met: whether it meets the awaited step, where that was found out elsewhere.
+        """
         step = self.awaiting
         if step is None:
             return []
         self._last = [*self._last[1 - QUOTED :], text if shown is None else shown]
-        if not step.pattern.search(text):
+        if not (step.pattern.search(text) if met is None else met):
             return []
         self._at += 1
         return self._go_on(now)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from ipyreconnect import Client, Line, Overrun
+from ipyreconnect import Client, ExpectTimeout, Line, Overrun
 from tests.bench.measure import Task, serve
 
 FEED = "!feed 100 500 20"
@@ -92,10 +92,50 @@ def slow_follower(task: Task, slow: threading.Event) -> Iterator[None]:
             thread.join()
 
 
+@contextlib.contextmanager
+def slow_framing(task: Task, slow: threading.Event) -> Iterator[None]:
+    """Cut the lines with an object that takes its time for what it is fed."""
+
+    class Framing:
+        def __init__(self) -> None:
+            self.held = b""
+
+        def feed(self, data: bytes) -> list[bytes]:
+            _dawdle(slow)
+            *lines, self.held = (self.held + data).split(b"\n")
+            return lines
+
+    with _fed(task, framing=Framing):
+        yield
+
+
+@contextlib.contextmanager
+def slow_expression(task: Task, slow: threading.Event) -> Iterator[None]:
+    """Expect, again and again, what takes for ever over each line of the feed."""
+    over = threading.Event()
+    with _fed(task) as client:
+
+        def expect() -> None:
+            while not over.is_set():
+                if slow.wait(SETTLE / 10):
+                    with contextlib.suppress(ExpectTimeout):
+                        client.expect(r"^(\w+\s?)+!$|^(.+)+\Z!", timeout=SLOW)
+
+        thread = threading.Thread(target=expect)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
 BURDENS: dict[str, Burden] = {
     "listener": slow_listener,
     "observer": slow_observer,
     "follower": slow_follower,
+    "framing": slow_framing,
+    "expression": slow_expression,
 }
 """One more is one entry more: it is measured together with the others, and by itself."""
 
