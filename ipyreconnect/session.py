@@ -182,24 +182,17 @@ class Session:
         def look() -> bool:
             self._check()
             self._check_kept()
-            unread = self._connection.unread(self._number)
-            unread.wanted = size
-            data = unread.read(size, time.monotonic() + self._connection.wall_offset)
-            if data is None:
-                return False
-            unread.wanted = 0
-            taken.append(data)
-            return True
+            data = self._connection.read_bytes(self._number, size, time.monotonic())
+            if data is not None:
+                taken.append(data)
+            return data is not None
 
         if not size or self._wait(look, timeout):
             return b"".join(taken)
-        self._driver.call(self._want_nothing)
+        self._driver.call(lambda: self._connection.want_no_bytes(self._number, time.monotonic()))
         raise ExpectTimeout(
             f"{self._client.address.display} did not send {size} more bytes within {timeout:g} s"
         )
-
-    def _want_nothing(self) -> None:
-        self._connection.unread(self._number).wanted = 0
 
     def _check_kept(self) -> None:
         if lost := self._connection.unread(self._number).lost:
