@@ -7,10 +7,12 @@ is read, and `readexactly` goes on behind it.
 
 from __future__ import annotations
 
+import io
 import re
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, overload
 
 from .arguments import seconds_from, whole_number
@@ -19,7 +21,7 @@ from .network.driver import Driver
 from .protocol.connection import SCRIPT_PATIENCE
 from .protocol.delivery import Delivery
 from .protocol.expect import QUOTED, Expectation, Match, Pattern, last_lines
-from .protocol.framing import Foreign
+from .protocol.framing import Foreign, split_lines
 from .protocol.transcript import decode
 from .settings import Secret
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from .client import Client
 
 __all__ = ["Session"]
+
+GRACE = 0.1
+"""Seconds after a time-out for which what had come before it is still looked at."""
 
 
 class Session:
@@ -114,13 +119,59 @@ class Session:
         ends = time.monotonic() + timeout
         transcript = self._connection.transcript
         expectation = Expectation(compiled, first, whole=whole)
-        last: list[str] = []
-        while (read := self._read_line(ends)) is not None:
-            number, line, at = read
-            if found := expectation.look(number, [line], self._client.encoding):
-                return Match((number, line, at), found[2], transcript, self._since_send)
-            last = [*last[1 - QUOTED :], transcript.redacted_text(decode(line, self._client.encoding))]
-        raise ExpectTimeout(f"{self._client.in_vain(compiled, timeout)}; {last_lines(last)}")
+        encoding = self._client.encoding
+        last: list[bytes] = []
+        left: int | None = None  # bytes that had come when the time was over
+        while True:
+            number, plain = self._peek()
+            if plain:  # many at once, as far as they are passed over
+                lines = split_lines(plain)
+                found = expectation.look(number, lines, encoding)
+                if found is not None:
+                    lines = lines[: found[0] - number + 1]
+                    plain = b"".join(islice(io.BytesIO(plain), len(lines)))
+                line, at = self._pass_over(len(plain))
+                size = len(plain)
+            else:
+                read = self._read_line(ends)
+                if read is None:
+                    break
+                line, data, at = read
+                lines = [data]
+                found = expectation.look(line, lines, encoding)
+                size = len(data) + 1
+            if found is not None:
+                return Match((line, lines[-1], at), found[2], transcript, self._since_send)
+            last = [*last, *lines[-QUOTED:]][-QUOTED:]
+            if (now := time.monotonic()) >= ends:
+                # What had come by then is looked at, and not what goes on coming.
+                left = self._unread_bytes() if left is None else left - size
+                if left <= 0 or now > ends + GRACE:
+                    break
+        texts = [transcript.redacted_text(decode(line, encoding)) for line in last]
+        raise ExpectTimeout(f"{self._client.in_vain(compiled, timeout)}; {last_lines(texts)}")
+
+    def _unread_bytes(self) -> int:
+        return self._driver.call(lambda: len(self._connection.unread(self._number)))
+
+    def _peek(self) -> tuple[int, bytes]:
+        """Return what `Unread.peek` does."""
+
+        def work() -> tuple[int, bytes]:
+            self._check()
+            self._check_kept()
+            unread = self._connection.unread(self._number)
+            return (0, b"") if isinstance(unread.framer, Foreign) else unread.peek()
+
+        return self._driver.call(work)
+
+    def _pass_over(self, size: int) -> tuple[int, float]:
+        def work() -> tuple[int, float]:
+            self._check()
+            self._check_kept()
+            return self._connection.pass_over(self._number, size, time.monotonic())
+
+        return self._driver.call(work)
 
     def _read_line(self, ends: float) -> tuple[int, bytes, float] | None:
         """Return the next line; None where none comes until `ends` (monotonic, s)."""

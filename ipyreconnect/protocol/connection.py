@@ -837,6 +837,15 @@ class Connection:
             line = unread.read_line()
         return line
 
+    def pass_over(self, session: int, size: int, now: float) -> tuple[int, float]:
+        """Have the on-connect function read so many bytes of plain lines, which it has had a look at; return
+        the number and the Unix time of the last one. Raises ConnectionLost when the session is over.
+        """
+        runs: Runs = []
+        last = self.unread(session).pass_over(size, now + self.wall_offset, runs)
+        self._look_at_new(runs, now)
+        return last
+
     def take_framed(self, session: int, size: int, lines: list[bytes], now: float) -> None:
         """Take over what the user's framing has made, on the function's thread, of the first `size` bytes."""
         runs = self.unread(session).take_framed(size, lines, now + self.wall_offset)

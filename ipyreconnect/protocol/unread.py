@@ -11,7 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable
 
-from .framing import Announced, Announcing, Foreign, Fragment, Framer, Raw, count_lines
+from .framing import Announced, Announcing, Continuation, Foreign, Framer, Raw, count_lines
 from .transcript import Runs, Transcript
 
 __all__ = ["PlainLines", "Unread"]
@@ -182,24 +182,31 @@ class Unread:
 
     def _cut_plain(self, now: float, runs: Runs) -> bool:
         """Cut the plain lines that come next, if there are any."""
-        framer, transcript = self.framer, self._transcript
+        data = self._next_plain()
+        if data:
+            self._append(_Run(self._transcript.end, data, now))
+            self._take_plain(data, now, runs)
+        return bool(data)
+
+    def _next_plain(self) -> bytes:
+        """Return the whole plain lines that come next in what is not cut, some of them; b"" for none."""
+        framer = self.framer
         if self._fed or not isinstance(framer, Announced):
-            return False
+            return b""
         data = bytes(self._buffer[:PLAIN_AT_ONCE])
-        size = framer.plain(data, min(PLAIN_AT_ONCE // 2, transcript.longest_line))
-        if not size:
-            return False
-        self._append(_Run(transcript.end, data[:size], now))
+        return data[: framer.plain(data, min(PLAIN_AT_ONCE // 2, self._transcript.longest_line))]
+
+    def _take_plain(self, data: bytes, now: float, runs: Runs) -> None:
+        """Put plain lines, which come next in what is not cut, into the transcript."""
+        transcript = self._transcript
         view = memoryview(data)
-        at = 0
-        while at < size:
+        while view:
             room = transcript.room()
-            step = min(len(room), size - at)
-            room[:step] = view[at : at + step]
-            at += step
+            step = min(len(room), len(view))
+            room[:step] = view[:step]
+            view = view[step:]
             transcript.commit(step, now, runs)
-        self._drop(size)
-        return True
+        self._drop(len(data))
 
     def _cut_one(self, now: float, runs: Runs) -> bool:
         """Cut the next line, or a fragment, if it is there."""
@@ -241,11 +248,14 @@ class Unread:
         self._transcript.append_received(lines, now, made)
         pieces = [(first + index, line) for first, part in made for index, line in enumerate(part)]
         at = 0
-        for index, (number, line) in enumerate(pieces, 1):
-            # Fragments are a line byte for byte; its end is with the last one.
-            own = len(line) if isinstance(line, Fragment) and index < len(pieces) else len(raw) - at
-            self._append(_Run(number, raw[at : at + own], now, line))
-            at += own
+        for (number, line), (_, following) in zip(pieces, [*pieces[1:], (0, b"")], strict=True):
+            stop = at + len(line)
+            if number == pieces[-1][0] or isinstance(self.framer, Foreign):
+                stop = len(raw)  # what a user's framing has left out is with the first
+            elif not isinstance(following, Continuation):
+                stop = raw.index(b"\n", stop) + 1
+            self._append(_Run(number, raw[at:stop], now, line))
+            at = stop
         runs += made
 
     def _append(self, run: _Run) -> None:
@@ -274,6 +284,32 @@ class Unread:
         else:
             self._take_run()
         return number, line, run.time
+
+    def peek(self) -> tuple[int, bytes]:
+        """Return plain lines that come next and are whole, with their ends, and the number that the first
+        has, or will have at least; b"" where what comes next is no such line. `pass_over` reads them.
+        """
+        if self._runs:
+            run = self._runs[0]
+            return run.number, b"" if run.line is not None else run.raw[run.at :]
+        return self._transcript.end, self._next_plain()
+
+    def pass_over(self, size: int, now: float, runs: Runs) -> tuple[int, float]:
+        """Read the plain lines that are the next `size` bytes, as `peek` has given them; return the last
+        one's number and its Unix time. `runs` is given those that are cut for it.
+        """
+        number, time = self._transcript.end, now
+        while size:
+            if not self._runs:
+                self._take_plain(bytes(self._buffer[:size]), now, runs)
+                return self._transcript.end - 1, now
+            run = self._runs[0]
+            stop = min(run.at + size, len(run.raw))
+            size -= stop - run.at
+            lines = count_lines(run.raw[run.at : stop])
+            number, time = run.number + lines - 1, run.time
+            self._pass_over(run, stop, lines)
+        return number, time
 
     def _pass_over(self, run: _Run, stop: int, lines: int) -> None:
         """Take note that the first run is read up to `stop`, which is so many lines."""

@@ -40,8 +40,11 @@ streams = st.lists(
     max_size=6,
 ).map(b"".join)
 
-# What the function does between the pieces that come: read so many bytes, or a line, or nothing for a while.
-steps = st.lists(st.one_of(st.integers(1, 700), st.just("line"), st.just("pause")), min_size=1, max_size=8)
+# What the function does between the pieces that come: read so many bytes, or a line, or plain lines at once,
+# or nothing for a while.
+steps = st.lists(
+    st.one_of(st.integers(1, 700), st.sampled_from(["line", "lines", "pause"])), min_size=1, max_size=8
+)
 
 
 def begun(**arguments: object) -> Play:
@@ -78,6 +81,16 @@ class Reading:
             self.read.append(data)
         return data
 
+    def lines(self) -> None:
+        """Read about half of the plain lines that are there."""
+        _, plain = self.play.connection.unread(1).peek()
+        plain = plain[: plain.find(b"\n", len(plain) // 2) + 1]
+        if plain:
+            number, _ = self.play.connection.pass_over(1, len(plain), self.now)
+            self.read.append(plain)
+            line = self.play.connection.transcript[number].data
+            assert line == plain.split(b"\n")[-2].removesuffix(b"\r")
+
     def pause(self) -> None:
         self.now += 1.0
         self.play.until(self.now)
@@ -87,6 +100,8 @@ class Reading:
             self.bytes(step)
         elif step == "line":
             self.line()
+        elif step == "lines":
+            self.lines()
         else:
             self.pause()
 
@@ -103,6 +118,7 @@ def received(play: Play, start: int = 0) -> list[bytes]:
 @settings(deadline=None)
 @given(data=streams, doing=steps, cuts=st.lists(st.integers(1, 400), min_size=1, max_size=8))
 @example(data=b"x" * 1000, doing=["line", 10], cuts=[1000])
+@example(data=b"{300}\r\n" + b"d\n" * 150, doing=[104, "line", "line", 1, 1], cuts=[103])
 @example(data=b"x" * 1000, doing=["line", "line", 10], cuts=[1000])
 def test_each_byte_is_read_once(profile: str, data: bytes, doing: list[int | str], cuts: list[int]) -> None:
     """Whatever the function reads, and however long it waits in between: nothing twice, and nothing lost."""
@@ -125,7 +141,7 @@ def test_each_byte_is_read_once(profile: str, data: bytes, doing: list[int | str
 @settings(deadline=None)
 @given(
     data=streams,
-    doing=st.lists(st.one_of(st.integers(1, 700), st.just("line")), max_size=4),
+    doing=st.lists(st.one_of(st.integers(1, 700), st.sampled_from(["line", "lines"])), max_size=4),
     came=st.integers(0, 2000),
 )
 @example(data=b"x" * 1000, doing=["line"], came=500)
