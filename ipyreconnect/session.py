@@ -7,10 +7,12 @@ is read, and `readexactly` goes on behind it.
 
 from __future__ import annotations
 
+import io
 import re
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, overload
 
 from .arguments import seconds_from, whole_number
@@ -20,7 +22,7 @@ from .protocol.connection import SCRIPT_PATIENCE
 from .protocol.delivery import Delivery
 from .protocol.effort import TooSlow
 from .protocol.expect import QUOTED, Expectation, Match, Pattern, last_lines
-from .protocol.framing import Foreign, beginning
+from .protocol.framing import Foreign, beginning, split_lines
 from .protocol.transcript import decode
 from .settings import Secret
 from .slow_search import search_one
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from .client import Client
 
 __all__ = ["Session"]
+
+GRACE = 0.1
+"""Seconds after a time-out for which what had come before it is still looked at."""
 
 
 class Session:
@@ -116,19 +121,72 @@ class Session:
         ends = time.monotonic() + timeout
         transcript = self._connection.transcript
         expectation = Expectation(compiled, first, whole=whole)
-        last: list[str] = []
-        while (read := self._read_line(ends)) is not None:
-            number, line, at = read
-            found = expectation.look(number, [line], self._client.encoding)
-            if found:
-                return Match((number, line, at), found[2], transcript, self._since_send)
-            if expectation.is_slow and (match := self._search_slowly(expectation, line, ends)) is not None:
-                return Match((number, line, at), match, transcript, self._since_send)
-            last = [*last[1 - QUOTED :], transcript.redacted_text(decode(line, self._client.encoding))]
-        raise ExpectTimeout(f"{self._client.in_vain(compiled, timeout)}; {last_lines(last)}")
+        encoding = self._client.encoding
+        last: list[bytes] = []
+        left: int | None = None  # bytes that had come when the time was over
+        while True:
+            number, plain = self._peek()
+            if plain:  # many at once, as far as they are passed over
+                lines = split_lines(plain)
+                found = self._look(expectation, number, lines, ends)
+                if expectation.cursor < number + len(lines):
+                    lines = lines[: expectation.cursor - number]
+                    plain = b"".join(islice(io.BytesIO(plain), len(lines)))
+                line, at = self._pass_over(len(plain))
+                size = len(plain)
+            else:
+                read = self._read_line(ends)
+                if read is None:
+                    break
+                line, data, at = read
+                lines = [data]
+                found = self._look(expectation, line, lines, ends)
+                size = len(data) + 1
+            if found is not None:
+                return Match((line, lines[-1], at), found, transcript, self._since_send)
+            last = [*last, *lines[-QUOTED:]][-QUOTED:]
+            if (now := time.monotonic()) >= ends:
+                # What had come by then is looked at, and not what goes on coming.
+                left = self._unread_bytes() if left is None else left - size
+                if left <= 0 or now > ends + GRACE:
+                    break
+        texts = [transcript.redacted_text(decode(line, encoding)) for line in last]
+        raise ExpectTimeout(f"{self._client.in_vain(compiled, timeout)}; {last_lines(texts)}")
 
-    def _search_slowly(self, expectation: Expectation, line: bytes, ends: float) -> Any:
-        """Return the match of an expression that may take long over this line, or None."""
+    def _unread_bytes(self) -> int:
+        return self._driver.call(lambda: len(self._connection.unread(self._number)))
+
+    def _peek(self) -> tuple[int, bytes]:
+        """Return what `Unread.peek` does."""
+
+        def work() -> tuple[int, bytes]:
+            self._check()
+            self._check_kept()
+            unread = self._connection.unread(self._number)
+            return (0, b"") if isinstance(unread.framer, Foreign) else unread.peek()
+
+        return self._driver.call(work)
+
+    def _pass_over(self, size: int) -> tuple[int, float]:
+        def work() -> tuple[int, float]:
+            self._check()
+            self._check_kept()
+            return self._connection.pass_over(self._number, size, time.monotonic())
+
+        return self._driver.call(work)
+
+    def _look(
+        self, expectation: Expectation, number: int, lines: list[bytes], ends: float
+    ) -> re.Match[Any] | None:
+        """Look at `lines`, whose first has `number`, up to the one that matches, or else up to the first over
+        which the expression may take long: this one is looked at elsewhere. The cursor stands behind it.
+        """
+        found = expectation.look(number, lines, self._client.encoding)
+        if found is not None:
+            return found[2]
+        if not expectation.is_slow:
+            return None
+        line = lines[expectation.cursor - number]
         expectation.is_slow = False
         expectation.cursor += 1
         compared = line if expectation.whole else beginning(line)
@@ -203,24 +261,17 @@ class Session:
         def look() -> bool:
             self._check()
             self._check_kept()
-            unread = self._connection.unread(self._number)
-            unread.wanted = size
-            data = unread.read(size, time.monotonic() + self._connection.wall_offset)
-            if data is None:
-                return False
-            unread.wanted = 0
-            taken.append(data)
-            return True
+            data = self._connection.read_bytes(self._number, size, time.monotonic())
+            if data is not None:
+                taken.append(data)
+            return data is not None
 
         if not size or self._wait(look, timeout):
             return b"".join(taken)
-        self._driver.call(self._want_nothing)
+        self._driver.call(lambda: self._connection.want_no_bytes(self._number, time.monotonic()))
         raise ExpectTimeout(
             f"{self._client.address.display} did not send {size} more bytes within {timeout:g} s"
         )
-
-    def _want_nothing(self) -> None:
-        self._connection.unread(self._number).wanted = 0
 
     def _check_kept(self) -> None:
         if lost := self._connection.unread(self._number).lost:

@@ -28,7 +28,7 @@ LONGEST = 24 * 3600.0
 Found = tuple[int, bytes, float | None, Any]
 
 
-def search_one(pattern: re.Pattern[Any], text: str | bytes, timeout: float) -> Any:
+def search_one(pattern: re.Pattern[Any], text: str | bytes, timeout: float) -> re.Match[Any] | None:
     """Return the match of `pattern` in `text`, as `re` finds it, or None; in a process of its own where that
     may be slow. Raises TooSlow when `timeout` seconds are over. Any thread but the I/O thread.
     """

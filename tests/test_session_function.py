@@ -5,6 +5,7 @@ as connected.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import re
 import threading
@@ -458,3 +459,59 @@ def test_a_function_that_never_returns_holds_up_no_stop() -> None:
         client.stop()
         assert time.monotonic() - start < 0.5
         over.set()
+
+
+async def flood(peer: Peer) -> None:
+    """Say the same until nobody listens any more."""
+    with contextlib.suppress(OSError):
+        while True:
+            peer.send(b"* nothing\r\n" * 4096)
+            await peer.drain()
+
+
+def test_a_wait_ends_in_time_though_lines_go_on_coming() -> None:
+    """What had come by then is looked at, and no more."""
+    took: queue.Queue[float] = queue.Queue()
+
+    def wait(session: Session) -> None:
+        began = time.monotonic()
+        try:
+            session.expect("never", timeout=0.3)
+        finally:
+            took.put(time.monotonic() - began)
+
+    with (
+        LineServer(flood) as server,
+        Client(server.address, on_connect=wait, retry=Retry(attempts=1)) as client,
+    ):
+        client.connect(wait=PATIENCE)
+        assert took.get(timeout=PATIENCE) < 1.5
+        assert "no line from" in client.reason
+        assert "within 0.3 s; the last lines were '* nothing'" in client.reason
+
+
+@pytest.mark.parametrize("profile", ["tcp", "imap", "redis"])
+def test_one_of_many_lines_is_found_with_its_number(profile: str) -> None:
+    """Lines are passed over many at a time; the match is of the one line, and what follows is left."""
+    matches: queue.Queue[Match] = queue.Queue()
+
+    def read(session: Session) -> None:
+        session.send("go")
+        matches.put(session.expect("^n7$"))
+        assert session.readexactly(4) == b"n8\r\n"
+        matches.put(session.expect("^n9999$"))
+
+    async def say_many(peer: Peer) -> None:
+        await peer.readline()
+        peer.send(b"".join(b"n%d\r\n" % number for number in range(10_001)))
+        await peer.until_closed()
+
+    with LineServer(say_many) as server:
+        address = server.address.replace("tcp://", "")
+        with Client(f"{profile}://{address}", tls=False, on_connect=read, heartbeat=None) as client:
+            client.connect(wait=PATIENCE)
+            first, second = matches.get(timeout=PATIENCE), matches.get(timeout=PATIENCE)
+            assert [line.text for line in first.lines] == [f"n{number}" for number in range(8)]
+            assert client.transcript[first.line.number].text == "n7"
+            assert client.transcript[second.line.number].text == "n9999"
+            assert client.expect("^n1").line.text == "n10000"

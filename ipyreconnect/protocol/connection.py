@@ -509,7 +509,8 @@ class Connection:
         """
         if session:
             self.check_session(session)
-            self._cut_unread(now)  # what came before it stands before it
+            while self._cut_unread(now):  # what came before it stands before it
+                pass
         if session or self._state is _CONNECTED:
             ledger = self._ledger
             if ledger.unsent or len(data) > self.settings.queue_bytes:
@@ -851,16 +852,49 @@ class Connection:
             line = unread.read_line()
         return line
 
+    def pass_over(self, session: int, size: int, now: float) -> tuple[int, float]:
+        """Have the on-connect function read so many bytes of plain lines, which it has had a look at; return
+        the number and the Unix time of the last one. Raises ConnectionLost when the session is over.
+        """
+        runs: Runs = []
+        last = self.unread(session).pass_over(size, now + self.wall_offset, runs)
+        self._look_at_new(runs, now)
+        return last
+
     def take_framed(self, session: int, size: int, lines: list[bytes], now: float) -> None:
         """Take over what the user's framing has made, on the function's thread, of the first `size` bytes."""
         runs = self.unread(session).take_framed(size, lines, now + self.wall_offset)
         self._look_at_new(runs, now)
 
-    def _cut_unread(self, now: float) -> None:
-        """Cut and show the lines that have come, though the function has not read them."""
+    def read_bytes(self, session: int, size: int, now: float) -> bytes | None:
+        """Return the next `size` bytes for the on-connect function, if they are there; until then no line is
+        cut. Raises ConnectionLost when the session is over.
+        """
+        unread = self.unread(session)
+        unread.wanted = size
+        runs: Runs = []
+        data = unread.read(size, now + self.wall_offset, runs)
+        if data is not None:
+            unread.wanted = 0
+            self._look_at_new(runs, now)
+        return data
+
+    def want_no_bytes(self, session: int, now: float) -> None:
+        """Note that the on-connect function waits for bytes no longer, though they have not come."""
+        if self._unread is not None and session == self.session:
+            self._unread.wanted = 0
+            self._phase_ends = min(self._phase_ends, now + SHOW_UNREAD_AFTER)
+
+    def _cut_unread(self, now: float) -> bool:
+        """Cut and show lines that have come, though the function has not read them; return whether there may
+        be more of them.
+        """
         unread = self._unread
-        if unread is not None and not unread.wanted and not isinstance(unread.framer, Foreign):
-            self._look_at_new(unread.cut(now + self.wall_offset), now)
+        if unread is None or unread.wanted or isinstance(unread.framer, Foreign):
+            return False
+        runs = unread.cut(now + self.wall_offset)
+        self._look_at_new(runs, now)
+        return bool(runs)
 
     def script_ended(self, session: int, error: Exception | None, now: float) -> None:
         """The on-connect function has returned, or raised `error`."""
@@ -1170,11 +1204,11 @@ class Connection:
         elif self.settings.has_function:
             self.session += 1
             self.session_wanted = True
-            longest = self.settings.longest_line or LINE_LIMIT
+            plain = self.transcript.longest_line
             self._unread = Unread(
-                lambda: self._make_framer() or PlainLines(longest, self.settings.encoding),
+                lambda: self._make_framer() or PlainLines(plain, self.settings.encoding),
                 self.transcript,
-                longest,
+                self.settings.longest_line or LINE_LIMIT,
                 self.transcript.byte_limit,
             )
             self._set(phase=Phase.SCRIPT)
@@ -1231,7 +1265,8 @@ class Connection:
     def _out_of_time(self, now: float) -> None:
         where = self.settings.where
         if self._unread is not None:
-            self._cut_unread(now)
+            if self._cut_unread(now):
+                self._phase_ends = now  # the rest when others have had their turn
         elif self._failing is not None:
             failing = self._failing
             if isinstance(self._framer, Foreign):
@@ -1349,7 +1384,8 @@ class Connection:
             if self._starttls is not None:
                 self._hear_in_plain(data, now)
             elif self._unread is not None:
-                self._unread.add(data, now + self.wall_offset)
+                if cut := self._unread.add(data, now + self.wall_offset):
+                    self._look_at_new(cut, now)
                 self._phase_ends = min(self._phase_ends, now + SHOW_UNREAD_AFTER)
             return
         framer = self._framer

@@ -245,6 +245,16 @@ class Announced:
         return bytes(self._held) if self._head < 0 and not self._over else b""
 
     @property
+    def held(self) -> int:
+        """Bytes that it was fed with last and has given out in no line or fragment yet."""
+        return len(self._held)
+
+    @property
+    def announced(self) -> int:
+        """Announced bytes that are still to come."""
+        return self._raw
+
+    @property
     def is_over(self) -> bool:
         """Whether fragments of the line in progress are already out."""
         return self._over

@@ -178,8 +178,8 @@ def test_bytes_that_a_function_reads_end_where_it_says(
     for piece in pieces(data + REAL + b"\r\n", cuts):
         play.receive(piece)
     unread = play.connection.unread(1)
-    assert unread.read(taken, 0.0) == data[:taken]
-    rest = unread.read(len(data) - taken, 0.0)
+    assert unread.read(taken, 0.0, []) == data[:taken]
+    rest = unread.read(len(data) - taken, 0.0, [])
     assert rest == data[taken:]
     line = play.connection.read_line(1, 0.0)
     assert line is not None
@@ -200,7 +200,7 @@ def test_what_lies_unread_is_shown_and_read_all_the_same() -> None:
     play.until(2.0)
     assert [line.text for line in play.lines] == ["one", "two"]
     unread = play.connection.unread(1)
-    assert unread.read(6, 0.0) == b"one\r\nt"
+    assert unread.read(6, 0.0, []) == b"one\r\nt"
     rest = play.connection.read_line(1, 2.0)
     assert rest is not None
     assert rest[1] == b"wo"
