@@ -105,7 +105,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Stop what the magics started and take the magics away, on ``%unload_ext ipyreconnect``."""
+    """Stop every connection of the process and take the magics away, on ``%unload_ext ipyreconnect``."""
     from ipyreconnect.jupyter.magics import unload
 
     unload(shell)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
+import inspect
 import logging
 import os
 import re
@@ -57,7 +59,7 @@ from .protocol.connection import QUEUE_LIMIT, Connection, Settings
 from .protocol.delivery import UNCONFIRMED, Delivery
 from .protocol.events import Status
 from .protocol.expect import Expectation, Match, Pattern, compile_pattern
-from .protocol.framing import make_framer
+from .protocol.framing import check_framing
 from .protocol.line import (
     HAS_BREAK,
     Line,
@@ -135,6 +137,48 @@ _CALLED_OTHERWISE = {
 """How other libraries (sockets, files, telnetlib, pexpect, pwntools, pyserial, PyVISA) call what a client
 does, and how it is called here. These are no attributes: `hasattr` and completion know nothing of them."""
 
+_AT_THE_BEGINNING = "it is fixed when a client is made: make another one, with Client(ADDRESS, {name}=…)"
+_FIXED = {
+    **dict.fromkeys(
+        ("tls", "encoding", "eol", "framing", "name", "on_connect", "transcript", "record", "queue_limit"),
+        _AT_THE_BEGINNING,
+    ),
+    "address": "it is fixed when a client is made: make another one, with Client(ADDRESS, …)",
+    "replies": "client.add_reply(REGEX, LINE) adds one, and the others are fixed when a client is made",
+    "secrets": "client.hide(SECRET) hides one from now on",
+    "keepalive_in_force": "client.keepalive sets it, and the system says what of that is in force",
+}
+"""What a client was given that it cannot change, and what there is instead."""
+
+_OF_TRAITLETS = frozenset(dir(traitlets.HasTraits)) - {"observe", "unobserve", "unobserve_all"}
+_FOR_THE_SKINS = frozenset(
+    (
+        *("add_watcher", "changed", "compiled", "encode", "in_vain", "itself", "last_asked", "notifier"),
+        *("poke", "remove_watcher", "run_function", "work", "show_as_script", "wait_for_delivery"),
+    )
+)
+"""Names of the client's that are for this package, and not offered by completion."""
+
+_started: dict[weakref.ref[Client], None] = {}
+"""Those that were ever started, in order, until they are collected. Each step is one of a dict's own, which
+no thread, finalizer or signal handler sees half done."""
+
+
+def _is_offered(name: str) -> bool:
+    # Traits whose names begin with _ have to stay: traitlets finds a class's by what `dir` says.
+    return name[:1] == "_" or (name not in _FOR_THE_SKINS and name not in _OF_TRAITLETS)
+
+
+def _is_private(name: str) -> bool:
+    return name[:1] == "_" and name[:2] != "__"
+
+
+class _ClientType(traitlets.MetaHasTraits):
+    """The type of clients: it has completion offer nothing internal. IPython looks into the class too."""
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if _is_offered(name)]
+
 
 class _Live(traitlets.TraitType[Any, Any]):
     """A trait whose value is looked up when it is read; who observes it is told by the client."""
@@ -158,7 +202,7 @@ class _Live(traitlets.TraitType[Any, Any]):
         self._write(obj, value)
 
 
-class Client(traitlets.HasTraits):
+class Client(traitlets.HasTraits, metaclass=_ClientType):
     """A connection to a line-based server that is kept up until it is stopped.
 
     address: "host:port", "host port", "[v6]:port", "unix:///path" or a URL such as
@@ -169,7 +213,8 @@ class Client(traitlets.HasTraits):
     retry: a `Retry`, or the delay in seconds.
     encoding: of text that is sent and read; None: UTF-8, and ISO-8859-1 where a line is not UTF-8.
     eol: the line end that is added: "crlf", "lf", "cr", "none" or bytes; None: the protocol's.
-    framing: "lines", "announced", "raw", or an object with `feed(data) -> list[bytes]`; None: the protocol's.
+    framing: "lines", "announced", "raw", or a class (or an object, of which each connection has a copy) with
+    `feed(data) -> list[bytes]`; None: the protocol's.
     heartbeat: a `Heartbeat`, or the line (every minute); None: none. It can be changed at any time.
     silence: seconds without anything received after which the connection is lost, while it is read and with
     nothing sent to ask; None: none are too many. It can be changed at any time.
@@ -268,7 +313,7 @@ class Client(traitlets.HasTraits):
         self.encoding = None if encoding is None else check_encoding(encoding)
         self.eol = eol_from(eol, profile)
         self.name = name_from(name, self.address)
-        make_framer(framing, profile)  # refuses now what it would refuse at each connection
+        check_framing(framing, profile)
         self.framing = framing if framing is not None else profile.framing
         longest = None if longest_line is None else size_from(longest_line, "longest_line")
         self.transcript = transcript_from(transcript, longest)
@@ -305,10 +350,11 @@ class Client(traitlets.HasTraits):
         self._watchers: tuple[Callable[[], None], ...] = ()
         self._listeners: Listeners | None = None
         self._notifier: Notifier | None = None
+        self._worker: Notifier | None = None
         self.__dict__.setdefault("_origins", {})
         self._origin = Origin()
         self._told = self._connection.status
-        self.itself = weakref.ref(self)  # for its deliveries
+        self.itself = weakref.ref(self, _forget)  # for its deliveries, and for `all`
         # At last, as a client that is refused changes nothing of what it was given.
         self._hide(forms)
         # What a user may look at has no secret in it.
@@ -316,8 +362,21 @@ class Client(traitlets.HasTraits):
             self.transcript.redacted_text(on_connect) if isinstance(on_connect, str) else on_connect
         )
         self._shown_heartbeat = self._shown(beat)
+        self._made = True  # from here on `__setattr__` refuses
 
     # -- what is known ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def all(cls) -> list[Self]:
+        """Return the clients of this process that run, from `connect` to `stop`, in the order in which they
+        were started; of a subclass its own. Any thread.
+        """
+        found = (itself() for itself in list(_started))
+        return [
+            client
+            for client in found
+            if isinstance(client, cls) and client._connection.state is not State.STOPPED
+        ]
 
     @property
     def status(self) -> Status:
@@ -372,6 +431,29 @@ class Client(traitlets.HasTraits):
                 told += f": {_CALLED_OTHERWISE[name]}"
             raise AttributeError(told, name=name, obj=self)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse what could not take effect; a subclass may keep what it likes under names of its own."""
+        if name[:1] != "_" and not self._is_settable(name):
+            raise SettingsError(f"{name} of a client cannot be set: {_instead_of_setting(name)}")
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name[:1] != "_" and name in self.__dict__ and not self._is_settable(name):
+            raise SettingsError(f"{name} of a client cannot be taken away: {_instead_of_setting(name)}")
+        super().__delattr__(name)
+
+    def _is_settable(self, name: str) -> bool:
+        if "_made" not in self.__dict__ or name in _OF_TRAITLETS:
+            return True
+        here, own = (inspect.getattr_static(kind, name, None) for kind in (type(self), Client))
+        if isinstance(here, traitlets.TraitType) or here is not own:  # which says itself what it takes
+            return True
+        return here is None and type(self) is not Client and name not in _FIXED
+
+    def __dir__(self) -> list[str]:
+        """Return what is for users: what completion offers."""
+        return [name for name in super().__dir__() if _is_offered(name) and not _is_private(name)]
+
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
             "a Client is a live connection, which is neither copied nor pickled: make another one with "
@@ -408,6 +490,9 @@ class Client(traitlets.HasTraits):
         return self
 
     def _start(self) -> None:
+        if self._connection.state is State.STOPPED:
+            _started.pop(self.itself, None)  # it comes last now
+        _started[self.itself] = None  # first: nothing runs that is not found
         self._driver.call(lambda: self._connection.start(time.monotonic()))
 
     def stop(self) -> None:
@@ -882,6 +967,10 @@ class Client(traitlets.HasTraits):
         """
         return self._connection.expectations.last_asked
 
+    def show_as_script(self, template: str) -> None:
+        """Have `on_connect` be this text, which has no secret in it, instead of what is run."""
+        self.__dict__["on_connect"] = template
+
     def add_watcher(self, poke: Callable[[], None]) -> None:
         """Call `poke()` after anything changed. With the turn, on whatever thread: it may only set a flag or
         wake a thread.
@@ -926,6 +1015,14 @@ class Client(traitlets.HasTraits):
         if self._notifier is None:
             self._notifier = Notifier()
         return self._notifier
+
+    def work(self, job: Callable[[], None]) -> None:
+        """Have code of the user's (a framing) run on a thread of this client's, one after the other; other
+        than its observers and listeners, it may be what they wait for. With the turn.
+        """
+        if self._worker is None:
+            self._worker = Notifier()
+        self._worker.post(lambda: self._origin.call(job))
 
     def _notify(self, differences: list[tuple[str, Any, Any]]) -> None:
         if differences and self._trait_notifiers:
@@ -1004,6 +1101,27 @@ def _differences(before: Status, after: Status) -> Iterator[tuple[str, Any, Any]
     for name, old, new in pairs:
         if old != new:
             yield name, old, new
+
+
+def _forget(itself: weakref.ref[Client]) -> None:
+    _started.pop(itself, None)
+
+
+def _instead_of_setting(name: str) -> str:
+    """Return what there is instead of setting an attribute that cannot be set, or why it cannot."""
+    if name in _FIXED:
+        return _FIXED[name].format(name=name)
+    if name in _CALLED_OTHERWISE:
+        return _CALLED_OTHERWISE[name]
+    there = inspect.getattr_static(Client, name, None)
+    if isinstance(there, property):
+        return "it follows the connection, and is only read"
+    if there is not None:
+        return "it is a method; a class of your own, class Mine(Client), may have another"
+    able = sorted(each for each, trait in Client.class_traits().items() if not trait.read_only)
+    near = difflib.get_close_matches(name, able, 1) or difflib.get_close_matches(name, _FIXED, 1)
+    guess = f"did you mean {near[0]}?" if near else "all else is given to Client(…)"
+    return f"it has no such attribute; {', '.join(able[:-1])} and {able[-1]} can be set; {guess}"
 
 
 def _key_of(function: object) -> object:

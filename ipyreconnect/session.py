@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from .arguments import seconds_from, whole_number
@@ -18,6 +19,7 @@ from .network.driver import Driver
 from .protocol.connection import SCRIPT_PATIENCE
 from .protocol.delivery import Delivery
 from .protocol.expect import QUOTED, Expectation, Match, Pattern, last_lines
+from .protocol.framing import Foreign
 from .protocol.transcript import decode
 from .settings import Secret
 
@@ -132,9 +134,39 @@ class Session:
                 read.append(line)
             return line is not None
 
-        while not self._wait(look, max(0.0, ends - time.monotonic())):
-            return None
-        return read[0]
+        self._check()
+        framer = self._driver.call(lambda: self._connection.unread(self._number)).framer
+        if isinstance(framer, Foreign):
+            return self._read_foreign(framer, look, read, ends)
+        return read[0] if self._wait(look, max(0.0, ends - time.monotonic())) else None
+
+    def _read_foreign(
+        self,
+        framer: Foreign,
+        look: Callable[[], bool],
+        read: list[tuple[int, bytes, float]],
+        ends: float,
+    ) -> tuple[int, bytes, float] | None:
+        """Do what `_read_line` does with the user's own framing, on this thread: byte by byte, so that
+        `readexactly` goes on right behind the line.
+        """
+        connection = self._connection
+
+        def some_is_there() -> bool:
+            self._check()
+            return look() or bool(connection.unread(self._number).unfed)
+
+        while self._wait(some_is_there, max(0.0, ends - time.monotonic())):
+            if read:
+                return read[0]
+            data = self._driver.call(lambda: connection.unread(self._number).unfed)
+            lines: list[bytes] = []
+            size = 0
+            while not lines and size < len(data):
+                lines = framer.feed(data[size : size + 1])
+                size += 1
+            self._driver.call(partial(connection.take_framed, self._number, size, lines, time.monotonic()))
+        return None
 
     def readexactly(self, size: int, timeout: float = SCRIPT_PATIENCE) -> bytes:
         """Return the next `size` bytes, wherever they stand, line ends and all, waiting at most `timeout`

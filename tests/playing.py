@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ipyreconnect.address import PROFILES
-from ipyreconnect.errors import AttemptFailed, ConnectionLost
+from ipyreconnect.errors import AttemptFailed, CallerError, ConnectionLost
 from ipyreconnect.protocol.connection import Connection, Settings
 from ipyreconnect.protocol.delivery import Delivery
 from ipyreconnect.protocol.events import Status
@@ -68,12 +68,17 @@ class Play:
                 elif effect is Effect.END:
                     connection.stopped(now)
                 self.effects.append(effect)
+            while connection.frames_wanted and (job := connection.take_frames()) is not None:
+                try:
+                    connection.framed(job, job.run(), None, now)
+                except CallerError as error:
+                    connection.framed(job, [], error, now)
             while connection.outgoing and takes != 0:
                 data = bytes(connection.next_outgoing())[:takes]
                 takes = None if takes is None else takes - len(data)
                 self.wire += data
                 connection.handed_over(len(data))
-            if not connection.effects:
+            if not connection.effects and not connection.frames_wanted:
                 break
         self.statuses += connection.changes
         connection.changes.clear()

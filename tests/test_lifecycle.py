@@ -591,44 +591,61 @@ def test_a_framing_that_exits_ends_only_its_own_connection() -> None:
 
 
 def test_what_cannot_be_done_in_the_middle_of_a_step_says_so() -> None:
-    """Sending from within the connection's own work is refused in clear words, where it would
-    wait for itself.
+    """Sending from within the connection's own work (as a finalizer may try to) is refused in clear words,
+    where it would wait for itself.
     """
     refused: list[str] = []
 
+    def send() -> None:
+        try:
+            client.send("from within")
+        except CallerError as error:
+            refused.append(str(error))
+
+    with LineServer(echo) as server, Client(server.address) as client:
+        client._driver.call(send)
+        assert "in the middle of something" in refused[0]
+
+
+def test_a_framing_may_send() -> None:
+    """It has a thread of its own, so that it may do what any other code of the user's may."""
+
     class Chatty:
+        sent = False
+
         def feed(self, data: bytes) -> list[bytes]:
-            try:
+            if not self.sent:
+                self.sent = True
                 client.send("from within")
-            except CallerError as error:
-                refused.append(str(error))
             return [data]
 
     with LineServer(echo) as server, Client(server.address, framing=Chatty()) as client:
-        client.send("x", expect="x")
-        assert "in the middle of something" in refused[0]
+        client.send("x")
+        client.expect("from within")
+        assert server.peer(0).lines == [b"x", b"from within"]
 
 
 # -- interrupts
 
 
 def test_a_call_that_waits_for_another_s_step_can_be_interrupted() -> None:
-    """Ctrl-C leaves a call that waits for a framing that never ends; what was asked for is not done."""
+    """Ctrl-C leaves a call that waits for a step that never ends; what was asked for is not done."""
     begun, over = threading.Event(), threading.Event()
 
-    class Hangs:
-        def feed(self, data: bytes) -> list[bytes]:
-            begun.set()
-            over.wait(PATIENCE)
-            return [data]
+    def hang() -> None:
+        begun.set()
+        over.wait(PATIENCE)
 
-    with LineServer(echo) as server, Client(server.address, framing=Hangs) as client:
+    with LineServer(echo) as server, Client(server.address) as client:
         client.send("x")
+        thread = threading.Thread(target=client._driver.call, args=(hang,))
+        thread.start()
         assert begun.wait(PATIENCE)
         try:
             assert interrupted(lambda: client.send("y"), lambda: bool(client._driver._inbox)) < 0.5
         finally:
             over.set()
+            thread.join(PATIENCE)
         client.send("z", expect="z")
         assert [line.text for line in client.transcript if line.direction == ">"] == ["x", "z"]
 

@@ -1,10 +1,16 @@
-"""Remember the connections that the magics started, by name, and list them; starts and stops none."""
+"""Find the connections by name, and list them; starts and stops none.
+
+Those that the magics started are remembered, also when they have stopped. Those that were made in Python are
+known while they run: by their names, or as NAME#2 and so on where a name is another's.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 
 from IPython.core.error import UsageError
 
@@ -27,11 +33,16 @@ NOTES_WITHIN = 100_000
 
 
 class Connections:
-    """The connections by name, in the order in which they were started. For the main thread."""
+    """The connections by name, in the order in which they were started. For the main thread.
+
+    Own are those that were put here; the others run, and somebody else has made them.
+    """
 
     def __init__(self) -> None:
         self._clients: dict[str, Client] = {}
         self._ended: set[str] = set()
+        # Each is called the same for as long as it runs.
+        self._called: weakref.WeakKeyDictionary[Client, str] = weakref.WeakKeyDictionary()
 
     def name_for(self, address: Address) -> str:
         """Choose a name: the host; where another address has that, host:port or the whole address.
@@ -44,13 +55,43 @@ class Connections:
         for name in names:
             if (client := self._clients.get(name)) is not None and client.address == address:
                 return name
+        others = self.others()
         for name in names:
-            if name not in self._clients:
+            if name not in self._clients and name not in others:
                 return name
         return str(address)
 
+    def others(self) -> dict[str, Client]:
+        """Give what runs and is not own, by what it is called here, in the order in which it was started."""
+        own = {id(client) for client in self._clients.values()}
+        running = [client for client in Client.all() if id(client) not in own]
+        names: dict[str, Client] = {}
+        for client in running:
+            name = self._called.get(client)
+            if name is not None and name not in self._clients:
+                names.setdefault(name, client)
+        for client in running:
+            if names.get(self._called.get(client, "")) is not client:
+                numbered = (f"{client.name}#{number}" for number in itertools.count(2))
+                name = next(
+                    name
+                    for name in itertools.chain([client.name], numbered)
+                    if name not in names and name not in self._clients
+                )
+                names[name] = client
+                self._called[client] = name
+        return {self._called[client]: client for client in running}
+
+    def name_of(self, client: Client) -> str:
+        """Give the name by which a client is found here, or was while it ran."""
+        name: str = client.name
+        if self._clients.get(name) is client:
+            return name
+        self.others()
+        return self._called.get(client, name)
+
     def put(self, client: Client) -> None:
-        """Remember a client under its name as the latest."""
+        """Remember a client under its name as the latest: it is an own one from here on."""
         self._clients.pop(client.name, None)
         self._ended.discard(client.name)
         self._clients[client.name] = client
@@ -66,7 +107,7 @@ class Connections:
             self._ended.add(client.name)
 
     def get(self, name: str) -> Client | None:
-        """Give the client of that name, or None."""
+        """Give the own client of that name, or None."""
         return self._clients.get(name)
 
     def find(self, name: str | None) -> Client:
@@ -78,13 +119,14 @@ class Connections:
                     "no connection yet: start one with %connect ADDRESS, such as %connect 127.0.0.1:4000"
                 )
             return latest
-        client = self._clients.get(name)
+        known = self._clients | self.others()
+        client = known.get(name)
         if client is None:
-            near = suggest(name, self._clients)
+            near = suggest(name, known)
             if near:
                 hint = f"did you mean {near}?"
-            elif self._clients:
-                hint = f"known: {', '.join(self._clients)}"
+            elif known:
+                hint = f"known: {', '.join(known)}"
             else:
                 hint = "there is none yet; start one with %connect ADDRESS"
             raise UsageError(f"no connection named {name!r}; {hint}")
@@ -92,30 +134,46 @@ class Connections:
 
     @property
     def latest(self) -> Client | None:
-        """The one started last that the user did not stop; else the last of those."""
-        names = [name for name in self._clients if name not in self._ended] or list(self._clients)
-        return self._clients[names[-1]] if names else None
+        """The own one started last that the user did not stop, else the last of the others, else the last
+        that was stopped.
+
+        Own before others: a library that connects in the background must not change what %send means.
+        """
+        going = [client for name, client in self._clients.items() if name not in self._ended]
+        known = going or [*self.others().values()] or [*self._clients.values()]
+        return known[-1] if known else None
 
     def names(self) -> list[str]:
-        """Give all names, the latest first."""
-        return list(reversed(self._clients))
+        """Give all names, the latest first, the own ones before the others."""
+        return [*reversed(self._clients), *reversed(self.others())]
+
+    def own(self) -> list[Client]:
+        """Give the own clients in the order in which they were started."""
+        return list(self._clients.values())
 
     def all(self) -> list[Client]:
-        """Give all clients in the order in which they were started."""
-        return list(self._clients.values())
+        """Give the own clients, and then the others, in the order in which they were started."""
+        return [*self._clients.values(), *self.others().values()]
+
+    def running(self) -> list[Client]:
+        """Give those of them that are not stopped."""
+        return [client for client in self.all() if client.status.state is not State.STOPPED]
 
     def clear(self) -> None:
         """Forget them all."""
         self._clients.clear()
         self._ended.clear()
+        self._called.clear()
 
 
-def table(clients: Sequence[Client], latest: Client | None, now: float) -> str:
+def table(
+    clients: Sequence[Client], latest: Client | None, now: float, name_of: Callable[[Client], str]
+) -> str:
     """List connections in aligned columns; a * marks the one meant without -c. `now`: Unix time (s)."""
     marks = ("* ", "  ") if len(clients) > 1 else ("", "")
     rows = [(f"{marks[1]}NAME", "ADDRESS", "STATE", "SINCE", "LAST LOSS")]
     for client in clients:
-        name = marks[client is not latest] + visible(client.name)
+        name = marks[client is not latest] + visible(name_of(client))
         lost = shortened(visible(last_loss(client.status)), LONGEST_REASON)
         rows.append((name, str(client.address), state(client, now), since(client, now), lost))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

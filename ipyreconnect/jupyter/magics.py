@@ -181,7 +181,7 @@ class ReconnectMagics(Magics):
         named = parsed.get("-c")
         clients = self.connections.all() if named is None else [self.connections.find(named)]
         if clients:
-            _say(table(clients, self.connections.latest, time.time()))
+            _say(table(clients, self.connections.latest, time.time(), self.connections.name_of))
         else:
             _say("no connections; start one with %connect ADDRESS, such as %connect imaps://imap.example.org")
         return None
@@ -276,7 +276,7 @@ class ReconnectMagics(Magics):
         client = self.connections.find(parsed.get("-c"))
         if parsed.rest:
             client.set_keepalive(KeepAlive.parse(parsed.rest))
-        _say("\n".join(keepalive_words(client)))
+        _say("\n".join(keepalive_words(client, self.connections.name_of(client))))
 
     @no_var_expand
     @documented(HEARTBEAT)
@@ -295,7 +295,7 @@ class ReconnectMagics(Magics):
         client = self.connections.find(parsed.get("-c"))
         if parsed.rest or set(parsed.values) - {"-c"}:
             client.heartbeat = _changed_heartbeat(client, parsed)
-        _say("\n".join(heartbeat_words(client)))
+        _say("\n".join(heartbeat_words(client, self.connections.name_of(client))))
 
     @no_var_expand
     @documented(PANEL)
@@ -320,9 +320,7 @@ class ReconnectMagics(Magics):
         if parsed.flag("--all"):
             if parsed.rest or parsed.flag("-c"):
                 raise UsageError("%stop --all stops every connection: leave the name out")
-            running = [
-                client for client in self.connections.all() if client.status.state is not State.STOPPED
-            ]
+            running = self.connections.running()
             if not running:
                 _say("no connection is running")
             for client in running:
@@ -331,10 +329,9 @@ class ReconnectMagics(Magics):
         client = self._named(parsed)
         if client.status.state is State.STOPPED:
             self._let_go(client)
-            running = [other for other in self.connections.all() if other.status.state is not State.STOPPED]
-            names = ", ".join(visible(other.name) for other in running)
-            more = f"; still running: {names} (%stop NAME, or %stop --all)" if running else ""
-            _say(f"{visible(client.name)} is stopped already{more}")
+            names = ", ".join(self._called(other) for other in self.connections.running())
+            more = f"; still running: {names} (%stop NAME, or %stop --all)" if names else ""
+            _say(f"{self._called(client)} is stopped already{more}")
             return
         self._stop(client)
 
@@ -371,28 +368,40 @@ class ReconnectMagics(Magics):
             client.connect(wait=self.defaults.wait if wait is None else wait)
             _say(outcome(client, time.monotonic() - begin, time.time()))
         except KeyboardInterrupt:
-            name = visible(client.name)
+            name = self._called(client)
             raise Interrupted(f"interrupted; {name} goes on in the background, %stop ends it") from None
         finally:
             told = client.transcript.end
             if panel:
                 panel_for(client).store()  # else where nobody looks, as in nbconvert, it would never be
-            if self._front is Front.TERMINAL:
-                ticks = self.defaults.ticks or filled.flag("--ticks")
-                self._log.attach(client, client.name, quiet_before=told, ticks=ticks)
-                self._log.show_now()  # what has come already, before IPython shows what the cell gives
-            elif self._front is Front.CONSOLE:
-                self._feeds[client] = Feed(client.transcript, quiet_before=told)
+            self._show(client, told, ticks=self.defaults.ticks or filled.flag("--ticks"))
+            self._log.show_now()  # what has come already, before IPython shows what the cell gives
+            if self._front is Front.CONSOLE:
                 self._asked[client] = told
         self._hide(client, shown=panel)
         return client
 
+    def _show(self, client: Client, told: int, *, ticks: bool = False) -> None:
+        """Show what a client receives, in a terminal, from line `told` on; one that was made in Python is
+        shown once it was sent something.
+        """
+        if self._front is Front.TERMINAL and not self._log.shows(client):
+            self._log.attach(client, self.connections.name_of(client), quiet_before=told, ticks=ticks)
+        elif self._front is Front.CONSOLE and client not in self._feeds:
+            self._feeds[client] = Feed(client.transcript, quiet_before=told)
+
     def _put(self, client: Client) -> None:
         """Take a client among the connections, in the place of one of the same name."""
-        old = self.connections.get(client.name)
+        old, other = self.connections.get(client.name), self.connections.others().get(client.name)
         if old is not None:
             self._stop(old, replaced=True)
         self.connections.put(client)
+        if other is not None and other is not client:
+            _say(f"{visible(client.name)}, which was made in Python, goes on as {self._called(other)}")
+
+    def _called(self, client: Client) -> str:
+        """Give the name of a client as it is shown."""
+        return visible(self.connections.name_of(client))
 
     def _filled(self, parsed: Parsed, filler: Filler | None) -> tuple[Parsed, list[Secret]]:
         """Put variables into the address and into the options' values; give the secrets in these.
@@ -455,7 +464,7 @@ class ReconnectMagics(Magics):
         for rule in reversed(replies) if only_these else ():  # each comes before those that are there
             client.add_reply(*rule)
         if of_script:
-            client.on_connect = cell  # what a user may look at is the template
+            client.show_as_script(cell or "")  # what a user may look at is the template
         return client
 
     def _script(
@@ -562,7 +571,10 @@ class ReconnectMagics(Magics):
 
     def _ask(self, client: Client, queue: bool) -> None:
         """Make ready to show the answer to what is about to be sent."""
-        if self._front is Front.TERMINAL or not (queue or client.status.state is State.CONNECTED):
+        if not (queue or client.status.state is State.CONNECTED):
+            return
+        self._show(client, client.transcript.end)
+        if self._front is Front.TERMINAL:
             return
         self._asked[client] = client.transcript.end + 1
         if self._front is Front.NOTEBOOK:
@@ -573,14 +585,13 @@ class ReconnectMagics(Magics):
 
         replaced: another one takes its name, so that nothing shows its log any more.
         """
-        running = client.status.state is not State.STOPPED
+        running, name = client.status.state is not State.STOPPED, self._called(client)
         self._log.hush(client)
         begin = client.transcript.end
         client.stop()
         had_panel = self._let_go(client)
         if not running:
             return
-        name = visible(client.name)
         told = f"stopped {name}"
         rows = []
         if unconfirmed := client.unconfirmed:
@@ -689,7 +700,7 @@ class ReconnectMagics(Magics):
         now = time.monotonic()
         several = len(self._feeds) > 1
         for client, feed in self._feeds.items():
-            for row in feed.step(now, f"[{visible(client.name)}] " if several else ""):
+            for row in feed.step(now, f"[{self._called(client)}] " if several else ""):
                 _say(row)
 
     # -- coming and going ----------------------------------------------------------------------------------
@@ -731,7 +742,7 @@ class ReconnectMagics(Magics):
         for other in list(_instances):
             if other is self or getattr(other.shell, "keep_running", True):
                 continue
-            for client in other.connections.all():
+            for client in other.connections.own():
                 if client.status.state is not State.STOPPED:
                     self._put(client)
             other.connections.clear()
@@ -768,9 +779,9 @@ class ReconnectMagics(Magics):
             sys.displayhook = sys.displayhook.hook
 
     def close(self) -> None:
-        """Stop the connections, and end what shows them."""
-        for client in self.connections.all():
-            client.stop()
+        """Stop the connections, those that were made in Python too, say so, and end what shows them."""
+        for client in self.connections.running():
+            self._stop(client, replaced=True)
         self._log.close()
         self._answers.close()
         if panels := sys.modules.get("ipyreconnect.jupyter.panel"):
@@ -920,10 +931,10 @@ def outcome(client: Client, took: float, now: float) -> str:
             return f"{visible(status.reason) or f'not connected to {where}'}; stopped"
 
 
-def keepalive_words(client: Client) -> list[str]:
+def keepalive_words(client: Client, name: str) -> list[str]:
     """Say which keepalive is in force, what it means, and what this system lacks for it."""
     wanted, force = client.keepalive, client.keepalive_in_force
-    name = visible(client.name)
+    name = visible(name)
     if client.address.path:
         return [f"{name}: {NO_KEEPALIVE}"]
     if force is None:
@@ -984,10 +995,10 @@ def _changed_heartbeat(client: Client, parsed: Parsed) -> Heartbeat | None:
     )
 
 
-def heartbeat_words(client: Client) -> list[str]:
+def heartbeat_words(client: Client, name: str) -> list[str]:
     """Say which heartbeat is in force, and what follows from it."""
     beat: Heartbeat | None = client.heartbeat
-    name = visible(client.name)
+    name = visible(name)
     silence = client.silence
     told = [] if silence is None else [f"  a loss after {silence:g} s without anything received (silence)"]
     if beat is None:

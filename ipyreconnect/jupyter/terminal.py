@@ -226,6 +226,10 @@ class TerminalLog(Follower):
             self._start()
         self._poke()
 
+    def shows(self, client: Watched) -> bool:
+        """Whether `client` is attached."""
+        return client in self._feeds
+
     def take_over(self, other: TerminalLog) -> None:
         """Go on with the connections of `other` from where it is, and end its thread."""
         with other._lock:

@@ -26,7 +26,7 @@ from operator import length_hint
 from typing import Any, Protocol, TypeVar
 
 from ..address import Address
-from ..errors import AttemptFailed, ConnectionLost, SettingsError
+from ..errors import AttemptFailed, CallerError, ConnectionLost, SettingsError
 from ..protocol.connection import Connection, Settings
 from ..protocol.events import Status
 from ..protocol.liveness import Health, TcpInfo, longest_retransmission, unanswered, user_timeout
@@ -95,6 +95,9 @@ class Sink(Protocol):
 
     def run_function(self, session: int) -> None:
         """Have the on-connect function run, as the session of that number."""
+
+    def work(self, job: Callable[[], None]) -> None:
+        """Have code of the user's run, after what was given before, on a thread of this client's."""
 
 
 class Waiter:
@@ -283,9 +286,11 @@ class Driver(Turns):
         connection = self.connection
         if connection.effects:
             self._perform()
+        if connection.frames_wanted:
+            self._have_framed()
         if self._sock is not None:
             self._push()
-        if connection.held:
+        if connection.held and not connection.is_framing:
             self._have_held_taken()
         if connection.socket_options is not None:
             self._apply_options()
@@ -307,6 +312,23 @@ class Driver(Turns):
             self._wake_leader()
         self._sink.poke()
 
+    def _have_framed(self) -> None:
+        """With the turn: give the user's framing what it is to do; its lines come back as work."""
+        job = self.connection.take_frames()
+        if job is None:
+            return
+
+        def run() -> None:
+            lines: list[bytes] = []
+            error: CallerError | None = None
+            try:
+                lines = job.run()
+            except CallerError as raised:
+                error = raised.with_traceback(None)
+            self.post(lambda: self.connection.framed(job, lines, error, _monotonic()))
+
+        self._sink.work(run)
+
     def _wake_waiters(self) -> None:
         """Wake those whose condition holds. With the turn."""
         for waiter in tuple(self._waiters):
@@ -317,7 +339,12 @@ class Driver(Turns):
     def _push(self) -> None:
         """Send what waits, and have the I/O thread wait for what is to be waited for now."""
         # The pause is decided anew, as somebody may need the socket now.
-        looks_away = self._leased or self._leader or (self._paused and self._reconsider_pause())
+        looks_away = (
+            self._leased
+            or self._leader
+            or self.connection.is_framing
+            or (self._paused and self._reconsider_pause())
+        )
         wanted = 0 if looks_away else EVENT_READ
         if self.connection.outgoing:
             if self._interest & ~wanted & EVENT_READ:
@@ -455,7 +482,12 @@ class Driver(Turns):
             return
         # While the receiving waits for a reader, only the end of the connection is told, and then there is
         # nothing to wait for any more; or what was asked for before.
-        if mask & EVENT_READ and (not self._paused or sockets.has_hung_up(sock)):
+        if self.connection.is_framing:
+            if self._loop is not None and sockets.has_hung_up(sock):
+                # That is told again and again; `_push` registers it anew when it is to be read.
+                self._loop.unregister(sock)
+                self._interest = 0
+        elif mask & EVENT_READ and (not self._paused or sockets.has_hung_up(sock)):
             self._paused = False
             self._read_some(sock)
 
@@ -464,6 +496,8 @@ class Driver(Turns):
         whether that brought bytes.
         """
         connection = self.connection
+        if connection.is_framing:
+            return False
         flags = 0 if wait else self._no_wait
         if along is None:
             brought = self._read(sock, flags)
@@ -891,6 +925,8 @@ class Driver(Turns):
         loop = self._loop
         if self._sock is None or self._leader or loop is None or not loop.shared:
             return False
+        if self.connection.is_framing:
+            return False
         if self._paused and self._reconsider_pause():
             return False
         if self._poller is None:
@@ -966,7 +1002,7 @@ class Driver(Turns):
         if self._sock is not None and not self._paused:
             self._read_some(self._sock, along)
         self._forget_wake()
-        if self._paused:
+        if self._paused or self.connection.is_framing:
             self._leave_lead()
         elif self._leader_done is not None and self._leader_done():
             if self._sock is not None:

@@ -78,6 +78,8 @@ LIVELY = 1.0
 follows from so short a silence, but of a heartbeat or a `silence` of that order."""
 LONGEST_PLAIN_LINE = 64 * 1024
 """Bytes of a line in the dialogue of STARTTLS; real ones take fewer than a thousand."""
+FRAMING_PATIENCE = 2.0
+"""Seconds that a lost connection waits for the user's framing to take what came before the end."""
 SHOW_UNREAD_AFTER = 0.1
 """Seconds after which the log shows lines that an on-connect function has not read."""
 PLAIN_LINE = 32 * 1024
@@ -131,6 +133,31 @@ class Settings:
         return self.profile.dialect
 
 
+@dataclass(frozen=True, slots=True)
+class FramingJob:
+    """What the user's framing of one connection is to do, on a thread of its client.
+
+    data: what it is fed with; none: it is only made. last: whether no more will come.
+    """
+
+    framer: Foreign
+    data: bytes
+    last: bool
+
+    def run(self) -> list[bytes]:
+        """Do it; return the lines. Raises CallerError for whatever the user's code raises."""
+        try:
+            self.framer.make()
+            lines = self.framer.feed(self.data) if self.data else []
+            return lines + self.framer.finish() if self.last else lines
+        except CallerError:
+            raise
+        except BaseException as error:  # a user's code may raise anything, SystemExit too
+            raise CallerError(
+                f"the framing {self.framer.name} failed: {type(error).__name__}: {error}"
+            ) from error
+
+
 @dataclass(slots=True)
 class _Queued:
     data: bytes
@@ -154,13 +181,17 @@ class Connection:
         "_changed_at",
         "_changed_meanwhile",
         "_ends",
+        "_failing",
         "_failures",
         "_farewell_at",
         "_framer",
+        "_frames",
+        "_framing",
         "_hurry",
         "_ledger",
         "_look_at",
         "_look_pause",
+        "_making",
         "_phase_ends",
         "_pipe",
         "_plain_rest",
@@ -187,6 +218,7 @@ class Connection:
         "changes",
         "effects",
         "expectations",
+        "frames_wanted",
         "health",
         "heartbeat",
         "held",
@@ -248,6 +280,11 @@ class Connection:
         )
         self._sent_at: float | None = None  # when the last line left; None: none has yet
         self._framer: Framer | None = None
+        self._frames: list[bytes] = []  # what a user's framing has still to be fed with
+        self._framing = False  # whether it is at work
+        self._making = False  # whether it is being made, so that the connection can go on
+        self._failing: Exception | None = None  # why the connection is lost, once all was framed
+        self.frames_wanted = False  # whether `take_frames` has something
         self._unread: Unread | None = None  # what is cut for the on-connect function, as it reads
         self._starttls: StartTLS | None = None
         self._plain_rest = b""  # the unfinished line of the dialogue of STARTTLS
@@ -353,6 +390,11 @@ class Connection:
         into it.
         """
         return self._pipe is None and self._framer is None and self._unread is None and self._starttls is None
+
+    @property
+    def is_framing(self) -> bool:
+        """Whether the user's framing is at work, or has to be first: until then nothing is read."""
+        return self._framing or self._failing is not None
 
     def reads_at_most(self, room: int) -> int:
         """Return how many bytes of the `room` for them are to be read at once: ciphertext can be held back, a
@@ -665,6 +707,13 @@ class Connection:
             return
         if self._state not in (_CONNECTING, _CONNECTED):
             return
+        if isinstance(self._framer, Foreign) and not self._making and not isinstance(error, CallerError):
+            # First what came before the end, which may be the answer.
+            if self._failing is None:
+                self._failing = error
+                self.frames_wanted = True
+                self._phase_ends = now + FRAMING_PATIENCE
+            return
         ending = error.ending if isinstance(error, ConnectionLost) else Ending.OTHER
         script = self._script if self._script is not None and self._script.awaiting is not None else None
         # A script quotes the last lines itself.
@@ -719,6 +768,52 @@ class Connection:
         self.status = replace(self.status, reason=reason)
         self._said = reason
         self._enter(Input.GIVE_UP, now)
+
+    # -- what a user's framing does
+
+    def take_frames(self) -> FramingJob | None:
+        """Return what the user's framing is to do now, on a thread of the client's; None: nothing, or it is
+        at work. What comes of it is given to `framed`.
+        """
+        framer = self._framer
+        if self._framing or not isinstance(framer, Foreign):
+            return None
+        self.frames_wanted = False
+        data = b"".join(self._frames)
+        self._frames.clear()
+        self._framing = True
+        return FramingJob(framer, data, self._failing is not None)
+
+    def framed(self, job: FramingJob, lines: list[bytes], error: CallerError | None, now: float) -> None:
+        """Take over the lines that the user's framing has made, or why it failed."""
+        if job.framer is not self._framer:
+            return  # of a connection before
+        self._framing = False
+        self.frames_wanted = bool(self._frames) or (self._failing is not None and not job.last)
+        self.reads_since = now
+        if error is not None:
+            self._give_framing_up()
+            self._making = False
+            self.fail(error, now)
+            return
+        if self._making:
+            self._making = False
+            self._framing_made(now)
+            return
+        if lines:
+            runs: Runs | None = [] if self._looks else None
+            self.transcript.append_received(lines, now + self.wall_offset, runs)
+            self._look_at_new(runs, now)
+        if job.last and self._failing is not None:
+            failing = self._failing
+            self._give_framing_up()
+            self.fail(failing, now)
+
+    def _give_framing_up(self) -> None:
+        """Have the user's framing do no more on this connection."""
+        self._framer = self._failing = None
+        self._framing = self.frames_wanted = False
+        self._frames.clear()
 
     # -- what an on-connect function reads
 
@@ -809,8 +904,9 @@ class Connection:
         received_at = self.last_received
         if received_at is not None and received_at < self.reads_since:
             received_at = self.reads_since
+        reading = self.reading and not self.is_framing
         look = watchdog.look(
-            info, now, unacknowledged=unacknowledged, received_at=received_at, reading=self.reading
+            info, now, unacknowledged=unacknowledged, received_at=received_at, reading=reading
         )
         if up:
             self.health = look.health
@@ -836,7 +932,7 @@ class Connection:
     def _silence_ends(self, silence: float, received_at: float, now: float) -> float:
         """Return when it is a loss that nothing was received for `silence` seconds."""
         ends = received_at + silence
-        if self.reading and now - ends <= min(LATE, silence):
+        if self.reading and not self.is_framing and now - ends <= min(LATE, silence):
             return ends
         # Nobody read, or nobody looked for a while, as the process was stopped: who sends may have been so
         # as well, where it is on the same computer.
@@ -882,11 +978,11 @@ class Connection:
             self.transcript.append_aside(self._plain_rest, wall)
         if self._unread is not None:
             self._unread.finish(wall, calls=not isinstance(self._unread.framer, Foreign))
-        if self._framer is not None:
-            try:
-                self.transcript.append_received(self._framer.finish(), wall, runs)
-            except CallerError:
-                pass  # the framing failed before, that was said
+        if isinstance(self._framer, Foreign):
+            if unframed := sum(map(len, self._frames)):
+                self.transcript.append_note(f"{unframed} bytes were not framed by {self._framer.name}", wall)
+        elif self._framer is not None:
+            self.transcript.append_received(self._framer.finish(), wall, runs)
         self.transcript.flush(wall, runs)
         for number, lines in runs:
             # An answer may end with its connection instead of with a line end.
@@ -909,6 +1005,8 @@ class Connection:
         self._awaited = self._beat_mark = None
         self._pipe = self._framer = self._starttls = self._script = self._unread = None
         self._plain_rest = b""
+        self._give_framing_up()
+        self._making = False
         self.held = False
         self._script_left = []
         self.session_wanted = False
@@ -1035,8 +1133,19 @@ class Connection:
             info = self._pipe.info()
             self._resumption.secured(info, now + self.wall_offset)
             self.status = replace(self.status, tls=info)
-        if self.settings.script:
+        if not self.settings.has_function:  # which reads bytes, too
             self._framer = self._make_framer()
+            if isinstance(self._framer, Foreign):
+                # On a thread of its own, where it may take its time.
+                self._making = self.frames_wanted = True
+                self._phase_ends = now + SCRIPT_PATIENCE
+                return
+        self._framing_made(now)
+
+    def _framing_made(self, now: float) -> None:
+        """Go on when there is a framer: run the script."""
+        self._phase_ends = NEVER
+        if self.settings.script:
             self._set(phase=Phase.SCRIPT)
             greeted = self.settings.tls is TLSMode.STARTTLS
             self._script = ScriptRun(self.settings.script, SCRIPT_PATIENCE, greeted=greeted)
@@ -1082,8 +1191,6 @@ class Connection:
         status = self.status
         wall = now + self.wall_offset
         self.last_received = now
-        if self._framer is None and unread is None:
-            self._framer = self._make_framer()
         how = doubt = ""
         if status.tls is not None:
             # First, where no narrow window cuts it off.
@@ -1109,6 +1216,19 @@ class Connection:
         where = self.settings.where
         if self._unread is not None:
             self._cut_unread(now)
+        elif self._failing is not None:
+            failing = self._failing
+            if isinstance(self._framer, Foreign):
+                why = f"the framing {self._framer.name} did not take what came last within"
+                self.transcript.append_note(f"{why} {FRAMING_PATIENCE:g} s", now + self.wall_offset)
+            self._give_framing_up()
+            self.fail(failing, now)
+        elif self._making and isinstance(self._framer, Foreign):
+            self._making = False
+            self.fail(
+                CallerError(f"the framing {self._framer.name} was not made within {SCRIPT_PATIENCE:.0f} s"),
+                now,
+            )
         elif self._script is not None:
             if self._script_left and self.outgoing and self._ledger.sent == self._script_sent:
                 self._script.fail(f"{where} took nothing of what was sent for {SCRIPT_PATIENCE:.0f} s")
@@ -1218,6 +1338,12 @@ class Connection:
             return
         framer = self._framer
         size = len(data)
+        if isinstance(framer, Foreign):
+            self.received_bytes += size
+            self.last_received = now
+            self._frames.append(data)
+            self.frames_wanted = True
+            return
         if framer is not None:
             longest = min(PLAIN_LINE, self.transcript.longest_line)
             size = framer.plain(data, longest) if isinstance(framer, Announced) else 0

@@ -7,9 +7,10 @@ there, then as they come.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from ..errors import ConnectionLost, Overrun
 from ..settings import MASK, mask_in
@@ -199,6 +200,89 @@ class Match:
 
     def __repr__(self) -> str:
         return f"<Match {self.line.text!r}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle and copy as plain values, masked as they are shown, with all lines of the answer. Where the
+        expression holds a secret, its groups alone are kept.
+        """
+        match = self._match
+        values = [self._group(number) for number in range(match.re.groups + 1)]
+        is_part = any(value != self._shown(match[number]) for number, value in enumerate(values))
+        pattern = match.re
+        if self._shown(pattern.pattern) != pattern.pattern:
+            pattern = _with_groups(pattern, values).re
+        found = _Found(
+            pattern,
+            self.string,
+            values,
+            *(match.regs, match.pos, match.endpos, match.lastindex, match.lastgroup),
+            self._mask if is_part else None,
+        )
+        return _restored, (self.line, self.lines, found, self._origin)
+
+
+class _Found:
+    """What `re.Match` says of a match, as plain values: one of those can be neither pickled nor made."""
+
+    def __init__(
+        self,
+        pattern: re.Pattern[Any],
+        string: Any,
+        values: list[Any],
+        regs: tuple[tuple[int, int], ...],
+        pos: int,
+        endpos: int,
+        lastindex: int | None,
+        lastgroup: str | None,
+        mask: Any,
+    ) -> None:
+        self.re, self.string, self.regs, self.pos, self.endpos = pattern, string, regs, pos, endpos
+        self.lastindex, self.lastgroup = lastindex, lastgroup
+        self._values = values
+        self._mask = mask  # instead of all that has groups in it: one is a part of what is hidden
+
+    def _number(self, group: int | str) -> int:
+        number = self.re.groupindex.get(group, -1) if isinstance(group, str) else operator.index(group)
+        if not 0 <= number < len(self._values):
+            raise IndexError("no such group")
+        return number
+
+    def __getitem__(self, group: int | str) -> Any:
+        return self._values[self._number(group)]
+
+    def span(self, group: int | str = 0) -> tuple[int, int]:
+        return self.regs[self._number(group)]
+
+    def start(self, group: int | str = 0) -> int:
+        return self.span(group)[0]
+
+    def end(self, group: int | str = 0) -> int:
+        return self.span(group)[1]
+
+    def expand(self, template: Any) -> Any:
+        return _with_groups(self.re, self._values).expand(template) if self._mask is None else self._mask
+
+
+def _restored(line: Line, lines: list[Line], found: _Found, origin: int) -> Match:
+    """Return the match that `Match.__reduce__` took apart."""
+    match = Match(line, cast("re.Match[Any]", found), Transcript(), origin)
+    match._lines = lines
+    return match
+
+
+def _with_groups(pattern: re.Pattern[Any], values: Sequence[Any]) -> re.Match[Any]:
+    """Return a match whose groups are called as those of `pattern`, and hold `values`, the whole first."""
+    names = {number: name for name, number in pattern.groupindex.items()}
+    whole, *groups = (None if value is None else rf"[\s\S]{{{len(value)}}}" for value in values)
+    source = ""
+    for number, group in enumerate(groups, 1):
+        named = f"(?P<{names[number]}>{group or ''})" if number in names else f"({group or ''})"
+        source += named if group is not None else f"(?:(?!){named})?"  # which takes no part in it
+    source = f"(?={whole}{source}){whole}"
+    joined = values[0][:0].join(value for value in values if value is not None)
+    found = re.match(source if isinstance(joined, str) else source.encode(), joined)
+    assert found is not None
+    return found
 
 
 def _characters(data: bytes) -> int:

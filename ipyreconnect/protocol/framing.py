@@ -5,11 +5,12 @@ what of a logical line is compared with an expectation, a reply rule or a script
 from __future__ import annotations
 
 import codecs
+import copy
 import io
 import re
 from collections.abc import Callable
 from itertools import repeat
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from ipyreconnect.errors import CallerError, SettingsError
 
@@ -398,22 +399,44 @@ class Announced:
 
 
 class Foreign:
-    """A user's framing: what it raises or returns wrongly becomes a CallerError that names it."""
+    """A user's framing for one connection: what it raises or returns wrongly becomes a CallerError that names
+    it. It is made, and called, on a thread of its own client, never on the I/O thread: it may take its time.
 
-    def __init__(self, framer: Feeds) -> None:
-        self._framer = framer
+    :param framing: as `make_framer` takes it: an object to be copied, a class, or a function that makes one
+    """
+
+    def __init__(self, framing: Any) -> None:
+        self._given = framing
+        self._framer: Feeds | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        given = self._given if self._framer is None else type(self._framer)
+        return getattr(given, "__name__", type(given).__name__)
+
+    def make(self) -> Feeds:
+        """Return the user's object for this connection, made the first time.
+
+        Raises SettingsError where it cannot be made.
+        """
+        if self._framer is None:
+            given = self._given
+            is_object = not isinstance(given, type) and isinstance(given, Feeds)
+            self._framer = _copied(given) if is_object else _made(given)
+        return self._framer
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return what the user's framing makes of the data."""
-        return self._call(self._framer.feed, data)
+        return self._call(self.make().feed, data)
 
     def finish(self) -> list[bytes]:
         """Return what it makes of what is incomplete."""
-        finish = getattr(self._framer, "finish", None)
+        finish = getattr(self.make(), "finish", None)
         return self._call(finish) if callable(finish) else []
 
     def _call(self, method: Callable[..., list[bytes]], *arguments: bytes) -> list[bytes]:
-        name = type(self._framer).__name__
+        name = self.name
         try:
             lines = list(method(*arguments))
         except BaseException as error:  # a user's code may raise anything, SystemExit too
@@ -433,11 +456,12 @@ def make_framer(
     """Return the framer for one connection, or None for plain lines, which the transcript cuts by itself.
 
     :param framing: "lines", "announced", "raw", None (what the profile says), an object with
-        ``feed(data) -> list[bytes]``, or a class or function that makes one for each connection
+        ``feed(data) -> list[bytes]``, of which each connection has a copy, or a class or function that makes
+        one for each connection
     :param profile: the address's profile
     :param limit: bytes of the longest logical line that comes in one piece
     :param encoding: of the text, so that longer ones are cut between characters; None: UTF-8
-    :raises SettingsError: it is none of these
+    :raises SettingsError: it is none of these, or an object that cannot be copied
     """
     if framing is None:
         framing = profile.framing
@@ -454,10 +478,35 @@ def make_framer(
             f"or an object with feed(data) -> list[bytes]"
         )
     if isinstance(framing, Announced | Raw):
-        return framing
-    if isinstance(framing, type) or not isinstance(framing, Feeds):
-        framing = _made(framing)
+        return copy.deepcopy(framing)
     return Foreign(framing)
+
+
+def check_framing(framing: Any, profile: Profile) -> None:
+    """Refuse now what would be refused at each connection. The user's thread, as this makes one.
+
+    :raises SettingsError: as `make_framer`
+    """
+    framer = make_framer(framing, profile)
+    if isinstance(framer, Foreign):
+        framer.make()
+
+
+def _copied(framing: Feeds) -> Feeds:
+    """Copy a user's framing as it was given: what it keeps of one connection must not reach the next, nor
+    another client; raise SettingsError where it cannot be copied.
+    """
+    name = type(framing).__name__
+    try:
+        copied = copy.deepcopy(framing)
+    except Exception as error:  # whatever a user's object, or a part of it, makes of being copied
+        raise SettingsError(
+            f"the framing {name} cannot be copied for each connection ({type(error).__name__}: {error}): "
+            "give the class instead, or a function that makes one"
+        ) from error
+    if not isinstance(copied, Feeds):
+        raise SettingsError(f"a framing needs a method feed(data) -> list[bytes]; a copy of {name} has none")
+    return copied
 
 
 def _made(factory: object) -> Feeds:

@@ -27,6 +27,7 @@ import os
 import re
 import sys
 import threading
+from abc import ABCMeta
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Reversible
@@ -102,6 +103,17 @@ _DIRECTIONS = "<<<<<<>>*"
 _TRUNCATED = (False, True, False, True, True, False, False, True, False)
 _CR = ord("\r")
 _NOT_RECEIVED = re.compile(b"[^%c]" % RECEIVED)
+
+_FOR_THE_WRITER = frozenset(
+    (
+        *("append_note", "append_received", "append_sent", "begin_writing", "commit", "end_writing", "flush"),
+        *("most_at_once", "room", "take_unfinished", "unfinished"),
+        # And for those who read along.
+        *("count_hits", "hidden", "hides", "hits", "oldest", "oldest_kept", "raw", "received"),
+        *("received_before", "recent", "redacted", "redacted_text"),
+    )
+)
+"""Names of the transcript's that are for this package, and not offered by completion."""
 
 Data = bytes  # where a parameter has the name
 Runs = list[tuple[int, list[bytes]]]
@@ -193,7 +205,14 @@ def nothing_needed(_end: int) -> float:
     return math.inf
 
 
-class Transcript(Reversible[Line], Collection[Line]):
+class _TranscriptType(ABCMeta):
+    """The type of transcripts: it has completion offer nothing internal. IPython looks into the class too."""
+
+    def __dir__(cls) -> list[str]:
+        return [name for name in super().__dir__() if name not in _FOR_THE_WRITER]
+
+
+class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
     """The lines of a connection: those received, those sent, and what happened; the oldest are forgotten
     first.
 
@@ -598,17 +617,11 @@ class Transcript(Reversible[Line], Collection[Line]):
         record begin anew, they are counted on. Raises OSError when it can't be read, SettingsError when a
         line of it is none of a record. Any thread.
         """
-        position = itertools.count()
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             # As JSON everything takes more than an eighth of what it takes here, so all of it is kept.
             limit = max(DEFAULT_BYTES, WHOLE_SHARE * os.fstat(file.fileno()).st_size)
             transcript = cls(sys.maxsize, limit, encoding=encoding)
-            runs = itertools.groupby(
-                _rows(file, os.fspath(path), encoding),
-                lambda line: (line.number - next(position), line.time, line.direction, line.truncated),
-            )
-            for (_, time, direction, truncated), run in runs:
-                transcript._take_over(run, time, direction, truncated)
+            transcript._take_all(_rows(file, os.fspath(path), encoding))
         return transcript
 
     def _take_over(self, run: Iterator[Line], time: float, direction: str, truncated: bool) -> None:
@@ -1031,6 +1044,53 @@ class Transcript(Reversible[Line], Collection[Line]):
         self._last = block
         self._blocks = (*blocks[kept:], block)
         return block
+
+    # -- as an object
+
+    def _take_all(self, lines: Iterable[Line]) -> None:
+        """Append lines of another transcript, with their numbers and times."""
+        position = itertools.count()
+        runs = itertools.groupby(
+            lines, lambda line: (line.number - next(position), line.time, line.direction, line.truncated)
+        )
+        for (_, time, direction, truncated), run in runs:
+            self._take_over(run, time, direction, truncated)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle and copy as plain values: the lines as they are shown, masked, with numbers and times. What
+        was hidden is known no more, and nothing of a connection goes with it. Any thread.
+        """
+        end = self._end  # first: what comes meanwhile is left out, with its number
+        rows = [
+            (line.data, line.time, line.direction, line.number, line.truncated, self.encoding, line.delivery)
+            for line in self.lines(0, end)
+        ]
+        return _restored, (type(self), self._line_limit, self._byte_limit, self.encoding, end, rows)
+
+    def _restore(self, lines: Iterable[Line], end: int) -> None:
+        # Other blocks come of it than were there: none of these lines is to be forgotten for that.
+        limit, self._byte_limit = self._byte_limit, sys.maxsize
+        self._take_all(lines)
+        if end > self._end:
+            self._pass_over(end)
+        self._byte_limit = limit
+
+    def __dir__(self) -> list[str]:
+        """Return what is for users: what completion offers."""
+        return [
+            name
+            for name in super().__dir__()
+            if name not in _FOR_THE_WRITER and (name[:1] != "_" or name[:2] == "__")
+        ]
+
+
+def _restored(
+    kind: type[Transcript], lines: int, size: int, encoding: str | None, end: int, rows: list[Any]
+) -> Transcript:
+    """Return the transcript that `Transcript.__reduce__` took apart."""
+    transcript = kind(lines, size, encoding=encoding)
+    transcript._restore(itertools.starmap(Line, rows), end)
+    return transcript
 
 
 _NOTHING = _Block(bytearray(), 0)

@@ -139,11 +139,13 @@ class Unread:
         return number, line, time
 
     def take_framed(self, size: int, lines: list[bytes], now: float) -> Runs:
-        """Take over what a framer made elsewhere of the first `size` bytes."""
-        raw = bytes(self._buffer[:size])
-        del self._buffer[:size]
+        """Take over the lines that the framer made elsewhere, when it was fed with the next `size` bytes."""
+        self._fed += size
         runs: Runs = []
         if lines:
+            raw = bytes(self._buffer[: self._fed])
+            del self._buffer[: self._fed]
+            self._fed = 0
             self._keep(lines, raw, now, runs)
         return runs
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from ipyreconnect.protocol.expect import MANY, Expectation, Match, Pattern, compile_pattern
 from ipyreconnect.protocol.line import Line, decode
 from ipyreconnect.protocol.transcript import Transcript
+from ipyreconnect.settings import MASK
 
 
 def receive(transcript: Transcript, data: bytes) -> None:
@@ -177,3 +181,82 @@ def test_lines_of_a_match_that_are_forgotten_are_left_out() -> None:
     receive(transcript, b"c\nd\n")
     assert [line.text for line in match.lines] == ["b", "OK"]
     assert Match(match.line, inner, transcript, 0).lines == []
+
+
+def answered(pattern: Pattern, line: bytes, hide: bytes = b"") -> Match:
+    """Return the match of an answer of two lines, the second of which is `line`."""
+    transcript = Transcript()
+    if hide:
+        transcript.hide(hide)
+    receive(transcript, b"first\r\n" + line + b"\r\n")
+    waiting = expectation(pattern)
+    result = waiting.look(0, [b"first", line], None)
+    assert result is not None
+    number, data, match = result
+    return Match((number, data, 1.5), match, transcript, 0)
+
+
+def everything(match: Match) -> tuple[Any, ...]:
+    groups = range(match.re.groups + 1)
+    return (
+        *(match.line, match.lines, match.text, match.string, match.groups(), match.groups("x")),
+        *(match.groupdict(), match.lastindex, match.lastgroup, match.pos, match.endpos, match.regs),
+        *([match[number] for number in groups], [match.span(number) for number in groups], list(match)),
+        *(match.start(), match.end(), match.group(), match.group(0, 0), repr(match)),
+    )
+
+
+def pickled(match: Match) -> Match:
+    again: Match = pickle.loads(pickle.dumps(match))
+    return again
+
+
+@pytest.mark.parametrize("copying", [pickled, copy.copy, copy.deepcopy])
+@pytest.mark.parametrize(
+    ("pattern", "line", "template"),
+    [
+        (r"^1 (OK|NO) (?P<why>\w+)", "1 OK dóne ever".encode(), r"\1-\g<why>-\g<0>"),
+        (rb"(a)(b)?(?P<c>)(.)", b"xac\xff", rb"\1\3\g<c>\4\g<0>"),
+        (r"(?<=(x))y(?=(z))", b"xyz", r"[\1\2]"),
+        (re.compile("(?i)OK"), b"ok", r"\g<0>!"),
+        ("(?P<é>.)", b"a", r"\1"),
+    ],
+)
+def test_a_match_is_copied_as_plain_values(
+    copying: Callable[[Match], Match], pattern: Pattern, line: bytes, template: Any
+) -> None:
+    """In another process, too, it says what it said, when nothing of its transcript is there."""
+    match = answered(pattern, line)
+    again = copying(match)
+    assert everything(again) == everything(match)
+    assert again.expand(template) == match.expand(template)
+    assert again.re == match.re
+    assert pickled(again).lines == match.lines
+    for wrong in (again.re.groups + 1, -1, "nothing"):
+        with pytest.raises(IndexError, match="no such group"):
+            again[wrong]
+
+
+@pytest.mark.parametrize("pattern", [r"pass (\w+) (?P<x>.)", rb"pass (\w+) (?P<x>.)", r"(.)cre(t)( b)"])
+def test_a_copied_match_holds_no_secret(pattern: Pattern) -> None:
+    """What is hidden is masked in the pickle, also where a group is a part of it."""
+    match = answered(pattern, b"pass secret b", hide=b"secret")
+    written = pickle.dumps(match)
+    assert b"secret" not in written
+    again = pickle.loads(written)
+    assert everything(again) == everything(match)
+    assert again.expand(r"<\1>" if isinstance(pattern, str) else rb"<\1>") == match.expand(
+        r"<\1>" if isinstance(pattern, str) else rb"<\1>"
+    )
+
+
+def test_an_expression_with_a_secret_in_it_stays_behind() -> None:
+    """Its groups are kept, with their names, and nothing else of it."""
+    match = answered("pass (?P<word>secret)( .)(q)?", b"pass secret b", hide=b"secret")
+    written = pickle.dumps(match)
+    assert b"secret" not in written
+    again = pickle.loads(written)
+    assert again.groups() == match.groups() == (MASK, " b", None)
+    assert again.groupdict() == {"word": MASK}
+    assert "secret" not in again.re.pattern
+    assert again.re.groupindex == {"word": 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import threading
 from collections.abc import Iterable
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipyreconnect.address import PROFILES
+from ipyreconnect.client import Client
 from ipyreconnect.errors import CallerError, SettingsError
 from ipyreconnect.protocol.framing import (
     ANNOUNCEMENT,
@@ -21,6 +23,7 @@ from ipyreconnect.protocol.framing import (
     Fragment,
     Framer,
     Raw,
+    check_framing,
     make_framer,
     split_lines,
 )
@@ -335,7 +338,7 @@ def test_the_names_choose_the_framings() -> None:
 
 
 def test_a_user_may_bring_an_object_or_a_class() -> None:
-    """A class is made anew for each connection; an object is used as it is; neither needs finish()."""
+    """A class is made anew for each connection, an object is copied; neither needs finish()."""
     profile = PROFILES["tcp"]
     first, second = make_framer(Pairs, profile), make_framer(Pairs, profile)
     assert first is not None
@@ -344,14 +347,65 @@ def test_a_user_may_bring_an_object_or_a_class() -> None:
     assert second.feed(b"xy") == [b"xy"]
     assert second.finish() == []
     own: Framer = Announced(IMAP)
-    assert make_framer(own, profile) is own
+    framer = make_framer(own, profile)
+    assert isinstance(framer, Announced)
+    assert framer is not own
+    assert framer.feed(b"a {3}\r\nb") == []
+    again = make_framer(own, profile)
+    assert again is not None
+    assert again.feed(b"c\r\n") == [b"c"]
+
+
+def test_what_an_object_keeps_ends_with_its_connection() -> None:
+    """Two connections, or two clients, that are given one object never see each other's bytes."""
+    profile, own = PROFILES["tcp"], Pairs()
+    first = make_framer(own, profile)
+    assert first is not None
+    assert first.feed(b"abc") == [b"ab"]
+    second = make_framer(own, profile)
+    assert second is not None
+    assert second.feed(b"xy") == [b"xy"]
+    assert first.feed(b"d") == [b"cd"]
+    assert own.feed(b"12") == [b"12"]
+
+
+class Locked(Pairs):
+    """A framing that holds what nobody can copy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+class Lost(Pairs):
+    """A framing whose copy is none."""
+
+    def __deepcopy__(self, memo: object) -> object:
+        return object()
+
+
+@pytest.mark.parametrize(
+    ("framing", "why"),
+    [
+        (Locked(), r"Locked cannot be copied for each connection \(TypeError: .*\): give the class"),
+        (Lost(), r"a copy of Lost has none"),
+    ],
+)
+def test_an_object_that_cannot_be_copied_is_refused(framing: Pairs, why: str) -> None:
+    """It is refused before anything starts, with what to give instead; the class itself works."""
+    with pytest.raises(SettingsError, match=why):
+        check_framing(framing, PROFILES["tcp"])
+    with pytest.raises(SettingsError, match=why):
+        Client("127.0.0.1:4000", framing=framing)
+    if isinstance(framing, Locked):
+        assert make_framer(Locked, PROFILES["tcp"]) is not None
 
 
 @pytest.mark.parametrize("framing", ["line", "", 7, object(), int, lambda: 1, lambda: 1 / 0])
 def test_what_is_no_framing_is_refused(framing: object) -> None:
     """An unknown name or an object without feed is refused before anything starts."""
     with pytest.raises(SettingsError, match="framing"):
-        make_framer(framing, PROFILES["tcp"])  # type: ignore[arg-type]  # the point of the test
+        check_framing(framing, PROFILES["tcp"])
 
 
 @pytest.mark.parametrize("result", [ValueError("no"), None, ["text"], 5])

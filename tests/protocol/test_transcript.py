@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import itertools
 import json
+import pickle
 import re
 import sys
 import tempfile
@@ -1108,3 +1110,63 @@ def test_what_a_reader_needs_is_kept_a_little_longer() -> None:
     transcript.end_writing()
     write(100_000)
     assert sum(len(line.data) for line in transcript) < 1 << 20
+
+
+def rows_of(transcript: Transcript) -> list[tuple[object, ...]]:
+    return [
+        (line.number, line.data, line.time, line.direction, line.truncated, line.text)
+        for line in transcript[:]
+    ]
+
+
+@pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy, lambda kept: pickle.loads(pickle.dumps(kept))])
+def test_a_transcript_is_copied_as_plain_values(copying: Callable[[Transcript], Transcript]) -> None:
+    """Numbers, times, fragments, deliveries and limits are what they were; what comes later is not in it."""
+    kept = Transcript(lines=50_000, bytes=1_000_000, encoding="iso-8859-1")
+    kept.append_note("connected", 1.0)
+    for number in range(30_000):
+        kept.append_received([b"\xe9 line %d" % number, b"with\nbreak", Fragment(b"half")], 2.0 + number)
+    delivery = Delivery(b"sent")
+    kept.append_sent(b"sent", 40_000.0, delivery)
+    delivery.status = ACKNOWLEDGED
+    room = kept.room()
+    room[:4] = b"half"
+    kept.commit(4, 40_001.0)
+    assert kept.first > 0
+    again = copying(kept)
+    assert rows_of(again) == rows_of(kept)
+    assert (again.first, again.end, len(again)) == (kept.first, kept.end, len(kept))
+    assert (again.line_limit, again.byte_limit, again.encoding) == (50_000, 1_000_000, "iso-8859-1")
+    assert again.unfinished == b""
+    sent = again[-1].delivery
+    assert sent is not None
+    assert sent.status == ACKNOWLEDGED
+    kept.append_note("later", 5.0)
+    assert again.end == kept.end - 1
+    again.append_note("its own", 6.0)
+    assert again[-1].number == again.end - 1
+    assert kept[-1].text == "later"
+
+
+def test_a_copied_transcript_holds_no_secret() -> None:
+    """The lines are masked as they are shown, and what was hidden is not in the pickle."""
+    kept = Transcript()
+    kept.hide(b"secret")
+    kept.append_received([b"my secret is secret"], 1.0)
+    written = pickle.dumps(kept)
+    assert b"secret" not in written
+    again = pickle.loads(written)
+    assert rows_of(again) == rows_of(kept)
+    assert again[0].text == "my •••• is ••••"
+
+
+def test_an_empty_transcript_is_copied_with_its_numbers(tmp_path: Path) -> None:
+    """A new one, one that has missed lines, and one of which all was forgotten."""
+    assert pickle.loads(pickle.dumps(Transcript())).end == 0
+    path = tmp_path / "gap.jsonl"
+    lines = [Line(b"a", 1.0, "<", 5), Line(b"b", 2.0, "<", 9)]
+    path.write_text("".join(f"{to_json(line)}\n" for line in lines))
+    gap = Transcript.load(path)
+    again = pickle.loads(pickle.dumps(gap))
+    assert rows_of(again) == rows_of(gap)
+    assert (again.first, again.end, len(again)) == (gap.first, gap.end, len(gap)) == (5, 10, 2)
