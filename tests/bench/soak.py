@@ -192,6 +192,18 @@ def _greeted(session: Session) -> None:
     session.send(FEED, expect="^fed$")
 
 
+class OwnFraming:
+    """A user's framing: lines, by code that runs on a thread of its client's."""
+
+    def __init__(self) -> None:
+        self._begun = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the lines that are whole."""
+        *lines, self._begun = (self._begun + data).split(b"\r\n")
+        return lines
+
+
 def _follow(client: Client, tally: Tally) -> None:
     lines = client.follow()
     while client.state != "stopped":
@@ -242,6 +254,7 @@ def kinds(folder: Path) -> list[tuple[str, Callable[[int], dict[str, Any]], Work
             None,
         ),
         ("observer", lambda number: {"framing": "lines"}, _observe),
+        ("framing", lambda number: {"framing": OwnFraming}, None),
     ]
 
 
@@ -326,7 +339,7 @@ class Soak:
         token = f"t{next(self._numbers)}"
         client = random.choice(self.clients)
         # One without a framing that knows literals would look into them, and rightly so.
-        if random.random() < 0.2 and not client.name.startswith("observer"):
+        if random.random() < 0.2 and not client.name.startswith(("observer", "framing")):
             return client, f"mail {token} {random.randrange(LARGEST_MAIL)}", f"^ok ({token}|forged)$"
         return client, f"ask {token}", f"^ok ({token})$"
 
