@@ -266,7 +266,7 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """Read ``host:port``, ``host port``, ``[v6]:port``, a URL or ``unix:///path``.
+    """Read ``host:port``, ``host port``, ``[v6]:port``, a URL, ``unix:///path`` or ``unix://~/path``.
 
     A bare address on a port that is known for TLS from the first byte (993, 995, 465, 563, 6697) uses it.
 
@@ -393,6 +393,9 @@ def _bare(text: str) -> Address:
 
 
 def _unix(rest: str) -> Address:
+    if rest.startswith("~"):
+        home, slash, below = rest.partition("/")
+        rest = quote(os.fsencode(os.path.expanduser(home)), safe="/~") + slash + below
     if not rest.startswith("/"):
         raise SettingsError("a Unix socket's address needs an absolute path: write unix:///path/to/socket")
     path = "/" + unquote(rest, errors="surrogateescape").lstrip("/")

@@ -85,6 +85,7 @@ from .settings import (
     path_from,
     silence_from,
 )
+from .slow_search import SlowSearch
 
 __all__ = ["Client", "Follow"]
 
@@ -154,7 +155,7 @@ _OF_TRAITLETS = frozenset(dir(traitlets.HasTraits)) - {"observe", "unobserve", "
 _FOR_THE_SKINS = frozenset(
     (
         *("add_watcher", "changed", "compiled", "encode", "in_vain", "itself", "last_asked", "notifier"),
-        *("poke", "remove_watcher", "run_function", "work", "show_as_script", "wait_for_delivery"),
+        *("poke", "remove_watcher", "run_function", "search", "work", "show_as_script", "wait_for_delivery"),
     )
 )
 """Names of the client's that are for this package, and not offered by completion."""
@@ -1015,6 +1016,10 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
         if self._notifier is None:
             self._notifier = Notifier()
         return self._notifier
+
+    def search(self, expectation: Expectation) -> None:
+        """Have it looked for on a thread and in a process of its own. With the turn."""
+        SlowSearch(expectation, self._driver, self.transcript).begin()
 
     def work(self, job: Callable[[], None]) -> None:
         """Have code of the user's (a framing) run on a thread of this client's, one after the other; other

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, overload
 from .arguments import seconds_from, whole_number
 from .errors import ConnectionLost, ExpectTimeout, Overrun
 from .network.driver import Driver
+from .network.matcher import TooSlow
 from .protocol.connection import SCRIPT_PATIENCE
 from .protocol.delivery import Delivery
 from .protocol.expect import QUOTED, Expectation, Match, Pattern, last_lines
-from .protocol.framing import Foreign
+from .protocol.framing import Foreign, beginning
 from .protocol.transcript import decode
 from .settings import Secret
+from .slow_search import search_one
 
 if TYPE_CHECKING:
     from .client import Client
@@ -117,10 +119,29 @@ class Session:
         last: list[str] = []
         while (read := self._read_line(ends)) is not None:
             number, line, at = read
-            if found := expectation.look(number, [line], self._client.encoding):
+            found = expectation.look(number, [line], self._client.encoding)
+            if found:
                 return Match((number, line, at), found[2], transcript, self._since_send)
+            if expectation.is_slow and (match := self._search_slowly(expectation, line, ends)) is not None:
+                return Match((number, line, at), match, transcript, self._since_send)
             last = [*last[1 - QUOTED :], transcript.redacted_text(decode(line, self._client.encoding))]
         raise ExpectTimeout(f"{self._client.in_vain(compiled, timeout)}; {last_lines(last)}")
+
+    def _search_slowly(self, expectation: Expectation, line: bytes, ends: float) -> Any:
+        """Return the match of an expression that may take long over this line, or None."""
+        expectation.is_slow = False
+        expectation.cursor += 1
+        compared = line if expectation.whole else beginning(line)
+        if compared is None:
+            return None
+        text = compared if expectation.bytes else decode(compared, self._client.encoding)
+        try:
+            return search_one(expectation.pattern, text, max(0.1, ends - time.monotonic()))
+        except TooSlow:
+            self._check()
+            raise ExpectTimeout(
+                f"{self._client.in_vain(expectation.pattern, 0)}: the expression takes too long over a line"
+            ) from None
 
     def _read_line(self, ends: float) -> tuple[int, bytes, float] | None:
         """Return the next line; None where none comes until `ends` (monotonic, s)."""

@@ -487,3 +487,16 @@ def test_a_profile_answers_what_the_server_asks(scheme: str, line: bytes, answer
     ((pattern, template),) = PROFILES[scheme].replies
     found = re.search(pattern, line)
     assert (found and found.expand(template)) == answer
+
+
+@pytest.mark.parametrize("home", ["/home/user", "/home/100%25 é", "/home/ü~"])
+def test_a_unix_sockets_path_begins_at_home(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """~ is the user's home, whatever stands in its name; elsewhere in a path it is itself."""
+    monkeypatch.setenv("HOME", home)
+    for text in ("unix://~/run/x%20y.sock", "unix:~/run/x y.sock"):
+        address = parse_address(text)
+        assert address.path == f"{home}/run/x y.sock"
+        assert parse_address(str(address)) == address
+    assert parse_address("unix:///run/~/x").path == "/run/~/x"
+    with pytest.raises(SettingsError, match="needs an absolute path"):
+        parse_address("unix://~no-such-user-of-ours/x")

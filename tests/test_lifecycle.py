@@ -742,15 +742,18 @@ STORM = """
     interrupts = begun = 0
     while begun < 3000:
         try:
-            go.set()
-            while begun < 3000:
-                begun += 1
-                if begun % 3:
-                    client.send(f"line {begun}")
-                else:
-                    client.send(f"line {begun}", expect=f"^line {begun}$")
-        except KeyboardInterrupt:
-            interrupts += 1
+            try:
+                go.set()
+                while begun < 3000:
+                    begun += 1
+                    if begun % 3:
+                        client.send(f"line {begun}")
+                    else:
+                        client.send(f"line {begun}", expect=f"^line {begun}$")
+            except KeyboardInterrupt:
+                interrupts += 1
+        except KeyboardInterrupt:  # a second one, on a busy machine, before that was counted
+            pass
     while not over.is_set():
         try:
             over.set()

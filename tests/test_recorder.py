@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import io
+import errno
 import os
+import re
 import select
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
-from typing import IO, Any
 
 import pytest
 
 from ipyreconnect import Client, ReconnectError, SettingsError, Transcript
 from ipyreconnect import recorder as recorder_module
+from ipyreconnect.network import driver as driver_module
 from ipyreconnect.protocol.line import from_json
-from ipyreconnect.recorder import Recorder
+from ipyreconnect.protocol.transcript import LEAST_BYTES
+from ipyreconnect.recorder import Recorder, RecordFile
 from tests.servers.line_server import LineServer, echo, say
-from tests.watching import PATIENCE
+from tests.watching import PATIENCE, until
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,27 +38,15 @@ class SlowDisk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.client: Client | None = None
         self.asked, self.done = threading.Event(), threading.Event()
-        real = Recorder._open
+        real = RecordFile.write
 
-        def open_slowly(recorder: Recorder) -> IO[str]:
-            file: Any = real(recorder)
-            return SlowFile(self, file.detach(), encoding=file.encoding, newline="\n")
+        def write_slowly(file: RecordFile, data: bytes) -> int:
+            if self.client is not None and self.client.state == "stopped":
+                self.asked.set()
+                self.done.wait(PATIENCE)
+            return real(file, data)
 
-        monkeypatch.setattr(Recorder, "_open", open_slowly)
-
-
-class SlowFile(io.TextIOWrapper):
-    """A file on it."""
-
-    def __init__(self, disk: SlowDisk, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._disk = disk
-
-    def flush(self) -> None:
-        if self._disk.client is not None and self._disk.client.state == "stopped":
-            self._disk.asked.set()
-            self._disk.done.wait(PATIENCE)
-        super().flush()
+        monkeypatch.setattr(RecordFile, "write", write_slowly)
 
 
 def assert_whole(record: Path, client: Client) -> None:
@@ -91,7 +82,7 @@ def test_two_that_connect_at_once_have_each_line_recorded_once(
     both = threading.Barrier(2)
     real = Recorder._open
 
-    def meet(recorder: Recorder) -> IO[str]:
+    def meet(recorder: Recorder) -> RecordFile:
         both.wait(PATIENCE)
         return real(recorder)
 
@@ -106,22 +97,29 @@ def test_two_that_connect_at_once_have_each_line_recorded_once(
     assert_whole(record, client)
 
 
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+        (MemoryError(), "there is no memory for its thread"),
+    ],
+)
 def test_without_a_thread_for_the_record_nothing_is_begun(
-    record: Path, monkeypatch: pytest.MonkeyPatch
+    record: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, why: str
 ) -> None:
     """Where the system has no thread left, connect says so and connects nothing; the next one records."""
     real = threading.Thread.start
 
     def start(thread: threading.Thread) -> None:
         if thread.name == "ipyreconnect-record":
-            raise RuntimeError("can't start new thread")
+            raise error
         real(thread)
 
     with LineServer(echo) as server:
         client = Client(server.address, record=record)
         with monkeypatch.context() as patched:
             patched.setattr(threading.Thread, "start", start)
-            with pytest.raises(ReconnectError, match=r"cannot write the record .*: can't start new thread"):
+            with pytest.raises(ReconnectError, match=rf"cannot write the record .*: {why}"):
                 client.connect()
         assert client.state == "stopped"
         client.stop()
@@ -214,3 +212,262 @@ def test_ctrl_c_at_the_beginning_of_a_record_leaves_no_run_behind(
         client.stop()
         assert recorder._starts == 0
         assert not recorder._is_running
+
+
+# -- a disk that takes nothing -------------------------------------------------------------------------------
+
+
+def texts(record: Path) -> list[str]:
+    return [line.text for line in Transcript.load(record)]
+
+
+def told(client: Client) -> list[str]:
+    return [line.text for line in client.transcript if line.direction == "*" and "record" in line.text]
+
+
+class Disk:
+    """A disk that takes so many bytes more, in the middle of a row too, and then is full."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._room: float = float("inf")
+        self._lock = threading.Lock()
+        self.refused, self._written = threading.Event(), threading.Event()
+        real = RecordFile.write
+
+        def write(file: RecordFile, data: bytes) -> int:
+            with self._lock:
+                size = int(min(self._room, len(data)))
+                if not size:
+                    self.refused.set()
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                written = real(file, data[:size])
+                self._room -= written
+            self._written.set()
+            return written
+
+        monkeypatch.setattr(RecordFile, "write", write)
+
+    def take(self, room: float) -> None:
+        """Take so many bytes from now on."""
+        with self._lock:
+            self._room = room
+
+    def wait_for(self, record: Path, text: str) -> None:
+        """Return when the answer with this text is what was written last."""
+        ends = time.monotonic() + PATIENCE
+        while True:
+            self._written.clear()
+            rows = record.read_text().splitlines() if record.exists() else []
+            if rows and from_json(rows[-1]).text == text and from_json(rows[-1]).direction == "<":
+                return
+            assert self._written.wait(ends - time.monotonic()), rows[-1:]
+
+    def wait_until_full(self) -> None:
+        """Return when it has refused something from now on."""
+        self.refused.clear()
+        assert self.refused.wait(PATIENCE)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+@pytest.mark.parametrize("room", [0, 1, 100, 1000])
+@pytest.mark.parametrize("calm", [0.0, 60.0])
+def test_what_comes_while_the_disk_is_full_is_written_when_it_is_not(
+    record: Path,
+    disk: Disk,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    room: int,
+    calm: float,
+) -> None:
+    """Each line once, wherever in a row the disk was full; it is said once that it is full, and once that it
+    is over, with what is missing: nothing.
+    """
+    monkeypatch.setattr(recorder_module, "TRY_AGAIN", 0.01)
+    monkeypatch.setattr(recorder_module, "CALM", calm)
+    with LineServer(echo) as server, Client(server.address, record=record) as client:
+        client.send("before", expect="^before")
+        disk.wait_for(record, "before")
+        disk.take(room)
+        for number in range(50):
+            client.send(f"full {number}", expect=f"^full {number}")
+        until(client, lambda: bool(told(client)))
+        disk.wait_until_full()  # again
+        disk.take(float("inf"))
+        if not calm:
+            until(client, lambda: len(told(client)) == 2)
+        client.send("after", expect="^after")
+    *numbered, last = [line for line in client.transcript if line.direction == "*" and "record" in line.text]
+    (full,) = numbered
+    assert full.text == (
+        f"the record {record} cannot be written: No space left on device; it is tried again every 0.01 s, "
+        "and what the transcript keeps until then is not lost"
+    )
+    how = "has ended" if calm else "is up to date again"
+    assert last.text == f"the record {record} {how}; nothing is missing from it"
+    assert [each.getMessage() for each in caplog.records if "record" in each.getMessage()] == told(client)
+    assert list(Transcript.load(record)) == list(client.transcript)[: len(Transcript.load(record))]
+    assert len(client.transcript) - len(Transcript.load(record)) == (1 if calm else 0)
+
+
+def test_what_the_transcript_had_to_forget_meanwhile_is_said(
+    record: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the record, with the numbers, and in the log, with how many; what is kept is written."""
+    monkeypatch.setattr(recorder_module, "TRY_AGAIN", 0.01)
+    monkeypatch.setattr(recorder_module, "CALM", 0.0)
+    monkeypatch.setattr(driver_module, "RECORD_PATIENCE", 0.05)
+    disk.take(0)
+    kept = Transcript(lines=100, bytes=LEAST_BYTES)
+    flood = say((b"x" * 1000 + b"\r\n") * 20_000 + b"done\r\n")
+    with LineServer(flood) as server, Client(server.address, record=record, transcript=kept) as client:
+        client.expect("^done", timeout=PATIENCE)
+        assert disk.refused.wait(PATIENCE)
+        disk.take(float("inf"))
+        until(client, lambda: any("up to date again" in line.text for line in kept))
+    written = list(Transcript.load(record))
+    (gap,) = [line for line in written if "were forgotten before" in line.text]
+    found = re.fullmatch(r"lines (\d+) to (\d+) were forgotten before they could be written", gap.text)
+    assert found is not None
+    first, last = int(found[1]), int(found[2])
+    assert gap.number == last
+    missing = last - first + 1
+    assert missing > 1000
+    assert [line.number for line in written] == [*range(first), *range(last, written[-1].number + 1)]
+    assert any(f"{missing} lines are missing from it" in line.text for line in written)
+
+
+def test_what_was_left_at_the_stop_is_said_and_written_by_the_next_connect(record: Path, disk: Disk) -> None:
+    """A stop does not wait for a full disk; what is left is told from which line on, and not lost."""
+    with LineServer(echo) as server:
+        client = Client(server.address, record=record).connect()
+        client.send("before", expect="^before")
+        disk.wait_for(record, "before")
+        have = len(record.read_text().splitlines())
+        disk.take(0)
+        client.send("full", expect="^full")
+        began = time.monotonic()
+        client.stop()
+        assert time.monotonic() - began < recorder_module.PATIENCE
+        until(client, lambda: len(told(client)) == 2)
+        assert told(client)[-1] == (
+            f"the record {record} lacks the lines from {have} on (No space left on device): the next connect "
+            "tries to write them, transcript.save(FILE) writes them elsewhere"
+        )
+        disk.take(float("inf"))
+        client.connect().stop()
+    assert_whole(record, client)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_device_that_is_always_full_is_told_and_holds_nothing_up() -> None:
+    """The connection goes on as if nothing was recorded."""
+    with LineServer(echo) as server, Client(server.address, record="/dev/full") as client:
+        until(client, lambda: bool(told(client)))
+        client.send("x", expect="x")
+    until(client, lambda: len(told(client)) == 2)
+    first, last = told(client)
+    assert "the record /dev/full cannot be written: No space left on device" in first
+    assert "the record /dev/full lacks the lines from 0 on" in last
+
+
+# -- a file that was moved away ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["renamed", "removed", "replaced", "with its folder", "emptied"])
+def test_a_file_that_was_moved_away_is_begun_anew(tmp_path: Path, disk: Disk, how: str) -> None:
+    """What comes later is in a file of that name; what came before stays where it went."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    record, moved = folder / "record.jsonl", folder / "record.jsonl.1"
+    with LineServer(echo) as server, Client(server.address, record=record) as client:
+        client.send("one", expect="^one")
+        disk.wait_for(record, "one")
+        if how == "removed":
+            record.unlink()
+        elif how == "emptied":
+            moved.write_bytes(record.read_bytes())
+            os.truncate(record, 0)
+        elif how == "with its folder":
+            folder.rename(tmp_path / "other")
+            folder.mkdir()
+            moved = tmp_path / "other" / "record.jsonl"
+        else:
+            record.rename(moved)
+            if how == "replaced":
+                record.touch()
+        client.send("two", expect="^two")
+    assert texts(record) == ["two", "two", "stopped"]
+    if how != "removed":
+        assert texts(moved)[1:] == ["one", "one"]
+    assert not told(client)
+
+
+def test_a_file_whose_folder_is_gone_is_begun_anew_when_that_is_back(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while a disk is not mounted; nothing is lost."""
+    monkeypatch.setattr(recorder_module, "TRY_AGAIN", 0.01)
+    monkeypatch.setattr(recorder_module, "CALM", 0.0)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    record = folder / "record.jsonl"
+    with LineServer(echo) as server, Client(server.address, record=record) as client:
+        client.send("one", expect="^one")
+        disk.wait_for(record, "one")
+        folder.rename(tmp_path / "gone")
+        client.send("two", expect="^two")
+        until(client, lambda: any("No such file or directory" in text for text in told(client)))
+        folder.mkdir()
+        client.send("three", expect="^three")
+        until(client, lambda: len(told(client)) == 2)
+    assert texts(record)[:2] == ["two", "two"]
+    assert {"three", "stopped"} <= set(texts(record))
+    assert told(client)[1].endswith("nothing is missing from it")
+
+
+# -- records that are stuck ----------------------------------------------------------------------------------
+
+
+STUCK = """
+import os, sys, time
+from ipyreconnect import Client
+clients = []
+for number in range(4):
+    pipe = f"{sys.argv[2]}/{number}"
+    os.mkfifo(pipe)
+    os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    clients.append(Client(sys.argv[1], record=pipe).connect())
+for client in clients:
+    client.expect("^end", timeout=30)
+began = time.monotonic()
+if sys.argv[3] != "exit":
+    for client in clients:
+        client.stop()
+print(time.monotonic() - began, flush=True)
+"""
+
+
+@pytest.mark.parametrize("mode", ["stop", "exit"])
+def test_stuck_records_are_waited_for_together(tmp_path: Path, mode: str) -> None:
+    """Four that take nothing cost a stop, or the exit, about 2 s in all, and not both."""
+    fill = (b"x" * 70 + b"\r\n") * 3000 + b"end\r\n"
+    with LineServer(say(fill)) as server:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", STUCK, server.address, str(tmp_path), mode]
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        stops = float(process.stdout.readline())
+        began = time.monotonic()
+        _, said = process.communicate(timeout=PATIENCE)
+        exits = time.monotonic() - began
+    assert process.returncode == 0
+    assert said.count("takes nothing") + said.count("has taken nothing") == 4
+    assert (stops > 1.9) is (mode == "stop")
+    assert stops < 3.5
+    assert exits < (1.5 if mode == "stop" else 3.5)

@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 import ipyreconnect
 from ipyreconnect import errors, settings
 from ipyreconnect.errors import AttemptFailed, SettingsError
+from ipyreconnect.protocol.transcript import Transcript
 from ipyreconnect.settings import MASK, TLS, Heartbeat, KeepAlive, Retry, Secret, silence_from
 from tests.scarcity import no_files_left
 
@@ -762,3 +763,19 @@ def test_without_a_file_to_open_nothing_is_trusted_by_mistake(
     with no_files_left():
         refused(f"^{what}: too many files are open; close some, and try again$", settings.context)
     assert settings.context().verify_mode is ssl.CERT_REQUIRED
+
+
+def test_a_path_begins_at_home_wherever_one_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """~ is the user's home: in what is saved and loaded, of TLS, and of a Unix socket, as text or a Path."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    transcript = Transcript()
+    transcript.append_note("kept", 1.0)
+    for path in "~/as-text.jsonl", Path("~/as-path.jsonl"):
+        transcript.save(path)
+        assert [line.text for line in Transcript.load(path)] == ["kept"]
+    transcript.save("~/kept.txt")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["as-path.jsonl", "as-text.jsonl", "kept.txt"]
+    tls = TLS(cafile="~/ca.pem", cert="~/cert.pem", key=Path("~/key.pem"))
+    assert (tls.cafile, tls.cert, tls.key) == tuple(
+        f"{tmp_path}/{name}" for name in ("ca.pem", "cert.pem", "key.pem")
+    )

@@ -30,13 +30,22 @@ class Commands:
         self._running = False
 
     def submit(self, command: Callable[[], object], failed: Callable[[BaseException], None]) -> None:
-        """Run `command` soon; `failed` gets what it raises, on the same thread. Any thread; never blocks."""
+        """Run `command` soon; `failed` gets what it raises, on the same thread, or on the caller's where
+        there is no thread to be had. Any thread; never blocks.
+        """
         with self._lock:
             self._queue.append((command, failed))
             if self._running:
                 return
             self._running = True
-        threading.Thread(target=self._run, name="ipyreconnect-commands", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name="ipyreconnect-commands", daemon=True).start()
+        except (RuntimeError, MemoryError) as error:  # too many threads: the next one may be started again
+            with self._lock:
+                self._running = False
+                waiting, self._queue = self._queue, deque()
+            for _, failed in waiting:
+                failed(error)
 
     def _run(self) -> None:
         while True:

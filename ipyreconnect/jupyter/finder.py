@@ -1,7 +1,7 @@
 """Search a whole transcript, piece by piece, and go on as it grows; has no thread, no clock and no widget.
 
 A plain text is looked for here, which takes as long as reading it. A regular expression may take for ever: it
-is looked for in a process of its own (matcher.py).
+is looked for in a process of its own (network/matcher.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ipyreconnect.errors import Overrun, SettingsError
-from ipyreconnect.jupyter.matcher import PATIENCE, Matcher, TooSlow
+from ipyreconnect.network.matcher import PATIENCE, Matcher, TooSlow
 from ipyreconnect.protocol.search import decode_lines, needles_of
 from ipyreconnect.protocol.transcript import Line, Transcript
 

@@ -41,7 +41,11 @@ class Follower:
         """Start the thread where it does not run. With the lock."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except (RuntimeError, MemoryError):  # too many threads: the next start tries again
+                self._thread = None
+                raise
 
     def _retire(self) -> threading.Thread | None:
         """Tell the thread to end, and give it for `_join`. With the lock."""

@@ -163,7 +163,7 @@ class _Lookups:
             # A daemon; concurrent.futures has none: its threads are joined when the interpreter ends.
             name = f"ipyreconnect-resolve-{question.host}"
             threading.Thread(target=self._work, name=name, daemon=True).start()
-        except RuntimeError as error:  # no more threads for this process
+        except (RuntimeError, MemoryError) as error:  # no more threads for this process
             with self._lock:
                 self._threads -= 1
                 if not self._threads:

@@ -29,6 +29,7 @@ from ..address import Address
 from ..errors import AttemptFailed, CallerError, ConnectionLost, SettingsError
 from ..protocol.connection import Connection, Settings
 from ..protocol.events import Status
+from ..protocol.expect import Expectation
 from ..protocol.liveness import Health, TcpInfo, longest_retransmission, unanswered, user_timeout
 from ..protocol.state import Effect, Phase, State
 from ..protocol.transcript import Runs, Transcript
@@ -95,6 +96,9 @@ class Sink(Protocol):
 
     def run_function(self, session: int) -> None:
         """Have the on-connect function run, as the session of that number."""
+
+    def search(self, expectation: Expectation) -> None:
+        """Have it looked for elsewhere, as its expression may take long."""
 
     def work(self, job: Callable[[], None]) -> None:
         """Have code of the user's run, after what was given before, on a thread of this client's."""
@@ -288,6 +292,10 @@ class Driver(Turns):
             self._perform()
         if connection.frames_wanted:
             self._have_framed()
+        if connection.expectations.slow:
+            slow, connection.expectations.slow = connection.expectations.slow, []
+            for expectation in slow:
+                self._sink.search(expectation)
         if self._sock is not None:
             self._push()
         if connection.held and not connection.is_framing:

@@ -9,21 +9,33 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from ..errors import ConnectionLost, Overrun
 from ..settings import MASK, mask_in
+from .effort import is_quick
 from .framing import Fragment, beginning
 from .line import Line, decode
 from .search import LineSearch, Pattern, compile_pattern
 from .transcript import Transcript
 
-__all__ = ["QUOTED", "Expectation", "Expectations", "Match", "Pattern", "compile_pattern", "last_lines"]
+__all__ = [
+    "QUOTED",
+    "Expectation",
+    "Expectations",
+    "Match",
+    "Pattern",
+    "compile_pattern",
+    "found_at",
+    "last_lines",
+]
 
 QUOTED = 3
 QUOTED_CHARACTERS = 80
 """Lines that a reason quotes, and characters of each: an answer and what led to it, in one line."""
+SHORT = 20
+"""Characters of a line over which no expression takes long."""
 MANY = 64
 """So many lines at once are a flood: worth a look whether any of them can match at all."""
 
@@ -263,6 +275,17 @@ class _Found:
         return _with_groups(self.re, self._values).expand(template) if self._mask is None else self._mask
 
 
+def found_at(
+    pattern: re.Pattern[Any],
+    text: Any,
+    spans: tuple[int, tuple[tuple[int, int], ...], int | None, str | None],
+) -> Any:
+    """Return what `re.Match` says of a match that was found elsewhere, in a process of its own."""
+    _, regs, lastindex, lastgroup = spans
+    values = [text[start:end] if start >= 0 else None for start, end in regs]
+    return _Found(pattern, text, values, regs, 0, len(text), lastindex, lastgroup, None)
+
+
 def _restored(line: Line, lines: list[Line], found: _Found, origin: int) -> Match:
     """Return the match that `Match.__reduce__` took apart."""
     match = Match(line, cast("re.Match[Any]", found), Transcript(), origin)
@@ -301,11 +324,24 @@ class Expectation:
     line from which on `Match.lines` counts. cursor: the number of the line that is looked at next. ruled_out:
     from which number up to which no line matches, found out beforehand. outcome: None while it waits; then
     the `Match`, or the exception to raise. unsent: the line that it belongs to was still in the queue when
-    nobody waited any longer. Looking is for the one that has the connection's turn; `outcome` may be read in
-    any thread.
+    nobody waited any longer. is_slow: whether a line has come over which it may take long: from that on it is
+    looked for elsewhere. cancel: ends that. Looking is for the one that has the connection's turn; `outcome`
+    may be read in any thread.
     """
 
-    __slots__ = ("_search", "bytes", "cursor", "origin", "outcome", "pattern", "ruled_out", "unsent", "whole")
+    __slots__ = (
+        "_search",
+        "bytes",
+        "cancel",
+        "cursor",
+        "is_slow",
+        "origin",
+        "outcome",
+        "pattern",
+        "ruled_out",
+        "unsent",
+        "whole",
+    )
 
     def __init__(self, pattern: re.Pattern[Any], origin: int = 0, *, whole: bool = False) -> None:
         self.pattern = pattern
@@ -317,6 +353,8 @@ class Expectation:
         self.ruled_out = (0, 0)
         self.outcome: Match | Exception | None = None
         self.unsent = False
+        self.is_slow = False
+        self.cancel: Callable[[], None] | None = None
 
     def arm(self, number: int) -> None:
         """Look only from line `number` on."""
@@ -333,6 +371,9 @@ class Expectation:
                     if found := looking.look(number, lines, transcript.encoding):
                         self.ruled_out = start, found[0]
                         return
+                    if looking.is_slow:
+                        self.ruled_out = start, looking.cursor
+                        return
                     self.ruled_out = start, looking.cursor
                     yield
                 looking.cursor = stop
@@ -346,6 +387,8 @@ class Expectation:
         """Look at `lines`, whose first has `number`, but at none before the cursor; return the first that
         matches, as its number, its bytes and the match, or None.
         """
+        if self.is_slow:
+            return None
         skip = self.cursor - number
         if skip > 0:
             lines = lines[skip:]
@@ -357,9 +400,16 @@ class Expectation:
         for data in lines:
             number += 1
             compared = data if type(data) is bytes or self.whole else beginning(data)
-            if compared is not None and (
-                found := search(compared if self.bytes else decode(compared, encoding))
-            ):
+            if compared is None:
+                continue
+            text = compared if self.bytes else decode(compared, encoding)
+            if len(text) > SHORT and not is_quick(self.pattern, text):
+                if LineSearch(self.pattern, encoding).rules_out(compared):
+                    continue
+                self.is_slow = True
+                self.cursor = number - 1
+                return None
+            if found := search(text):
                 self.cursor = number
                 return number - 1, data, found
         if number > self.cursor:
@@ -373,6 +423,7 @@ class Expectations:
 
     pending: those that wait. mark: the number of the line from which on the next one looks. last_send: from
     which on its `Match.lines` counts. last_asked: the number after the last line that the user's code sent.
+    slow: those that have become slow, and are to be looked for elsewhere.
     """
 
     __slots__ = (
@@ -386,12 +437,14 @@ class Expectations:
         "last_send",
         "mark",
         "pending",
+        "slow",
     )
 
     def __init__(self, transcript: Transcript, encoding: str | None) -> None:
         self._transcript = transcript
         self._encoding = encoding
         self.pending: list[Expectation] = []
+        self.slow: list[Expectation] = []
         self.mark = 0
         self.last_send = 0
         self.last_asked = 0
@@ -455,13 +508,31 @@ class Expectations:
         """Look for it no longer: its time is over, or its waiter was interrupted."""
         if expectation in self.pending:
             self.pending.remove(expectation)
+        if expectation.cancel is not None:
+            expectation.cancel()
+
+    def met(self, expectation: Expectation, number: int, data: bytes, time: float, match: Any) -> None:
+        """Note that line `number` was found elsewhere to meet it; `time` is when (Unix time, s)."""
+        expectation.cursor = number + 1
+        kept = self._transcript[number : number + 1]
+        self._met(expectation, kept[0] if kept else (number, data, time), match)
+        self.forget(expectation)
+
+    def failed(self, expectation: Expectation, error: Exception) -> None:
+        """Note that it cannot be looked for."""
+        expectation.outcome = error
+        self.forget(expectation)
 
     def look(self, number: int, lines: list[bytes], time: float) -> None:
         """Show all that wait the lines that have just come; `number` is the first one's, `time` theirs (Unix
         time, s).
         """
         for expectation in tuple(self.pending):
-            if found := expectation.look(number, lines, self._encoding):
+            slow = expectation.is_slow
+            found = expectation.look(number, lines, self._encoding)
+            if expectation.is_slow and not slow:
+                self.slow.append(expectation)
+            elif found:
                 self.pending.remove(expectation)
                 number_found, data, match = found
                 self._met(expectation, (number_found, data, time), match)
@@ -482,6 +553,8 @@ class Expectations:
         """Fail all that wait."""
         for expectation in self.pending:
             expectation.outcome = ConnectionLost(reason)  # one for each: they are raised in several threads
+            if expectation.cancel is not None:
+                expectation.cancel()
         self.pending.clear()
 
     def _look_through(self, expectation: Expectation, stop: int) -> bool:
@@ -495,6 +568,9 @@ class Expectations:
                 if found := expectation.look(number, lines, self._encoding):
                     self._met(expectation, transcript[found[0]], found[2])
                     return True
+                if expectation.is_slow:
+                    self.slow.append(expectation)
+                    return False
         expectation.cursor = max(expectation.cursor, transcript.end)
         return False
 

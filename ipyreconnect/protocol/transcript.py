@@ -106,10 +106,11 @@ _NOT_RECEIVED = re.compile(b"[^%c]" % RECEIVED)
 
 _FOR_THE_WRITER = frozenset(
     (
-        *("append_note", "append_received", "append_sent", "begin_writing", "commit", "end_writing", "flush"),
-        *("most_at_once", "room", "take_unfinished", "unfinished"),
+        *("append_aside", "append_note", "append_received", "append_sent", "begin_writing", "commit"),
+        *("end_writing", "flush", "go_on_with_fragments", "most_at_once", "room", "take_unfinished"),
+        "unfinished",
         # And for those who read along.
-        *("count_hits", "hidden", "hides", "hits", "oldest", "oldest_kept", "raw", "received"),
+        *("count_hits", "hidden", "hides", "hits", "oldest", "oldest_kept", "received"),
         *("received_before", "recent", "redacted", "redacted_text"),
     )
 )
@@ -405,21 +406,6 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
         """
         return _bare(self._regions(start, stop, strict=True))
 
-    def raw(self, start: int) -> Iterator[tuple[int, Data]]:
-        """Yield (number, bytes with line end) of each received line from `start` on, at last the unfinished
-        one; nothing is hidden.
-
-        For who reads a stream of bytes rather than lines. Raises Overrun when one of them is forgotten
-        already. The writer only.
-        """
-        for block, mark, number, _, data in self._regions(start, self._end, strict=True):
-            kind = block.kinds[mark]
-            if kind == RECEIVED:
-                yield from enumerate(io.BytesIO(data), number)
-            elif kind in _FROM_PEER:
-                yield number, data
-        yield self._end, self.unfinished
-
     def hide(self, secret: Data) -> None:
         """Show `secret` as •••• from now on, wherever it stands in a line, sent or received.
 
@@ -601,8 +587,8 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
         return frame
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the kept lines to the file `path`: as text for .txt and .log, else as JSON lines, which
-        `load` reads. Any thread.
+        """Write the kept lines to the file `path`, in which `~` is the user's home: as text for .txt and
+        .log, else as JSON lines, which `load` reads. Any thread.
 
         Raises OSError when it can't be written.
         """
@@ -617,7 +603,7 @@ class Transcript(Reversible[Line], Collection[Line], metaclass=_TranscriptType):
         record begin anew, they are counted on. Raises OSError when it can't be read, SettingsError when a
         line of it is none of a record. Any thread.
         """
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        with open(os.path.expanduser(path), encoding="utf-8", errors="surrogateescape") as file:
             # As JSON everything takes more than an eighth of what it takes here, so all of it is kept.
             limit = max(DEFAULT_BYTES, WHOLE_SHARE * os.fstat(file.fileno()).st_size)
             transcript = cls(sys.maxsize, limit, encoding=encoding)
@@ -1155,7 +1141,9 @@ def save_lines(lines: Iterable[Line], path: str | os.PathLike[str], mode: str = 
     """
     as_text = os.fspath(path).endswith((".txt", ".log"))
     count = 0
-    with open(path, mode, encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+    with open(
+        os.path.expanduser(path), mode, encoding="utf-8", errors="backslashreplace", newline="\n"
+    ) as file:
         for line in lines:
             file.write((f"{line.direction} {one_line(line.text)}" if as_text else to_json(line)) + "\n")
             count += 1

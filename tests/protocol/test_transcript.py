@@ -442,21 +442,6 @@ def test_a_line_that_is_complete_later_stands_behind_what_was_sent_meanwhile() -
     ]
 
 
-def test_raw_gives_the_very_bytes_that_were_received() -> None:
-    """Line ends, fragments and the unfinished rest: who reads a stream misses no byte of it."""
-    transcript = Transcript(bytes=LEAST_BYTES)
-    stream = b"a\r\nb\n\r\n" + b"x" * (LONGEST + 5) + b"\r\nlone\rcr\nrest"
-    receive(transcript, stream[:4])
-    transcript.append_sent(b"not received", 0.0)
-    receive(transcript, stream[4:])
-    raw = list(transcript.raw(0))
-    assert b"".join(data for _, data in raw) == stream
-    assert [number for number, _ in raw] == [0, 2, 3, 4, 5, 6, 7]
-    assert list(transcript.raw(6)) == [(6, b"lone\rcr\n"), (7, b"rest")]
-    assert transcript.take_unfinished() == b"rest"
-    assert list(transcript.raw(7)) == [(7, b"")]
-
-
 def test_times_are_kept_as_they_are() -> None:
     """A block that is open for hours, and a clock that is set back, change no line's time."""
     transcript = Transcript()

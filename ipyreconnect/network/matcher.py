@@ -1,4 +1,4 @@
-"""Match lines against a regular expression in a process of its own; knows no transcript and no widget.
+"""Match lines against a regular expression in a process of its own; knows no transcript and no client.
 
 Python's engine keeps the interpreter lock while it looks at a line, and an innocent expression can take for
 ever over one line (`(a+)+$` over forty letters; `a.*b.*c` over a megabyte). Here it would take the kernel
@@ -16,22 +16,36 @@ from typing import Any, cast
 
 __all__ = ["Matcher", "TooSlow"]
 
+Spans = tuple[int, tuple[tuple[int, int], ...], int | None, str | None]
+"""The index of the text that matches, where in it each group begins and ends, the number of the last group
+that matched, and its name."""
+
 PATIENCE = 5.0
 """Seconds for one call; an ordinary expression takes a hundredth of one for the texts of a call."""
 
 # It imports nothing of ours, so it is there within 30 ms. What watches over its time needs no
 # interpreter lock, and does so also where the kernel is dead already.
 _PROGRAM = """
-import faulthandler, marshal, re, sys
+import faulthandler, marshal, re, signal, sys
 given, answers = sys.stdin.buffer, sys.stdout.buffer
 def hear():
     size = int.from_bytes(given.read(8), "little")
     return marshal.loads(given.read(size)) if size else None
-pattern, flags, patience = hear()
+def first(texts):
+    for index, text in enumerate(texts):
+        if match := look(text):
+            return index, match.regs, match.lastindex, match.lastgroup
+pattern, flags, patience, work = hear()
 look = re.compile(pattern, flags).search
-while texts := hear():
+limit = getattr(signal, "setitimer", None) if work else None
+while asked := hear():
+    every, texts = asked
     faulthandler.dump_traceback_later(patience, exit=True)
-    found = [index for index, text in enumerate(texts) if look(text)]
+    if limit:
+        limit(signal.ITIMER_VIRTUAL, work)
+    found = [index for index, text in enumerate(texts) if look(text)] if every else first(texts)
+    if limit:
+        limit(signal.ITIMER_VIRTUAL, 0)
     faulthandler.cancel_dump_traceback_later()
     said = marshal.dumps(found)
     answers.write(len(said).to_bytes(8, "little") + said)
@@ -44,9 +58,14 @@ class TooSlow(Exception):
 
 
 class Matcher:
-    """The process. `among` is for one thread at a time; `close` may be called from any other meanwhile."""
+    """The process. `among` and `first` are for one thread at a time; `close` and `kill` may be called from
+    any other meanwhile.
 
-    def __init__(self, pattern: re.Pattern[str], patience: float = PATIENCE) -> None:
+    patience: seconds that one call may take. work: seconds of computing that it may take, where the system
+    counts them: others that keep the processors busy do not count then; 0: no matter.
+    """
+
+    def __init__(self, pattern: re.Pattern[Any], patience: float = PATIENCE, work: float = 0.0) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-W", "ignore", "-c", _PROGRAM],
             stdin=subprocess.PIPE,
@@ -54,14 +73,24 @@ class Matcher:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # an interrupt of the kernel is not meant for it
         )
-        self._tell((pattern.pattern, pattern.flags, patience))
+        self._tell((pattern.pattern, pattern.flags, patience, work))
 
-    def among(self, texts: list[str]) -> list[int]:
+    def among(self, texts: list[Any]) -> list[int]:
         """Return the indices of the texts in which the expression is found.
 
         Raises TooSlow; the process is gone then.
         """
-        self._tell(texts)
+        return cast("list[int]", self._ask(True, texts))
+
+    def first(self, texts: list[Any]) -> Spans | None:
+        """Return the first of the texts in which the expression is found, and where; None: in none of them.
+
+        Raises TooSlow; the process is gone then.
+        """
+        return cast("Spans | None", self._ask(False, texts))
+
+    def _ask(self, every: bool, texts: list[Any]) -> Any:
+        self._tell((every, texts))
         answers = self._process.stdout
         assert answers is not None
         try:
@@ -70,7 +99,11 @@ class Matcher:
         except (EOFError, ValueError, TypeError, OSError):
             self.close()
             raise TooSlow from None
-        return cast("list[int]", found)
+        return found
+
+    def kill(self) -> None:
+        """End the process, without waiting for its end; `close` is still to be called. Any thread."""
+        self._process.kill()
 
     def close(self) -> None:
         """End the process, whatever it is doing. Any thread, any number of times."""
