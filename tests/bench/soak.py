@@ -48,7 +48,7 @@ WARM_UP_SHARE = 0.3
 """Of the time: caches, heaps and transcripts have their size then."""
 ALLOWED = 0.10
 """The share by which a figure may have grown at the end."""
-SLACK = {"threads": 2, "descriptors": 4, "timers": 4}
+SLACK = {"threads": 2, "descriptors": 4, "timers": 4, "processes": 1}
 """What may come on top, of figures so small that a tenth of them is none."""
 REPORT_EVERY = 10.0
 CUTS_EVERY = 1.0
@@ -65,6 +65,8 @@ PAUSE = 0.02
 """Seconds between two questions of one of them, on average."""
 QUESTION_PATIENCE = 20.0
 LARGEST_MAIL = 20_000
+SLOW_SHARE = 0.003
+"""Of the questions: their expression may take for ever over some line, and is looked for elsewhere."""
 FEED = "feed 200"
 SETTLING = 60.0
 """Seconds that all clients may take to be connected once nobody harms them any more."""
@@ -83,6 +85,7 @@ class Figures:
     threads: int
     descriptors: int
     timers: int
+    processes: int
 
     @classmethod
     def take(cls) -> Figures:
@@ -94,22 +97,32 @@ class Figures:
             descriptors=len(os.listdir("/proc/self/fd")),
             # Cancelled ones lie in the loop's heap until their time comes, or a thousand have gathered.
             timers=sum(type(each) is Timer and each.callback is not None for each in gc.get_objects()),
+            processes=_processes(),
         )
 
     def __str__(self) -> str:
         return (
             f"{self.memory / 2**20:.1f} MiB, {self.threads} threads, {self.descriptors} descriptors, "
-            f"{self.timers} timers"
+            f"{self.timers} timers, {self.processes} processes"
         )
 
     def grown_beyond(self, start: Figures) -> list[str]:
         """Say of each figure that is too large for this `start` what it was and is."""
         found = []
-        for name in ("memory", "threads", "descriptors", "timers"):
+        for name in ("memory", "threads", "descriptors", "timers", "processes"):
             before, now = getattr(start, name), getattr(self, name)
             if now > before * (1 + ALLOWED) + SLACK.get(name, 0):
                 found.append(f"{name} grew from {before} to {now}")
         return found
+
+
+def _processes() -> int:
+    """Count this process's children, which the kernel lists by the thread that started them."""
+    found = 0
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # that thread has ended meanwhile
+            found += len((task / "children").read_text().split())
+    return found
 
 
 class Tally(logging.Handler):
@@ -341,6 +354,9 @@ class Soak:
         # One without a framing that knows literals would look into them, and rightly so.
         if random.random() < 0.2 and not client.name.startswith(("observer", "framing")):
             return client, f"mail {token} {random.randrange(LARGEST_MAIL)}", f"^ok ({token}|forged)$"
+        if random.random() < SLOW_SHARE:
+            filler = "x" * 40  # a short line is no matter for another process
+            return client, f"ask {token}{filler}", rf"^ok ({token}(?:x+)+)$"
         return client, f"ask {token}", f"^ok ({token})$"
 
     @contextlib.contextmanager
@@ -482,7 +498,7 @@ def soak(seconds: float, count: int, tally: Tally) -> list[str]:
     wrong = end.grown_beyond(start)
     left = [
         f"{name} left by stopped clients: {getattr(over, name) - getattr(empty, name)}"
-        for name in ("threads", "descriptors", "timers")
+        for name in ("threads", "descriptors", "timers", "processes")
         if getattr(over, name) > getattr(empty, name)
     ]
     return wrong + left + tally.wrong
