@@ -14,7 +14,7 @@ KERNELS ?= 7.3 6.31
 # Jupyter refuses to run as root unless told that this is meant.
 LAB_ARGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help demo test quick faults kernels lint format bench screenshots coverage system clean
+.PHONY: help demo test quick faults kernels lint format bench soak screenshots coverage system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips in one environment break it
@@ -56,6 +56,9 @@ format: $(VENV)/dev.stamp ## let ruff format and sort everything
 
 bench: system $(VENV)/bench.stamp ## measure against a bare socket, asyncio, Twisted, pwntools and other widgets
 	$(BIN)/python -m tests.bench $(ARGS)
+
+soak: $(VENV)/dev.stamp ## let 200 clients live through cuts and restarts for ten minutes: nothing may have grown
+	$(BIN)/python -m tests.bench.soak $(ARGS)
 
 screenshots: system $(VENV)/dev.stamp ## take the README's pictures anew
 	$(BIN)/python -m tests.browser.screenshots $(ARGS)
