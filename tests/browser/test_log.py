@@ -333,7 +333,7 @@ def inside(panel: PanelPage, selector: str) -> bool:
 def test_a_part_of_a_line_says_that_it_is_one(notebook: Notebook) -> None:
     """In sight, where the line is clipped at the edge, and where it wraps."""
     with serving(say(b"x" * 100_000 + b"\r\nshort\r\n")) as server:
-        panel = connect(notebook, server.address)
+        panel = connect(notebook, server.address, "longest_line=65536")
         expect(panel.row("short")).to_be_visible()
         sign = panel.rows.get_by_role("img", name="a part of a longer line")
         expect(sign).to_have_count(2)
