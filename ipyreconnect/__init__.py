@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ipyreconnect.client import Client as Client
-    from ipyreconnect.errors import AttemptFailed as AttemptFailed
-    from ipyreconnect.errors import CallerError as CallerError
-    from ipyreconnect.errors import ConnectionLost as ConnectionLost
-    from ipyreconnect.errors import ExpectTimeout as ExpectTimeout
-    from ipyreconnect.errors import NotConnected as NotConnected
-    from ipyreconnect.errors import OutboxFull as OutboxFull
-    from ipyreconnect.errors import Overrun as Overrun
-    from ipyreconnect.errors import PeerError as PeerError
-    from ipyreconnect.errors import ReconnectError as ReconnectError
-    from ipyreconnect.errors import ScriptFailed as ScriptFailed
-    from ipyreconnect.errors import SettingsError as SettingsError
-    from ipyreconnect.protocol.delivery import Delivery as Delivery
-    from ipyreconnect.protocol.expect import Match as Match
-    from ipyreconnect.protocol.transcript import Line as Line
-    from ipyreconnect.protocol.transcript import Transcript as Transcript
-    from ipyreconnect.settings import TLS as TLS
-    from ipyreconnect.settings import Heartbeat as Heartbeat
-    from ipyreconnect.settings import KeepAlive as KeepAlive
-    from ipyreconnect.settings import Retry as Retry
-    from ipyreconnect.settings import Secret as Secret
+    from .client.client import Client as Client
+    from .errors import AttemptFailed as AttemptFailed
+    from .errors import CallerError as CallerError
+    from .errors import ConnectionLost as ConnectionLost
+    from .errors import ExpectTimeout as ExpectTimeout
+    from .errors import NotConnected as NotConnected
+    from .errors import OutboxFull as OutboxFull
+    from .errors import Overrun as Overrun
+    from .errors import PeerError as PeerError
+    from .errors import ReconnectError as ReconnectError
+    from .errors import ScriptFailed as ScriptFailed
+    from .errors import SettingsError as SettingsError
+    from .lines.delivery import Delivery as Delivery
+    from .lines.transcript import Line as Line
+    from .lines.transcript import Transcript as Transcript
+    from .protocol.expect import Match as Match
+    from .settings import TLS as TLS
+    from .settings import Heartbeat as Heartbeat
+    from .settings import KeepAlive as KeepAlive
+    from .settings import Retry as Retry
+    from .settings import Secret as Secret
 
 __version__ = "0.1.0"
 
@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "ipyreconnect.client": ("Client",),
+    "ipyreconnect.client.client": ("Client",),
     "ipyreconnect.errors": (
         "AttemptFailed",
         "CallerError",
@@ -73,9 +73,9 @@ _HOMES: Final = {
         "ScriptFailed",
         "SettingsError",
     ),
-    "ipyreconnect.protocol.delivery": ("Delivery",),
+    "ipyreconnect.lines.delivery": ("Delivery",),
     "ipyreconnect.protocol.expect": ("Match",),
-    "ipyreconnect.protocol.transcript": ("Line", "Transcript"),
+    "ipyreconnect.lines.transcript": ("Line", "Transcript"),
     "ipyreconnect.settings": ("TLS", "Heartbeat", "KeepAlive", "Retry", "Secret"),
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
@@ -99,13 +99,13 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics, on ``%load_ext ipyreconnect``."""
-    from ipyreconnect.jupyter.magics import load
+    from .jupyter.magics.magics import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Stop every connection of the process and take the magics away, on ``%unload_ext ipyreconnect``."""
-    from ipyreconnect.jupyter.magics import unload
+    from .jupyter.magics.magics import unload
 
     unload(shell)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 from urllib.parse import quote, unquote
 
-from ipyreconnect.errors import SettingsError
+from .errors import SettingsError
 
 __all__ = ["PROFILES", "Address", "Dialect", "Framing", "Profile", "TLSMode", "parse_address"]
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Final, NoReturn, SupportsIndex
 
-from ipyreconnect.errors import SettingsError
+from .errors import SettingsError
 
 __all__ = [
     "MASK",

@@ -33,9 +33,9 @@ from ipyreconnect import (
     Retry,
     Transcript,
 )
+from ipyreconnect.lines.delivery import Delivery
 from ipyreconnect.network import dial
 from ipyreconnect.network.driver import Driver
-from ipyreconnect.protocol.delivery import Delivery
 from tests.servers.line_server import (
     LineServer,
     LineServerProcess,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ipyreconnect import Client, ExpectTimeout, Heartbeat, Secret, SettingsError, Transcript
-from ipyreconnect.protocol.transcript import decode, to_json
+from ipyreconnect.lines.transcript import decode, to_json
 from ipyreconnect.settings import MASK, PLAIN_MASK
 from tests.servers.line_server import LineServer, echo, mute, say
 from tests.watching import until

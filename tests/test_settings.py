@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 import ipyreconnect
 from ipyreconnect import errors, settings
 from ipyreconnect.errors import AttemptFailed, SettingsError
-from ipyreconnect.protocol.transcript import Transcript
+from ipyreconnect.lines.transcript import Transcript
 from ipyreconnect.settings import MASK, TLS, Heartbeat, KeepAlive, Retry, Secret, silence_from
 from tests.scarcity import no_files_left
 

@@ -7,9 +7,9 @@ import threading
 import weakref
 from collections import deque
 
-from ipyreconnect.client import Client
-from ipyreconnect.protocol.delivery import Delivery
-from ipyreconnect.settings import Secret
+from ..client.client import Client
+from ..lines.delivery import Delivery
+from ..settings import Secret
 
 __all__ = ["send_aside", "was_sent_aside"]
 

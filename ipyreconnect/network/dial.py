@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from ipyreconnect.address import Address
-from ipyreconnect.errors import AttemptFailed
-from ipyreconnect.network.loop import EVENT_WRITE, Loop, Timer
-from ipyreconnect.network.sockets import (
+from ..address import Address
+from ..errors import AttemptFailed
+from .loop import EVENT_WRITE, Loop, Timer
+from .sockets import (
     SockAddr,
     abort,
     describe,

@@ -27,13 +27,13 @@ from typing import Any, Protocol, TypeVar
 
 from ..address import Address
 from ..errors import AttemptFailed, CallerError, ConnectionLost, SettingsError
+from ..lines.transcript import Runs, Transcript
 from ..protocol.connection import Connection, Settings
 from ..protocol.events import Status
 from ..protocol.expect import Expectation
 from ..protocol.judging import RULE_PATIENCE
-from ..protocol.liveness import Health, TcpInfo, longest_retransmission, unanswered, user_timeout
 from ..protocol.state import Effect, Phase, State
-from ..protocol.transcript import Runs, Transcript
+from ..protocol.watchdog import Health, TcpInfo, longest_retransmission, unanswered, user_timeout
 from ..settings import KeepAlive, Retry
 from . import changes, interrupts, sockets
 from .dial import Dial

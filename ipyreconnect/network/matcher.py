@@ -14,7 +14,7 @@ import sys
 from contextlib import suppress
 from typing import Any, Self, cast
 
-from ..protocol.effort import TooSlow, is_quick
+from ..lines.effort import TooSlow, is_quick
 from ..protocol.expect import found_at
 
 __all__ = ["Matcher", "Matchers"]

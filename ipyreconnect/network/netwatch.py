@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from ipyreconnect.network.loop import EVENT_READ, Loop, Timer
-from ipyreconnect.network.sockets import SockAddr, drop
+from .loop import EVENT_READ, Loop, Timer
+from .sockets import SockAddr, drop
 
 __all__ = ["NetWatch", "SleepClock", "WakeWatch", "address_gone", "read_clocks"]
 

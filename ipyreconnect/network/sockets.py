@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ipyreconnect.errors import Ending
-from ipyreconnect.protocol.liveness import TcpInfo
-from ipyreconnect.settings import KeepAlive
+from ..errors import Ending
+from ..protocol.watchdog import TcpInfo
+from ..settings import KeepAlive
 
 __all__ = [
     "HERE",

@@ -21,15 +21,22 @@ from typing import Any
 
 from ..address import Dialect, Profile, TLSMode
 from ..errors import AttemptFailed, CallerError, ConnectionLost, Ending, NotConnected, OutboxFull
+from ..lines.delivery import UNCONFIRMED, Delivery, Ledger
+from ..lines.framing import LINE_LIMIT, Announced, Foreign, Framer, Raw, beginning, make_framer
+from ..lines.line import decode, has_break, in_one_line
+from ..lines.transcript import Runs, Transcript, nothing_needed
 from ..settings import Heartbeat, KeepAlive, Retry
-from .delivery import UNCONFIRMED, Delivery, Ledger
 from .events import Status
 from .expect import Expectation, Expectations
-from .framing import LINE_LIMIT, Announced, Foreign, Framer, Raw, beginning, make_framer
 from .judging import RULE_PATIENCE, Job, Judging, Later, Rules, Verdict, quick_limit, search_now
 from .last_words import Ends
-from .line import decode, has_break, in_one_line
-from .liveness import (
+from .resumption import RESUMES, Resumption
+from .script import ScriptRun, Send, Step
+from .starttls import StartTLS
+from .state import Effect, Input, Phase, State, transition
+from .tls import TLSPipe, instead_of_tls
+from .unread import PlainLines, Unread
+from .watchdog import (
     LATE,
     LONGEST_PAUSE,
     UNKNOWN,
@@ -38,13 +45,6 @@ from .liveness import (
     longest_retransmission,
     user_timeout,
 )
-from .resumption import RESUMES, Resumption
-from .script import ScriptRun, Send, Step
-from .starttls import StartTLS
-from .state import Effect, Input, Phase, State, transition
-from .tls import TLSPipe, instead_of_tls
-from .transcript import Runs, Transcript, nothing_needed
-from .unread import PlainLines, Unread
 
 __all__ = ["Connection", "Settings"]
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from ..errors import ConnectionLost, Overrun
+from ..lines.effort import is_quick
+from ..lines.framing import Fragment, beginning
+from ..lines.line import Line, decode
+from ..lines.search import LineSearch, Pattern, compile_pattern
+from ..lines.transcript import Transcript
 from ..settings import MASK, mask_in
-from .effort import is_quick
-from .framing import Fragment, beginning
-from .line import Line, decode
-from .search import LineSearch, Pattern, compile_pattern
-from .transcript import Transcript
 
 __all__ = [
     "QUOTED",

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .effort import TooSlow, is_quick, quick_up_to
-from .line import decode
-from .search import LineSearch
+from ..lines.effort import TooSlow, is_quick, quick_up_to
+from ..lines.line import decode
+from ..lines.search import LineSearch
 
 __all__ = ["RULE_PATIENCE", "Job", "Judging", "Later", "Rules", "Verdict", "quick_limit", "search_now"]
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ..errors import Ending
-from .line import Line, decode, in_one_line
+from ..lines.line import Line, decode, in_one_line
 
 if TYPE_CHECKING:
-    from .transcript import Transcript
+    from ..lines.transcript import Transcript
 
 __all__ = ["Ends", "farewell_answered", "goodbye_in"]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..errors import ScriptFailed, SettingsError
+from ..lines.line import encode_line
 from ..settings import MASK, PLAIN_MASK
 from .expect import QUOTED, last_lines
-from .line import encode_line
 
 __all__ = ["Expect", "ScriptRun", "Send", "Step", "parse_script"]
 

@@ -11,8 +11,8 @@ import re
 from collections import deque
 from collections.abc import Callable
 
-from .framing import Announced, Announcing, Continuation, Foreign, Framer, Raw, count_lines
-from .transcript import Runs, Transcript
+from ..lines.framing import Announced, Announcing, Continuation, Foreign, Framer, Raw, count_lines
+from ..lines.transcript import Runs, Transcript
 
 __all__ = ["PlainLines", "Unread"]
 

@@ -38,8 +38,8 @@ from ipyreconnect import (
     Retry,
     Transcript,
 )
+from ipyreconnect.client.session import Session
 from ipyreconnect.network.loop import Timer
-from ipyreconnect.session import Session
 from tests.bench.measure import rss
 
 CLIENTS = 200

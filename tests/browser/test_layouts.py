@@ -34,7 +34,7 @@ def test_panels_side_by_side_share_the_width(notebook: Notebook) -> None:
     """Two in one HBox have half of it each, and nothing in them is cut off."""
     with serving(NOOP) as server:
         notebook.run(
-            "from ipyreconnect import Client\nfrom ipyreconnect.jupyter.panel import panel_for\n"
+            "from ipyreconnect import Client\nfrom ipyreconnect.jupyter.panel.panel import panel_for\n"
             f"clients = [Client({server.address!r}, name=name).connect() for name in ('one', 'two')]\n"
             "from ipywidgets import HBox"
         )
@@ -56,7 +56,7 @@ def test_the_parts_fit_into_a_layout_of_ones_own(notebook: Notebook) -> None:
     """The log of one connection beside the header of another, each alive by itself."""
     with serving(NOOP) as server:
         connect(notebook, server.address)
-        notebook.run("from ipyreconnect.jupyter.panel import panel_for\nfrom ipywidgets import HBox")
+        notebook.run("from ipyreconnect.jupyter.panel.panel import panel_for\nfrom ipywidgets import HBox")
         mine = notebook.run("HBox([panel_for(client).log, panel_for(client).header])")
         expect(mine.locator(".ipr-row").filter(has_text="* OK hello")).to_be_visible()
         expect(mine.locator(".ipr-badge")).to_have_text("connected")

@@ -191,8 +191,8 @@ threading.Thread(target=pour, daemon=True).start()
         notebook.run(flood)
         panel = show(notebook)
         expect(panel.row("a line of a flood").first).to_be_visible()
-        number = "ipyreconnect.jupyter.panel.panel_for(client).log.channel.number"
-        notebook.run("import ipyreconnect.jupyter.panel")
+        number = "ipyreconnect.jupyter.panel.panel.panel_for(client).log.channel.number"
+        notebook.run("import ipyreconnect.jupyter.panel.panel")
         ticks, begin = notebook.value(number), time.monotonic()
         session.on(
             "Network.webSocketFrameReceived",

@@ -8,7 +8,7 @@ import nbformat
 from nbconvert import HTMLExporter
 from playwright.sync_api import expect
 
-from ipyreconnect.jupyter.answers import as_html
+from ipyreconnect.jupyter.output.answers import as_html
 from tests.browser.lab import Notebook
 from tests.browser.panels import serving
 from tests.servers.line_server import answering

@@ -462,7 +462,7 @@ def test_closing_the_panel_leaves_nothing_behind_in_the_kernel(notebook: Noteboo
         notebook.run("import threading, ipywidgets\nfrom ipywidgets.widgets.widget import _instances")
         connect(notebook, server.address)
         assert notebook.value("len(_instances)") == 10
-        notebook.run("from ipyreconnect.jupyter.panel import panel_for; panel_for(client).close()")
+        notebook.run("from ipyreconnect.jupyter.panel.panel import panel_for; panel_for(client).close()")
         assert notebook.value("len(_instances)") == 0
         threads = notebook.value("[thread.name for thread in threading.enumerate()]")
         assert {"ipyreconnect-publisher", "ipyreconnect-commands"}.isdisjoint(threads)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, expect
 
-from ipyreconnect.protocol.line import visible
+from ipyreconnect.lines.line import visible
 from tests.browser.lab import Notebook
 from tests.browser.panels import PanelPage, connect, serving, show
 from tests.browser.test_log import FIVE_MILLION, many
@@ -264,7 +264,7 @@ def test_a_search_in_a_tab_that_nobody_sees_waits_until_somebody_does(notebook: 
         document.dispatchEvent(new Event('visibilitychange'));
     }"""
     forget = """
-from ipyreconnect.jupyter.panel import panel_for
+from ipyreconnect.jupyter.panel.panel import panel_for
 log = panel_for(client).log
 log.publisher.post(lambda: [log.channel.leave(view) for view in list(log.channel.views)])
 """

@@ -19,7 +19,7 @@ from ipyreconnect import (
     OutboxFull,
     Retry,
 )
-from ipyreconnect.session import Session
+from ipyreconnect.client.session import Session
 from tests.faults.watching import PATIENCE, deafen_client, wait_until
 from tests.servers.line_server import LineServer, Peer, flood, mute
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ipyreconnect import Client, Heartbeat, KeepAlive, Retry
-from ipyreconnect.jupyter.connections import state
-from ipyreconnect.protocol.liveness import Health
+from ipyreconnect.jupyter.magics.connections import state
+from ipyreconnect.protocol.watchdog import Health
 from tests.faults.watching import PATIENCE, deafen_client, received, wait_until
 from tests.servers.line_server import LineServer, echo
 

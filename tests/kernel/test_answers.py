@@ -196,7 +196,8 @@ def test_only_the_newest_places_of_a_panel_are_kept_up_to_date(kernel: Kernel) -
     with LineServer(SERVER) as server:
         kernel.run(f"%load_ext ipyreconnect\nclient = %connect {server.address}")
         cell = kernel.run(
-            "from ipyreconnect.jupyter.panel import panel_for\nfor _ in range(12): panel_for(client).show()"
+            "from ipyreconnect.jupyter.panel.panel import panel_for\n"
+            "for _ in range(12): panel_for(client).show()"
         )
         kernel.run("%stop")
         places = [name for name, parent in kernel.cell_of.items() if parent == cell and name]

@@ -65,7 +65,7 @@ def test_a_hundred_uses_in_any_order_leave_the_kernel_as_it_was(kernel: Kernel) 
     """Load, use, reload, stop, unload as it comes: no magic, hook, thread, widget, comm or object stays."""
     with LineServer(SERVER) as server:
         kernel.run("%reload_ext storemagic")  # IPython itself loads what these magics need at their first use
-        kernel.run("import ipyreconnect.jupyter.panel\nfrom IPython.core.error import UsageError")
+        kernel.run("import ipyreconnect.jupyter.panel.panel\nfrom IPython.core.error import UsageError")
         assert kernel.say(LOOK + "\nbefore = look()\nprint(differences(before, look()))") == "{}\n"
         said = kernel.say(HUNDRED.replace("ADDRESS", server.address))
         assert said.splitlines()[-1] == "{}", said[-2000:]
@@ -76,7 +76,7 @@ def test_unloading_ends_what_runs(kernel: Kernel) -> None:
     """%unload_ext and %reload_ext with a live connection, a busy panel and an open answer end all of it."""
     with LineServer(SERVER) as server:
         kernel.run("%reload_ext storemagic")
-        kernel.run("import ipyreconnect.jupyter.panel")
+        kernel.run("import ipyreconnect.jupyter.panel.panel")
         kernel.run(LOOK + "\nbefore = look()")
         for _ in range(3):
             kernel.run(f"%load_ext ipyreconnect\n%connect {server.address}")

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipyreconnect.lines.line import Line, decode
+from ipyreconnect.lines.transcript import Transcript
 from ipyreconnect.protocol.expect import MANY, Expectation, Match, Pattern, compile_pattern
-from ipyreconnect.protocol.line import Line, decode
-from ipyreconnect.protocol.transcript import Transcript
 from ipyreconnect.settings import MASK
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from ipyreconnect.address import PROFILES
 from ipyreconnect.errors import Ending
+from ipyreconnect.lines.line import Line
+from ipyreconnect.lines.transcript import Transcript
 from ipyreconnect.protocol.last_words import QUOTED, Ends, farewell_answered, goodbye_in
-from ipyreconnect.protocol.line import Line
-from ipyreconnect.protocol.transcript import Transcript
 
 WALL: Final = 1_000_000.0
 """Unix time at which the monotonic clock shows 0."""

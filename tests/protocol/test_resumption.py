@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import pytest
 
+from ipyreconnect.lines.transcript import Transcript
 from ipyreconnect.protocol.resumption import VERIFIED_FOR, leaks_sessions
-from ipyreconnect.protocol.transcript import Transcript
 from tests.playing import WALL, Play
 from tests.protocol.test_connection import TLSServer, handshake, tls_settings
 from tests.servers.certificates import Certificates

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ipyreconnect.protocol.transcript import Transcript
+from ipyreconnect.lines.transcript import Transcript
 from ipyreconnect.protocol.unread import AT_ONCE, PLAIN_AT_ONCE
 from tests.playing import Play, found
 

@@ -1,0 +1,338 @@
+"""Turns what a user gives a client into settings, and refuses what no try could mend; connects nothing.
+
+All of it raises SettingsError, in one line that says what to do. Any thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import operator
+import os
+import re
+import ssl
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+from ..address import Address, Profile, TLSMode
+from ..errors import SettingsError
+from ..lines.line import decode, encode_line, has_break, has_own_end, visible
+from ..lines.search import Pattern
+from ..lines.transcript import DEFAULT_BYTES, WHOLE_SHARE, Transcript
+from ..protocol.script import Step, parse_script
+from ..settings import TLS, Heartbeat, KeepAlive, Retry, Secret, encode_behind
+
+LEAST_LINE = 64
+"""Bytes: a shorter line would be cut through what announces the bytes that follow it."""
+LARGEST_LINE = 1 << 30
+"""Bytes: a transcript keeps eight of the longest lines."""
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?) ?([kmg]i?b?|b?)", re.IGNORECASE)
+_UNITS = {
+    f"{letter}{binary}{byte}": (1024 if binary or not byte else 1000) ** power
+    for power, letter in enumerate(("", "k", "m", "g"))
+    for binary in (("", "i") if letter else ("",))
+    for byte in ("", "b")
+}
+
+EOLS = {"crlf": b"\r\n", "lf": b"\n", "cr": b"\r", "none": b""}
+Replies = Mapping[Any, str | bytes] | Iterable[tuple[Pattern, str | bytes]]
+"""Patterns and the lines that answer them; no type can say that a mapping may have any patterns as keys."""
+
+_contexts: weakref.WeakValueDictionary[object, ssl.SSLContext] = weakref.WeakValueDictionary()
+
+
+def with_tls(address: Address, tls: TLS | bool | None) -> tuple[Address, TLS]:
+    """Return the address with the TLS mode that the user wants, and the details."""
+    if tls is None:
+        return address, TLS()
+    if isinstance(tls, TLS):
+        if tls.starttls:
+            return address.with_tls(TLSMode.STARTTLS), tls
+        return (address.with_tls(TLSMode.IMPLICIT) if address.tls is TLSMode.NONE else address), tls
+    if not isinstance(tls, bool):
+        raise SettingsError(f"tls must be True, False or a TLS with the details, not {tls!r}")
+    if tls and address.tls is not TLSMode.NONE:
+        return address, TLS()
+    return address.with_tls(TLSMode.IMPLICIT if tls else TLSMode.NONE), TLS()
+
+
+def context_for(options: TLS) -> ssl.SSLContext:
+    """Return the context for these options; clients with equal ones share it, as it takes 18 KiB and more."""
+    files = [os.fspath(path) for path in (options.cafile, options.cert, options.key) if path is not None]
+    try:
+        key = (options, tuple((path, os.stat(path).st_mtime_ns) for path in files))
+    except OSError:
+        return options.context()  # which says what is wrong with it
+    context = _contexts.get(key)
+    if context is None:
+        context = _contexts[key] = options.context()
+    return context
+
+
+def keepalive_from(keepalive: KeepAlive | str | None) -> KeepAlive:
+    """Return the keepalive that is meant: a value, its text ("5/3/3", "off"), or None: the usual one."""
+    if keepalive is None:
+        return KeepAlive()
+    return keepalive if isinstance(keepalive, KeepAlive) else KeepAlive.parse(keepalive)
+
+
+def retry_from(retry: Retry | float | None) -> Retry:
+    """Return the retry that is meant: a value, its delay in seconds, or None: the usual one."""
+    if retry is None:
+        return Retry()
+    return retry if isinstance(retry, Retry) else Retry(delay=retry)
+
+
+def eol_from(eol: str | bytes | None, profile: Profile) -> bytes:
+    """Return the bytes that end a line: by their name, as they are, or None: the protocol's."""
+    if eol is None:
+        return profile.eol
+    if isinstance(eol, bytes):
+        return eol
+    known = EOLS.get(eol.lower()) if isinstance(eol, str) else None
+    if known is None and isinstance(eol, str) and eol and not eol.strip("\r\n"):
+        known = eol.encode()
+    if known is None:
+        raise SettingsError(f"unknown line end {eol!r}: use crlf, lf, cr, none, or bytes")
+    return known
+
+
+def name_from(name: str | None, address: Address) -> str:
+    """Return what the connection is called: as the user says, or by its host or its socket's file."""
+    if name is None:
+        return visible(address.host or os.path.basename(address.path))
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise SettingsError(f"a name is text of one line, and not empty, not {name!r}")
+    return name
+
+
+def whole_number(number: int, what: str, least: int) -> int:
+    """Return `number`, if it is one from `least` up; `what` is the beginning of the refusal."""
+    if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
+        raise SettingsError(f"{what} from {least} up, not {number!r}")
+    return operator.index(number)  # an int of Python's, which never overflows
+
+
+def is_function(on_connect: str | Callable[..., object] | None) -> bool:
+    """Say whether a plain function of one argument is to run after each connection."""
+    if on_connect is None or isinstance(on_connect, str):
+        return False
+    if not callable(on_connect):
+        raise SettingsError(
+            f"on_connect must be a script (text) or a function that takes a session, "
+            f"not {type(on_connect).__name__}"
+        )
+    check_function(on_connect, "on_connect", "the session", "it has a thread of its own")
+    return True
+
+
+def check_function(function: object, what: str, argument: str, why: str) -> None:
+    """Refuse what cannot be called with one argument on a thread without an event loop, and say `why`."""
+    if not callable(function):
+        raise SettingsError(f"{what} must be a function that takes {argument}, not {type(function).__name__}")
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise SettingsError(f"{what} must be a plain function, neither async nor a generator: {why}")
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        raise SettingsError(f"{what} is called with one argument, {argument}, but: {error}") from None
+    except ValueError:
+        pass  # some functions in C do not tell
+
+
+def heartbeat_from(
+    heartbeat: Heartbeat | str | bytes | None, encoding: str | None, eol: bytes
+) -> Heartbeat | None:
+    """Return the heartbeat that is meant; a line alone has the usual period."""
+    if heartbeat is None:
+        return None
+    if not isinstance(heartbeat, Heartbeat):
+        heartbeat = Heartbeat(heartbeat)
+    line = heartbeat.line
+    if not (line if isinstance(line, bytes) else encode_line(line, encoding, None, eol) + eol):
+        # The peer would have nothing to answer, and be cut for it.
+        raise SettingsError("a heartbeat of no bytes sends nothing: give a line, or an eol")
+    return heartbeat
+
+
+def own_heartbeat(profile: Profile) -> str:
+    """Return the line that a protocol has for a heartbeat."""
+    if profile.heartbeat is None:
+        why = f" ({profile.no_heartbeat})" if profile.no_heartbeat else ""
+        raise SettingsError(
+            f"{profile.name} has no heartbeat of its own{why}: give one, with --heartbeat LINE or "
+            "%heartbeat LINE"
+        )
+    return profile.heartbeat
+
+
+def transcript_from(transcript: Transcript | int | None, longest: int | None = None) -> Transcript:
+    """Return the transcript that is given, or one of so many lines, or one of the usual size; with room for
+    lines of `longest` bytes.
+    """
+    size = max(DEFAULT_BYTES, WHOLE_SHARE * (longest or 0))
+    if transcript is None:
+        return Transcript(bytes=size)
+    if isinstance(transcript, Integral):
+        return Transcript(operator.index(transcript), size)
+    if not isinstance(transcript, Transcript):
+        raise SettingsError(f"transcript must be a Transcript or how many lines to keep, not {transcript!r}")
+    if longest is not None and longest * WHOLE_SHARE > transcript.byte_limit:
+        raise SettingsError(
+            f"a transcript of {transcript.byte_limit} bytes has no room for lines of {longest}: "
+            f"give it {WHOLE_SHARE * longest} or more, as in Transcript(bytes={WHOLE_SHARE * longest})"
+        )
+    return transcript
+
+
+def size_from(size: int | str, what: str) -> int:
+    """Return a number of bytes that is given as one, or as text such as "8MiB", "500 kB" or "65536"."""
+    if isinstance(size, str):
+        found = _SIZE.fullmatch(size.strip())
+        if found is None:
+            raise SettingsError(f"{what} is a number of bytes, such as 8388608 or 8MiB, not {size!r}")
+        size = int(float(found[1]) * _UNITS[found[2].lower()])
+    size = whole_number(size, f"{what} must be a number of bytes", LEAST_LINE)
+    if size > LARGEST_LINE:
+        raise SettingsError(f"{what} is at most {LARGEST_LINE // 2**20} MiB, not {size} bytes")
+    return size
+
+
+def server_name_for(address: Address, tls: TLS) -> str | None:
+    """Return the name that a certificate must be for; an IPv6 address's zone is no part of it."""
+    name = tls.server_name or address.host.partition("%")[0] or None
+    if name is None and tls.verify:
+        raise SettingsError(
+            f"TLS with {address.display} needs a host name to verify: give it as server_name (--server-name)"
+        )
+    return name
+
+
+def redaction_of(forms: Iterable[bytes], transcript: Transcript) -> Callable[[str], str]:
+    """Return what hides these in a text, besides what `transcript` hides, which stays as it is: it changes
+    only with a client that is made.
+    """
+    hiding = Transcript()
+    for form in forms:
+        hiding.hide(form)
+    return lambda text: transcript.redacted_text(hiding.redacted_text(text))
+
+
+@contextlib.contextmanager
+def refusing(redact: Callable[[str], str]) -> Iterator[None]:
+    """Have a SettingsError show what `redact` makes of its text."""
+    try:
+        yield
+    except SettingsError as error:
+        raise SettingsError(redact(str(error))) from None
+
+
+def script_from(
+    on_connect: str | Callable[..., object] | None,
+    redact: Callable[[str], str],
+    encoding: str | None,
+    eol: bytes,
+) -> tuple[Step, ...]:
+    """Return the steps of a script, which errors and the log show without its secrets."""
+    if not isinstance(on_connect, str):
+        return ()
+    return parse_script(on_connect, encoding=encoding, eol=eol, fill=lambda line: (line, redact(line)))
+
+
+def forms_of(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:
+    """Return in which forms secrets may show: as they are sent, as text, in a regular expression, in a
+    repr, in JSON.
+    """
+    if not isinstance(secrets, Iterable):
+        raise SettingsError(f"secrets are several, such as [Secret(…)], not {type(secrets).__name__}")
+    forms: set[bytes] = set()
+    for secret in secrets:
+        if not isinstance(secret, Secret):
+            raise SettingsError(f"secrets are made with Secret(…), not {type(secret).__name__}")
+        data = secret.reveal()
+        forms.add(data)
+        for text in {decode(data, encoding), decode(data, None)}:
+            shown = repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1]
+            # Where what is shown has a quote of the other kind, as well.
+            quoted = (form.replace("'", "\\'") for form in shown)
+            as_json = json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
+            for form in text, re.escape(text), *shown, *quoted, *as_json:
+                forms.add(form.encode("utf-8", "surrogatepass"))
+                with contextlib.suppress(UnicodeError):
+                    forms.add(form.encode(encoding or "utf-8"))
+                if encoding is not None:  # else the bytes depend on nothing
+                    for before in "", "a", form[:1], form[-1:]:
+                        with contextlib.suppress(UnicodeError):
+                            forms.add(encode_behind(before, form, encoding))
+    return forms - {b""}
+
+
+def seconds_from(timeout: float) -> float:
+    """Return a time-out in seconds, from 0 up to what a lock can wait."""
+    if (
+        not isinstance(timeout, (int, float, Real))  # that last, as it takes five times as long
+        or isinstance(timeout, bool)
+        or not 0 <= timeout <= threading.TIMEOUT_MAX
+    ):
+        raise SettingsError(f"a timeout is a number of seconds from 0 up, not {timeout!r}")
+    return float(timeout)
+
+
+def replies_from(
+    replies: Replies | None, profile: Profile, encoding: str | None, eol: bytes
+) -> tuple[tuple[re.Pattern[bytes], bytes], ...]:
+    """Return the user's rules before the protocol's own; an empty mapping means none at all."""
+    own = tuple((re.compile(pattern), line) for pattern, line in profile.replies)
+    if replies is None:
+        return own
+    try:
+        pairs = [
+            (pattern, line)
+            for pattern, line in (replies.items() if isinstance(replies, Mapping) else replies)
+        ]
+    except (TypeError, ValueError):
+        raise SettingsError(f"replies are a mapping of regular expression to line, not {replies!r}") from None
+    return (*(reply_from(pattern, line, encoding, eol) for pattern, line in pairs), *(own if pairs else ()))
+
+
+def reply_from(
+    pattern: Pattern, line: str | bytes, encoding: str | None, eol: bytes
+) -> tuple[re.Pattern[bytes], bytes]:
+    """Return the rule that answers a line with `pattern` in it with `line`, which may refer to groups."""
+    code = encoding or "utf-8"
+    # Its text: lines are searched as bytes, which know no UNICODE.
+    source, flags = (
+        (pattern.pattern, pattern.flags & ~re.UNICODE) if isinstance(pattern, re.Pattern) else (pattern, 0)
+    )
+    try:
+        raw = source.encode(code) if isinstance(source, str) else source
+        template = line.encode(code) if isinstance(line, str) else line
+        compiled = re.compile(raw, flags)
+        memoryview(template)  # raises, where it is no bytes
+    except (re.error, UnicodeError, TypeError, OverflowError, RecursionError) as error:
+        raise SettingsError(
+            f"a reply is a regular expression and the line that answers it, "
+            f"not {pattern!r} and {line!r} ({error})"
+        ) from None
+    try:
+        written = _with_empty_groups(compiled).expand(template)
+    except (re.error, IndexError) as error:
+        raise SettingsError(f"the reply {line!r} does not fit {pattern!r} ({error})") from None
+    if has_break(written):  # also as an escape: \n, \015
+        raise SettingsError(f"a reply is one line, without a line break: {line!r}")
+    if has_break(written, eol):
+        raise SettingsError(f"the reply {line!r}: {has_own_end(eol)}")
+    return compiled, template
+
+
+def _with_empty_groups(pattern: re.Pattern[bytes]) -> re.Match[bytes]:
+    """Return a match with the groups of `pattern`, all of them empty."""
+    names = {number: name.encode() for name, number in pattern.groupindex.items()}
+    groups = (b"(?P<%s>)" % names[i] if i in names else b"()" for i in range(1, pattern.groups + 1))
+    match = re.match(b"".join(groups), b"")
+    assert match is not None
+    return match

@@ -1,0 +1,1 @@
+"""The magics: their options, their help, and what they do."""

@@ -1,0 +1,1 @@
+"""What stands under a cell or in a terminal."""

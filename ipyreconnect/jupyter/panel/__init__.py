@@ -1,0 +1,1 @@
+"""The panel, and what its page is told."""

@@ -1,0 +1,109 @@
+"""What the parts of a panel have in common: they draw themselves in the browser, and talk with it in
+messages; no part knows another.
+
+A part keeps nothing of what it shows in a synced trait. Two reasons: traits are stored with the notebook, and
+text from a server or a user must not be; and a trait moved in the browser while an `await` cell runs sticks
+for good on ipykernel 7.4.0, where messages do not. So the browser says what the user wants, and the kernel
+answers with what it made of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import anywidget
+
+from .publisher import Channel, Tick, View, get_publisher
+
+__all__ = ["Part", "free_from_busy_cells", "web_text"]
+
+
+def web_text(*names: str) -> str:
+    """Return the files of web/ put one behind the other: anywidget loads one script without relative
+    imports.
+    """
+    folder = files("ipyreconnect.jupyter.panel") / "web"
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
+
+
+def free_from_busy_cells(widget: Any) -> None:
+    """Have the browser's messages to `widget` answered beside a running cell.
+
+    ipykernel 7.4.0 hands a comm's messages to the shell that last published on it, which for a thread is the
+    main one: a click waits for the cell. Its hook for that decision is private, hence asked for by name;
+    other versions need no help.
+    """
+    comm = getattr(widget, "comm", None)
+    if comm is not None and hasattr(comm, "_reply_subshell_for"):
+        comm._reply_subshell_for = lambda data, default: default
+
+
+class Part(anywidget.AnyWidget):
+    """One part of a panel: it listens to its views, and ticks through the publisher.
+
+    A subclass gives `compose` (the present state as a tick) and `answer` (to a message that is neither hello,
+    ack nor bye). Both run on the publisher's thread and must not block.
+    """
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        free_from_busy_cells(self)
+        free_from_busy_cells(self.layout)
+        self.publisher = get_publisher()
+        self.channel = Channel(self, self.compose, self.publisher.wake, self.beat, self.left)
+        self.on_msg(self._listen)
+        self.publisher.add(self.channel)
+
+    def compose(self, views: Mapping[str, View]) -> Tick:
+        """Return the present state."""
+        raise NotImplementedError
+
+    def beat(self) -> Mapping[str, Any]:
+        """Return what is to be told every two seconds: a few numbers at the most."""
+        return {}
+
+    def answer(self, kind: str, content: Mapping[str, Any]) -> None:
+        """Act on what the user did in the browser."""
+
+    def left(self, view: str) -> None:
+        """End what was done for a view that is not there any more."""
+
+    def expect_view(self) -> None:
+        """Reckon with a view that is being shown now. Any thread."""
+
+        def reckon() -> None:
+            self.channel.expect(time.monotonic())
+
+        self.publisher.post(reckon)
+
+    def close(self) -> None:
+        """Close the widget and its Layout; nothing is sent afterwards. Any thread."""
+        if self.comm is None:
+            return
+        self.publisher.remove([self.channel])
+        layout = self.layout
+        super().close()
+        layout.close()
+
+    def _listen(self, widget: object, content: Any, buffers: object) -> None:
+        """Hand a message on to the publisher: it comes on a thread of the kernel's choice, which must not be
+        kept.
+        """
+        if isinstance(content, dict):
+            self.publisher.post(lambda: self._hear(content))
+
+    def _hear(self, content: dict[str, Any]) -> None:
+        kind, view = str(content.get("m")), str(content.get("view"))
+        if kind == "hello":
+            self.channel.hear(view, time.monotonic(), wants=content.get("want"))
+        elif kind == "ack":
+            self.channel.hear(
+                view, time.monotonic(), acknowledged=int(content["seq"]), wants=content.get("want")
+            )
+        elif kind == "bye":
+            self.channel.leave(view)
+        else:
+            self.answer(kind, content)

@@ -1,0 +1,1 @@
+"""What a line is: its text, its framing, and the transcript that keeps it."""
