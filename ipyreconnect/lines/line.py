@@ -118,9 +118,10 @@ def encode_line(
         wrong = text[error.start : error.end] if isinstance(error, UnicodeEncodeError) else text
         why = "cannot be sent as"
     else:
-        if has_break(data, eol) and not has_break(data):
-            raise SettingsError(has_own_end(eol))
-        if encoding is None or not has_break(data):
+        broken = encoding is not None and has_break(data)
+        if not broken:
+            if eol not in _USUAL_EOLS and has_break(data, eol):
+                raise SettingsError(has_own_end(eol))
             return data
         wrong = next((character for character in text if has_break(character.encode(code))), text)
         why = "has the bytes of a line break in"
