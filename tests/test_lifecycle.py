@@ -536,17 +536,17 @@ def test_a_signal_handler_may_stop_a_client_in_the_first_moment_of_a_step(
 ) -> None:
     """A handler that stops the client is not left waiting for the very step that it has interrupted."""
     with LineServer(echo) as server, Client(server.address) as client:
-        begin = Driver._begin_turn
+        begin = Driver._begin_step
 
         def interrupted(driver: Driver) -> None:
             if threading.current_thread() is threading.main_thread():
-                monkeypatch.setattr(Driver, "_begin_turn", begin)
+                monkeypatch.setattr(Driver, "_begin_step", begin)
                 signal.raise_signal(signal.SIGTERM)
             begin(driver)
 
         before = signal.signal(signal.SIGTERM, lambda *_: client.stop())
         try:
-            monkeypatch.setattr(Driver, "_begin_turn", interrupted)
+            monkeypatch.setattr(Driver, "_begin_step", interrupted)
             assert client.health is not None
         finally:
             signal.signal(signal.SIGTERM, before)
@@ -642,7 +642,7 @@ def test_a_call_that_waits_for_another_s_step_can_be_interrupted() -> None:
         thread.start()
         assert begun.wait(PATIENCE)
         try:
-            assert interrupted(lambda: client.send("y"), lambda: bool(client._driver._inbox)) < 0.5
+            assert interrupted(lambda: client.send("y"), lambda: bool(client._driver._queue)) < 0.5
         finally:
             over.set()
             thread.join(PATIENCE)

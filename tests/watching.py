@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ipyreconnect import Client
-from ipyreconnect.network.turn import Turns
+from ipyreconnect.network.lock import Strand
 
 __all__ = ["PATIENCE", "States", "holding_the_turn", "until", "waiting"]
 
@@ -31,7 +31,7 @@ def until(client: Client, condition: Callable[[], bool], timeout: float = PATIEN
         client.remove_watcher(changed.set)
 
 
-def holding_the_turn(turns: Turns, meanwhile: Callable[[], None]) -> None:
+def holding_the_turn(strand: Strand, meanwhile: Callable[[], None]) -> None:
     """Have another thread hold the turn while `meanwhile` runs here."""
     begun, over = threading.Event(), threading.Event()
 
@@ -39,7 +39,7 @@ def holding_the_turn(turns: Turns, meanwhile: Callable[[], None]) -> None:
         begun.set()
         over.wait(PATIENCE)
 
-    thread = threading.Thread(target=lambda: turns.call(hold))
+    thread = threading.Thread(target=lambda: strand.call(hold))
     thread.start()
     assert begun.wait(PATIENCE)
     try:

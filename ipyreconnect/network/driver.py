@@ -1,5 +1,5 @@
 """Runs one connection: does what its protocol asks for on the operating system, one thread at a time (see
-turn.py). Decides nothing.
+lock.py). Decides nothing.
 
 **The leader.** A thread that waits for an answer, or for the next line, reads the socket itself meanwhile,
 and the I/O thread looks away from that socket: what is received needs no hand-over between threads then. For
@@ -38,10 +38,10 @@ from ..settings import KeepAlive, Retry
 from . import changes, interrupts, sockets
 from .dial import Dial
 from .interrupts import Shield, guard
+from .lock import Strand
 from .loop import EVENT_READ, EVENT_WRITE, Loop, Timer, acquire_loop, release_loop, serves
 from .matcher import Matchers
 from .netwatch import address_gone
-from .turn import Turns
 
 __all__ = ["Driver", "Follower", "Sink", "Waiter"]
 
@@ -187,7 +187,7 @@ class Follower:
         return self.read_at + RECORD_PATIENCE
 
 
-class Driver(Turns):
+class Driver(Strand):
     """One client's way to the operating system; see the module's first lines."""
 
     __slots__ = (
@@ -269,7 +269,7 @@ class Driver(Turns):
 
     # -- the turn --------------------------------------------------------------------------------------------
 
-    def _begin_turn(self) -> None:
+    def _begin_step(self) -> None:
         # Each time, as the wall clock may be set, and runs on while the computer sleeps.
         self.connection.wall_offset = _wall_clock() - _monotonic()
 
@@ -816,13 +816,13 @@ class Driver(Turns):
         try:
             try:
                 try:
-                    finished = self._call(begin, shield)
+                    finished = self.call_shielded(begin, shield)
                     if leads:
                         self._lead(ends, shield, along)
                 finally:
                     # Also where another thread has begun, and an interrupt came then.
                     if leads and self._leader == me:
-                        self._call(self._leave_lead)
+                        self.call_shielded(self._leave_lead, None)
                 if not finished and not done() and _monotonic() < ends:
                     self._sleep_until(done, ends, shield)
             finally:
@@ -838,13 +838,13 @@ class Driver(Turns):
         lock.acquire()
         waiter = Waiter(done, lock.release)
         try:
-            if self._call(lambda: self._done_or_watched(waiter), shield):
+            if self.call_shielded(lambda: self._done_or_watched(waiter), shield):
                 return True
             interrupts.acquire(lock, ends, shield)
         except BaseException:
             self.post(lambda: self.unwatch(waiter))
             raise
-        return self._call(lambda: self._woken_or_done(waiter))
+        return self.call_shielded(lambda: self._woken_or_done(waiter), None)
 
     def _done_or_watched(self, waiter: Waiter) -> bool:
         if waiter.done():
@@ -1018,7 +1018,7 @@ class Driver(Turns):
                 finally:
                     shield.close()
             if ready:
-                self._call(lambda: self._lead_step(along))
+                self.call_shielded(lambda: self._lead_step(along), None)
                 if self._leader != _get_ident():
                     return
 
@@ -1121,8 +1121,7 @@ class Driver(Turns):
 
     def after_fork(self) -> None:
         """In the child: let go of the parent's connection without a byte on the wire."""
-        self._renew_turn()
-        self._inbox.clear()
+        self._begin_anew()
         self._waiters.clear()
         for sock in (self._sock, *(sock for sock, _ in self._condemned)):
             if sock is not None:

@@ -3,7 +3,7 @@ to do come out.
 
 It lives as long as its client, over all reconnections. It owns the state, the TLS pipe, the transcript's
 writing end, the ledger of deliveries, the expectations and the queue; it opens no socket and reads no clock.
-The driver calls one method for each thing that happens (always with the turn, see network/turn.py), then
+The driver calls one method for each thing that happens (always with the turn, see network/lock.py), then
 does what stands in `effects`, sends what `outgoing` gives and calls `due` at `deadline`.
 
 `now` is the monotonic clock in seconds; `wall_offset` (kept up by the driver) makes of it the Unix time that
