@@ -52,7 +52,7 @@ def holding_the_turn(strand: Strand, meanwhile: Callable[[], None]) -> None:
 def waiting(client: Client) -> int:
     """Return how many threads and coroutines wait for something that happens to the client."""
     driver = client._driver
-    return len(driver._waiters) + bool(driver._leader)
+    return len(driver.waiters.waiting) + bool(driver.leader.thread)
 
 
 class States:

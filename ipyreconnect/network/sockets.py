@@ -22,6 +22,7 @@ from ..protocol.watchdog import TcpInfo
 from ..settings import KeepAlive
 
 __all__ = [
+    "AF_UNIX",
     "HERE",
     "SILENT",
     "SockAddr",
@@ -153,7 +154,8 @@ def system_for(platform: str) -> System:
 HERE: Final = system_for(sys.platform)
 """The system that this process runs on."""
 
-_AF_UNIX: Final[int | None] = getattr(socket, "AF_UNIX", None)
+AF_UNIX: Final[int | None] = getattr(socket, "AF_UNIX", None)
+"""The address family of Unix sockets; None where Python has none."""
 _TCP: Final = socket.IPPROTO_TCP
 
 # How a kernel says that it has no such option; WSAENOPROTOOPT is ENOPROTOOPT in Python's errno.
@@ -189,7 +191,7 @@ def prepare(sock: socket.socket) -> None:
     missing from the stream.
     """
     sock.setblocking(False)
-    if sock.family != _AF_UNIX:
+    if sock.family != AF_UNIX:
         sock.setsockopt(_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
@@ -220,7 +222,7 @@ def apply_keepalive(
     Any thread. On a live socket only TCP_KEEPIDLE acts at once, the interval and the count wait for the old
     timer, so it comes last: a peer that was silent for longer is asked now (measured). Source: tcp(7).
     """
-    if sock.family == _AF_UNIX:
+    if sock.family == AF_UNIX:
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
     set_user_timeout(sock, user_timeout, system=system)
@@ -259,7 +261,7 @@ def read_keepalive(sock: socket.socket, *, system: System = HERE) -> KeepAlive:
 
     Any thread.
     """
-    if sock.family == _AF_UNIX or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
+    if sock.family == AF_UNIX or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
         return KeepAlive.off()
     idle, interval, count = system.usual
     return KeepAlive(
@@ -275,7 +277,7 @@ def set_user_timeout(sock: socket.socket, user_timeout: int, *, system: System =
 
     Any thread. Takes effect at the next retransmission (measured). Source: tcp(7), TCP_USER_TIMEOUT.
     """
-    if sock.family == _AF_UNIX:
+    if sock.family == AF_UNIX:
         return
     unit = system.user_timeout_unit
     value = min(max(1, user_timeout // unit), MAX_OPTION) if user_timeout else 0
@@ -284,7 +286,7 @@ def set_user_timeout(sock: socket.socket, user_timeout: int, *, system: System =
 
 def read_user_timeout(sock: socket.socket, *, system: System = HERE) -> int:
     """Return how many milliseconds sent data may stay unacknowledged; 0: the system's rule. Any thread."""
-    if sock.family == _AF_UNIX:
+    if sock.family == AF_UNIX:
         return 0
     return _get(sock, system.user_timeout, 0) * system.user_timeout_unit
 
@@ -299,7 +301,7 @@ def set_longest_retransmission(sock: socket.socket, milliseconds: int, *, system
     Any thread. Takes effect when the next wait begins. Source: linux/tcp.h, TCP_RTO_MAX_MS.
     """
     option = system.longest_retransmission
-    if sock.family == _AF_UNIX or option is None or not _has(sock, option):
+    if sock.family == AF_UNIX or option is None or not _has(sock, option):
         return False
     if not milliseconds:
         milliseconds = _usual_longest_retransmission(sock, option)
@@ -541,14 +543,14 @@ def more_exact(error: OSError, family: int, sockaddr: SockAddr) -> OSError:
     Any thread, at once. Source: connect(2), ip(7); net/ipv4/inet_hashtables.c, __inet_hash_connect.
     """
     number = error.errno
-    if number == errno.ECONNREFUSED and family == _AF_UNIX:
+    if number == errno.ECONNREFUSED and family == AF_UNIX:
         try:
             mode = os.stat(sockaddr).st_mode
         except (OSError, ValueError):  # an abstract one, or it has gone meanwhile
             return error
         if not stat.S_ISSOCK(mode):
             number = errno.EISDIR if stat.S_ISDIR(mode) else errno.ENOTSOCK
-    elif number == errno.EADDRNOTAVAIL and family != _AF_UNIX:
+    elif number == errno.EADDRNOTAVAIL and family != AF_UNIX:
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as sock:
                 sock.connect(sockaddr)

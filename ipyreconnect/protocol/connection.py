@@ -326,7 +326,7 @@ class Connection:
         self.reading = True
         self.reads_since = 0.0  # when it last began to, after it was held up
         self.along: Runs | None = None  # takes the lines of a follower's own reading
-        self.needed = nothing_needed
+        self.needed: Callable[[int], float] = nothing_needed
         self.held = False
         """Whether more may have been received than was taken over: `go_on` takes it. So those who read along
         have their turn in between, though many TLS records are read from the socket at once.

@@ -51,7 +51,7 @@ from ipyreconnect import (
     Transcript,
 )
 from ipyreconnect.client.session import Session
-from ipyreconnect.network.driver import LEASE
+from ipyreconnect.network.leader import LEASE
 from ipyreconnect.protocol.resumption import RESUMES
 from ipyreconnect.protocol.watchdog import UNKNOWN, Health
 from tests.namespaces import deafen, hear
@@ -711,7 +711,7 @@ def test_a_dropped_coroutine_leaves_no_trace(client: Client) -> None:
         client._driver.call(coroutines.clear)
 
     asyncio.run(drop())
-    assert (client._driver._waiters, client._connection.expectations.pending) == ([], [])
+    assert (client._driver.waiters.waiting, client._connection.expectations.pending) == ([], [])
 
 
 def test_a_cancelled_coroutine_leaves_no_trace() -> None:
@@ -720,14 +720,14 @@ def test_a_cancelled_coroutine_leaves_no_trace() -> None:
 
         async def cancel() -> None:
             task = asyncio.create_task(client.aexpect("late"))
-            while not client._driver._waiters:
+            while not client._driver.waiters.waiting:
                 await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
 
         asyncio.run(cancel())
-        assert (client._driver._waiters, client._connection.expectations.pending) == ([], [])
+        assert (client._driver.waiters.waiting, client._connection.expectations.pending) == ([], [])
         server.peer(0).send(b"late\r\n")
         assert client.expect("late").text == "late"
 
@@ -738,7 +738,7 @@ def test_a_loss_ends_a_coroutine_s_wait() -> None:
 
         async def wait() -> None:
             task = asyncio.create_task(client.aexpect("never"))
-            while not client._driver._waiters:
+            while not client._driver.waiters.waiting:
                 await asyncio.sleep(0)
             server.peer(0).reset()
             with pytest.raises(ConnectionLost):
@@ -818,9 +818,9 @@ def test_an_unfinished_loop_leaves_nothing_behind(client: Client) -> None:
             break
         lines = client.follow(start=0)
         next(lines)
-        assert len(client._driver._followers) == 1
+        assert len(client._driver.flow.readers) == 1
         del lines
-        until(client, lambda: not client._driver._followers)
+        until(client, lambda: not client._driver.flow.readers)
     finally:
         gc.enable()
 
@@ -930,14 +930,14 @@ def test_an_async_for_that_is_left_is_closed_by_its_block(client: Client) -> Non
         async with contextlib.aclosing(client.follow(start=0)) as lines:
             async for line in lines:
                 read.append(line.text)
-                assert client._driver._followers
+                assert client._driver.flow.readers
                 break
         return read + [line.text async for line in lines]
 
     client.send("one", expect="^one$")
     client.send("two", expect="^two$")
     assert asyncio.run(leave()) == ["one"]
-    until(client, lambda: not client._driver._followers)
+    until(client, lambda: not client._driver.flow.readers)
 
 
 def test_a_cancelled_async_for_leaves_no_trace(client: Client) -> None:
@@ -946,14 +946,14 @@ def test_a_cancelled_async_for_leaves_no_trace(client: Client) -> None:
     async def read() -> None:
         lines: AsyncIterator[Line] = client.follow()
         task = asyncio.ensure_future(anext(lines))
-        while not client._driver._waiters:
+        while not client._driver.waiters.waiting:
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(read())
-    until(client, lambda: not client._driver._waiters and not client._driver._followers)
+    until(client, lambda: not client._driver.waiters.waiting and not client._driver.flow.readers)
 
 
 def small(lines: int) -> Transcript:
@@ -992,7 +992,7 @@ def test_a_slow_follower_holds_up_the_receiving_and_loses_nothing() -> None:
             if len(got) % 2000 == 0:
                 # So slow that the I/O thread reads meanwhile.
                 threading.Event().wait(1.5 * LEASE)
-                pauses += client._driver._paused
+                pauses += client._driver.flow.paused
         assert got == [b"%08d" % number for number in range(count)]
         assert pauses
 
@@ -1094,7 +1094,7 @@ def test_a_reset_takes_nothing_from_a_follower_that_reads() -> None:
         lines = client.follow(as_bytes=True)
         client.send("go")
         assert next(lines) == b"0"
-        until(client, lambda: client._driver._paused)
+        until(client, lambda: client._driver.flow.paused)
         server.peer(0).reset()
         until(client, lambda: client.state == "waiting")
         assert list(islice(lines, count - 1)) == [b"%d" % number for number in range(1, count)]
@@ -1138,7 +1138,7 @@ def test_a_forgotten_follower_holds_nothing_up() -> None:
     with LineServer(talk) as server, Client(server.address, transcript=small(5_000)) as client:
         lines = client.follow(as_bytes=True)
         begin(client, lines)
-        until(client, lambda: client._driver._paused)
+        until(client, lambda: client._driver.flow.paused)
         start = time.monotonic()
         until(client, lambda: client.transcript.oldest > 20_000)
         assert time.monotonic() - start < 1.5
@@ -1159,9 +1159,9 @@ def test_a_follower_that_missed_lines_and_is_gone_holds_nothing_up() -> None:
         lines = client.follow(start=0)
         with pytest.raises(Overrun):
             next(lines)
-        assert len(client._driver._followers) == 1
+        assert len(client._driver.flow.readers) == 1
         del lines
-        until(client, lambda: not client._driver._followers)
+        until(client, lambda: not client._driver.flow.readers)
 
 
 def test_following_a_flood_begins_with_what_is_kept() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ipyreconnect import CallerError, Client, Line, Overrun, Retry, Transcript
-from ipyreconnect.network import driver as driver_module
+from ipyreconnect.network import following
 from tests.servers.line_server import LineServer, Peer, flood, mute
 from tests.watching import PATIENCE, until, waiting
 
@@ -60,7 +60,7 @@ def test_each_overrun_tells_exactly_how_many_lines_are_lost(
     """Lines of the peer, that is: what was sent in between counts for nothing. Then the same follow() goes on
     with the oldest line that is kept.
     """
-    monkeypatch.setattr(driver_module, "RECORD_PATIENCE", 0.0)  # nothing is kept for it: it is too slow
+    monkeypatch.setattr(following, "RECORD_PATIENCE", 0.0)  # nothing is kept for it: it is too slow
     with LineServer(count_on) as server, Client(server.address, transcript=kept) as client:
         lines: Iterator[Any] = client.follow(as_bytes=as_bytes, start=0)
         total = got = overruns = 0
@@ -97,7 +97,7 @@ def counted(client: Client, total: int) -> bool:
 @pytest.mark.parametrize("as_bytes", [False, True])
 def test_what_was_only_sent_is_no_loss(as_bytes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all that was forgotten was sent by the client itself, nobody is told of an overrun."""
-    monkeypatch.setattr(driver_module, "RECORD_PATIENCE", 0.0)
+    monkeypatch.setattr(following, "RECORD_PATIENCE", 0.0)
     with LineServer(count_on) as server, Client(server.address, transcript=10) as client:
         lines: Iterator[Any] = client.follow(as_bytes=as_bytes)
         client.send("1")
@@ -121,7 +121,7 @@ def test_what_was_forgotten_before_is_lost_too() -> None:
 
 def test_an_async_for_is_told_as_well_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next loop over the same object begins with the oldest line that is kept."""
-    monkeypatch.setattr(driver_module, "RECORD_PATIENCE", 0.0)
+    monkeypatch.setattr(following, "RECORD_PATIENCE", 0.0)
 
     async def read(lines: Any) -> tuple[int, int]:
         lost = 0
@@ -224,7 +224,7 @@ def test_a_second_task_is_refused_also_where_they_share_an_iterator(client: Clie
     async def read() -> None:
         lines = aiter(client.follow())
         first = asyncio.create_task(collect(lines), name="reader")
-        while not client._driver._waiters:
+        while not client._driver.waiters.waiting:
             await asyncio.sleep(0)
         with pytest.raises(CallerError, match=BEING_READ.format(name="reader")):
             await anext(lines)
@@ -280,7 +280,7 @@ def test_a_second_task_is_refused_in_words(client: Client) -> None:
     async def read() -> None:
         lines = client.follow()
         first = asyncio.create_task(collect(lines), name="reader")
-        while not client._driver._waiters:
+        while not client._driver.waiters.waiting:
             await asyncio.sleep(0)
         with pytest.raises(CallerError, match=BEING_READ.format(name="reader")):
             await anext(lines)
@@ -353,7 +353,7 @@ def test_a_task_that_reads_a_flood_can_be_cancelled() -> None:
 
         task = asyncio.create_task(read())
         await asyncio.sleep(0)
-        while not client._driver._followers:
+        while not client._driver.flow.readers:
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -361,7 +361,7 @@ def test_a_task_that_reads_a_flood_can_be_cancelled() -> None:
 
     with LineServer(flood(500_000)) as server, Client(server.address) as client:
         asyncio.run(main())
-        until(client, lambda: not client._driver._followers)
+        until(client, lambda: not client._driver.flow.readers)
 
 
 # -- listeners

@@ -32,7 +32,8 @@ from ipyreconnect import (
 )
 from ipyreconnect.network import interrupts, sockets
 from ipyreconnect.network import loop as loops
-from ipyreconnect.network.driver import FOLLOW_PATIENCE, RECORD_PATIENCE, Driver, Follower
+from ipyreconnect.network.driver import Driver
+from ipyreconnect.network.following import FOLLOW_PATIENCE, RECORD_PATIENCE, Follower
 from tests.servers.certificates import Certificates
 from tests.servers.line_server import LineServer, Peer, echo, flood, mute, never_read
 from tests.watching import PATIENCE, holding_the_turn, until
@@ -54,7 +55,7 @@ def test_conditions_are_asked_with_the_turn(client: Client, driver: Driver) -> N
     client_sends.join(PATIENCE)
     assert all(with_turn)
     assert not driver.wait(lambda: False, 0.01)
-    assert driver._waiters == []
+    assert driver.waiters.waiting == []
 
 
 def test_what_was_true_when_it_was_woken_counts(client: Client, driver: Driver) -> None:
@@ -63,7 +64,7 @@ def test_what_was_true_when_it_was_woken_counts(client: Client, driver: Driver) 
     results: queue.Queue[bool] = queue.Queue()
     thread = threading.Thread(target=lambda: results.put(driver.wait(lambda: bool(flag), PATIENCE)))
     thread.start()
-    until(client, lambda: bool(driver._waiters))
+    until(client, lambda: bool(driver.waiters.waiting))
 
     def a_moment() -> None:
         driver.post(lambda: flag.append(True))
@@ -78,7 +79,7 @@ def test_what_was_true_when_it_was_woken_counts(client: Client, driver: Driver) 
 
 
 def leading(client: Client) -> bool:
-    return bool(client._driver._leader)
+    return bool(client._driver.leader.thread)
 
 
 def test_the_lead_belongs_to_who_asked_for_it() -> None:
@@ -96,7 +97,7 @@ def test_the_lead_belongs_to_who_asked_for_it() -> None:
 
         holding_the_turn(client._driver, begin)
         until(client, lambda: leading(client))
-        assert client._driver._leader == thread.ident
+        assert client._driver.leader.thread == thread.ident
         server.peer(0).send(b"answer\r\n")
         assert results.get(timeout=PATIENCE) == "answer"
         thread.join(PATIENCE)
@@ -182,7 +183,7 @@ def test_a_loss_under_the_leader_closes_the_socket_at_last() -> None:
             assert errors.get(timeout=PATIENCE).startswith(("reset by", "connection to"))
             thread.join(PATIENCE)
             until(client, lambda number=number: client.status.connection == number + 2)  # type: ignore[misc]
-            assert client._driver._condemned == []
+            assert not client._driver.leader.has_discarded
         server.peer(10).send(b"read\r\n")
         client.expect("read")
 
@@ -197,7 +198,7 @@ def test_without_files_for_a_leader_the_io_thread_does_it(
 
     monkeypatch.setattr(socket, "socketpair", full)
     client.send("x", expect="x")
-    assert client._driver._wake_pair is None
+    assert not client._driver.leader.can_be_woken
 
 
 def test_row_after_row_of_questions_leaves_the_connection_readable(
@@ -235,7 +236,7 @@ def test_who_has_no_time_waits_for_no_prompt_peer(client: Client) -> None:
     client.send("x", expect="x")
     with pytest.raises(ExpectTimeout):
         client.expect("never", timeout=0)
-    assert client._driver._prompt  # nothing has waited in vain
+    assert client._driver.leader.was_prompt  # nothing has waited in vain
 
 
 async def tell_the_time(peer: Peer) -> None:
@@ -267,7 +268,7 @@ def test_a_leader_does_not_wait_for_what_is_there(certificates: Certificates) ->
 
         thread = threading.Thread(target=ask)
         thread.start()
-        until(client, lambda: bool(driver._leader))
+        until(client, lambda: bool(driver.leader.thread))
 
         def hold_back() -> None:
             connection.held = True
@@ -300,7 +301,7 @@ def test_a_pause_ends_with_its_connection() -> None:
         driver = client._driver
         place = Follower(0)
         driver.begin_following(place)
-        until(client, lambda: driver._paused)
+        until(client, lambda: driver.flow.paused)
         server.behaviour = echo
         client.reconnect_now()
         until(client, lambda: client.status.connection == 2)
@@ -314,12 +315,12 @@ def test_a_slow_follower_takes_one_timer_however_often_it_is_waited_for() -> Non
     with LineServer(flood()) as server, Client(server.address, transcript=5000) as client:
         driver, place = client._driver, Follower(0)
         driver.begin_following(place)
-        until(client, lambda: driver._paused)
+        until(client, lambda: driver.flow.paused)
 
         def read(number: int) -> bool:
             place.next, place.read_at = number, time.monotonic()
-            driver._reconsider_pause()
-            return driver._paused
+            driver.flow.reconsider()
+            return driver.flow.paused
 
         for _ in range(100):
             assert not driver.call(lambda: read(client.transcript.end))
@@ -338,11 +339,11 @@ def test_what_was_ready_before_a_pause_is_not_read_in_it() -> None:
     with LineServer(flood()) as server, Client(server.address, transcript=5000) as client:
         driver, place = client._driver, Follower(0)
         driver.begin_following(place)
-        until(client, lambda: driver._paused)
+        until(client, lambda: driver.flow.paused)
 
         def ready() -> int:
             end = client.transcript.end
-            driver._step(selectors.EVENT_READ)
+            driver.flow.receive_ready(selectors.EVENT_READ)
             return client.transcript.end - end
 
         assert driver.call(ready) == 0
@@ -357,7 +358,7 @@ def test_a_follower_that_has_waited_for_long_is_waited_for() -> None:
         driver.followed(place, client.transcript.end)
         place.read_at -= 3600
         server.peer(0).send(b"line\n" * 10_000)
-        until(client, lambda: driver._paused)
+        until(client, lambda: driver.flow.paused)
         driver.end_following(place)
 
 
@@ -366,7 +367,7 @@ def test_a_paused_connection_notices_its_end() -> None:
     with LineServer(flood()) as server, Client(server.address, transcript=5000, retry=60) as client:
         place = Follower(0)
         client._driver.begin_following(place)
-        until(client, lambda: client._driver._paused)
+        until(client, lambda: client._driver.flow.paused)
         start = time.monotonic()
         server.peer(0).reset()
         until(client, lambda: client.state == "waiting")
@@ -469,8 +470,8 @@ def test_a_slow_follower_holds_nobody_up(need: Callable[[Client], Callable[[], N
     with LineServer(flood()) as server, Client(server.address, transcript=5000) as client:
         driver, place = client._driver, Follower(0, yields=True)
         place.begin(time.monotonic() + 3600)  # so long does it keep reading
-        driver.call(lambda: driver._followers.append(place))
-        until(client, lambda: driver._paused)
+        driver.call(lambda: driver.flow.readers.append(place))
+        until(client, lambda: driver.flow.paused)
         end = client.transcript.end
         join = need(client)
         until(client, lambda: client.transcript.end > end + 20_000)
@@ -487,9 +488,9 @@ def test_with_a_heartbeat_nobody_holds_up_the_receiving() -> None:
     ):
         driver, place = client._driver, Follower(0, yields=True)
         place.begin(time.monotonic() + 3600)
-        driver.call(lambda: driver._followers.append(place))
+        driver.call(lambda: driver.flow.readers.append(place))
         until(client, lambda: client.transcript.end > 20_000)
-        assert not driver._paused
+        assert not driver.flow.paused
         driver.end_following(place)
 
 
@@ -498,11 +499,11 @@ def test_a_pause_begins_again_when_nobody_needs_the_socket_any_more() -> None:
     with LineServer(flood()) as server, Client(server.address, transcript=5000) as client:
         driver, place = client._driver, Follower(0, yields=True)
         place.begin(time.monotonic() + 3600)
-        driver.call(lambda: driver._followers.append(place))
-        until(client, lambda: driver._paused)
+        driver.call(lambda: driver.flow.readers.append(place))
+        until(client, lambda: driver.flow.paused)
         with pytest.raises(ExpectTimeout):
             client.send("x", expect="never", timeout=0.05)
-        until(client, lambda: driver._paused)
+        until(client, lambda: driver.flow.paused)
         driver.end_following(place)
 
 
@@ -669,8 +670,8 @@ def test_who_sends_is_not_silent_while_we_hold_up_the_receiving() -> None:
     ):
         place = Follower(0)
         client._driver.begin_following(place)
-        until(client, lambda: client._driver._paused)
-        until(client, lambda: not client._driver._paused)  # after the reader's two seconds
+        until(client, lambda: client._driver.flow.paused)
+        until(client, lambda: not client._driver.flow.paused)  # after the reader's two seconds
         end = client.transcript.end
         until(client, lambda: client.transcript.end > end)
         assert client.status.connection == 1
@@ -758,7 +759,7 @@ def test_where_only_its_own_thread_may_touch_the_selector(
 
 def test_without_unix_sockets_their_addresses_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Python has none, as on Windows, that is said before anything starts."""
-    monkeypatch.setattr("ipyreconnect.network.driver._AF_UNIX", None)
+    monkeypatch.setattr("ipyreconnect.network.sockets.AF_UNIX", None)
     with pytest.raises(SettingsError, match="no Unix sockets on this system: give a host and a port"):
         Client("unix:///run/server.sock")
 
