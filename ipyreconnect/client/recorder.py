@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import Overrun, ReconnectError, SettingsError
+from ..forking import Stage, in_child
 from ..lines.transcript import Line, Transcript, to_json
 from ..network.driver import Driver, Follower
 from ..network.interrupts import guard
@@ -60,8 +61,7 @@ def _after_fork_in_child() -> None:
     _stuck.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(Stage.RECORDS, _after_fork_in_child)
 
 
 @atexit.register

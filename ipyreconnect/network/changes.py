@@ -6,11 +6,11 @@ subscriber, on the I/O thread.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+from ..forking import Stage, in_child
 from .dial import outdate_lookups
 from .loop import Loop
 from .netwatch import NetWatch, SleepClock, WakeWatch, read_clocks
@@ -121,8 +121,7 @@ def _after_fork_in_child() -> None:
     _watches.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(Stage.NETWORK_WATCH, _after_fork_in_child)
 
 
 def missing() -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from typing import Final
 
 from ..address import Address
 from ..errors import AttemptFailed
+from ..forking import Stage, in_child
 from .loop import EVENT_WRITE, Loop, Timer
 from .sockets import (
     SockAddr,
@@ -206,8 +207,7 @@ def outdate_lookups() -> None:
     _lookups.network += 1
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_lookups.begin_anew)
+in_child(Stage.LOOKUPS, _lookups.begin_anew)
 
 
 class Dial:

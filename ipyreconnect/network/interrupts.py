@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import _thread
 import importlib
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+from ..forking import Stage, in_child
 
 __all__ = ["PATIENCE", "Shield", "acquire", "guard"]
 
@@ -85,8 +86,7 @@ def _find_main_thread() -> None:
     _main_thread = threading.main_thread().ident
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_find_main_thread)
+in_child(Stage.MAIN_THREAD, _find_main_thread)
 
 
 def guard() -> Shield | None:

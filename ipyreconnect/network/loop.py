@@ -12,7 +12,6 @@ import atexit
 import heapq
 import itertools
 import logging
-import os
 import select
 import selectors
 import socket
@@ -21,6 +20,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
+
+from ..forking import Stage, in_child
 
 __all__ = ["EVENT_READ", "EVENT_WRITE", "Loop", "LoopUser", "Timer", "acquire_loop", "release_loop", "serves"]
 
@@ -310,5 +311,4 @@ def _after_fork_in_child() -> None:
         user.after_fork()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(Stage.LOOP, _after_fork_in_child)
