@@ -14,6 +14,10 @@ import ipyreconnect
 from ipyreconnect import forking
 from ipyreconnect.forking import Stage, in_child
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:This process:DeprecationWarning"  # of Python 3.12, about forking with threads
+)
+
 
 @pytest.fixture(autouse=True)
 def no_actions(monkeypatch: pytest.MonkeyPatch) -> None:

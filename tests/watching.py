@@ -11,7 +11,7 @@ from typing import Final
 from ipyreconnect import Client
 from ipyreconnect.network.lock import Strand
 
-__all__ = ["PATIENCE", "States", "holding_the_turn", "until", "waiting"]
+__all__ = ["PATIENCE", "States", "holding_the_turn", "leading", "until", "waiting"]
 
 PATIENCE: Final = 10.0
 """Seconds that a test waits for anything; one that meets this limit has failed."""
@@ -53,6 +53,11 @@ def waiting(client: Client) -> int:
     """Return how many threads and coroutines wait for something that happens to the client."""
     driver = client._driver
     return len(driver.waiters.waiting) + bool(driver.leader.thread)
+
+
+def leading(client: Client) -> bool:
+    """Return whether a thread that waits reads the socket meanwhile."""
+    return bool(client._driver.leader.thread)
 
 
 class States:
