@@ -362,13 +362,11 @@ class Dial:
             self._next_turn.cancel()
             self._next_turn = None
         while self._todo:
-            candidate = self._todo.popleft()
             if self._connecting and shortage() is not None:
                 # Once one of those that are waited for has failed, there is room again.
-                self._todo.appendleft(candidate)
                 return
-            if self._try(candidate):
-                while len(self._connecting) > MAX_CONNECTING:
+            if self._try(self._todo.popleft()):
+                if len(self._connecting) > MAX_CONNECTING:
                     self._give_up(next(iter(self._connecting)))
                 if self._todo:
                     self._next_turn = self._loop.call_at(time.monotonic() + self._stagger, self._try_next)

@@ -41,8 +41,6 @@ from .waiting import Waiter, Waiters
 
 __all__ = ["Driver", "Follower", "Sink", "Waiter"]
 
-TCP_CLOSE = 7
-"""The state of a socket whose connection has ended (include/net/tcp_states.h)."""
 LOCK_PATIENCE = 0.001
 """Seconds that the I/O thread waits for the lock to serve a socket that is ready, before it looks after the
 others and comes back to it: without it the selector would spin."""
@@ -374,7 +372,7 @@ class Driver(Strand):
             if connection.seems_silent(now) and not self.flow.paused:
                 self.flow.receive()
             info = transport.tcp_info()
-            if info is not None and info.state == TCP_CLOSE:
+            if info is not None and info.has_ended:
                 transport.read_rest()
             connection.looked(info, now, transport.acknowledged(info))
         return connection.health

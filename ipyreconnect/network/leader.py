@@ -144,14 +144,11 @@ class Leader:
         def begin() -> bool:  # on another thread, if that holds the lock
             nonlocal leads
             work()
+            if not done() and _get_ident() == me:
+                self._read_quickly(ends, along)
             if done():
                 return True
-            if self._may_read():
-                if _get_ident() == me:
-                    self._read_quickly(ends, along)
-                    if done():
-                        return True
-                leads = self._may_read() and self._take_lead(me, done)
+            leads = self._take_lead(me, done)
             return False
 
         try:
@@ -202,6 +199,8 @@ class Leader:
         there is something to read. That takes some milliseconds where it is slower this time, so it is done
         only once, and not where `ends` is near.
         """
+        if not self._may_read():
+            return
         now = _monotonic()
         self.lease_ends = now + LEASE
         transport, poller = self._transport, self._poller
@@ -217,8 +216,10 @@ class Leader:
             self.was_prompt = bool(transport.no_wait)
 
     def _take_lead(self, leader: int, done: Callable[[], bool]) -> bool:
-        """Have the thread `leader` read from now on, if it can be woken meanwhile; return whether it can."""
-        if self._poller is None:
+        """Have the thread `leader` read from now on, if it may, and can be woken meanwhile; return whether it
+        does.
+        """
+        if not self._may_read() or self._poller is None:
             return False
         if self._wake_pair is None:
             try:

@@ -188,6 +188,11 @@ class TcpInfo:
         )
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the connection has ended, from whichever side."""
+        return self.state == _CLOSED
+
+    @property
     def acknowledged(self) -> int | None:
         """Bytes of the stream that the peer's kernel has; None where this one does not count them."""
         return None if self.bytes_acked is None else max(self.bytes_acked - 1, 0)
@@ -474,7 +479,7 @@ class Watchdog:
         stalled = self._stalled(info, now)
         dead_in, reason = self._dead_in(info, now, asked_for, ignored_for)
         verdict = Verdict.ALIVE
-        if info.state == _CLOSED:
+        if info.has_ended:
             verdict, dead_in, reason = Verdict.DEAD, None, "is gone: the system has ended the connection"
         elif dead_in is not None and dead_in <= 0:
             verdict, dead_in = Verdict.DEAD, None
