@@ -20,8 +20,8 @@ from typing import Any
 
 from ..address import Address, Profile, TLSMode
 from ..errors import SettingsError
-from ..lines.line import decode, encode_line, has_break, has_own_end, visible
 from ..lines.search import Pattern
+from ..lines.text import decode, encode_line, has_break, has_own_end, visible
 from ..lines.transcript import DEFAULT_BYTES, WHOLE_SHARE, Transcript
 from ..protocol.script import Step, parse_script
 from ..settings import TLS, Heartbeat, KeepAlive, Retry, Secret, encode_behind

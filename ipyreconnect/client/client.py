@@ -31,15 +31,8 @@ from ..address import Address, TLSMode, parse_address
 from ..errors import ExpectTimeout, ReconnectError, ScriptFailed, SettingsError
 from ..lines.delivery import UNCONFIRMED, Delivery
 from ..lines.framing import check_framing
-from ..lines.line import (
-    HAS_BREAK,
-    Line,
-    decode,
-    encode_line,
-    has_break,
-    has_own_end,
-    in_one_line,
-)
+from ..lines.line import Line
+from ..lines.text import HAS_BREAK, decode, encode_line, has_break, has_own_end, in_one_line
 from ..lines.transcript import Transcript
 from ..network.driver import Driver, Waiter
 from ..protocol.connection import QUEUE_LIMIT, Connection, Settings

@@ -13,8 +13,8 @@ from typing import Any
 from ..errors import ConnectionLost, Overrun
 from ..lines.effort import TooSlow, is_quick
 from ..lines.framing import beginning
-from ..lines.line import decode
 from ..lines.search import LineSearch
+from ..lines.text import decode
 from ..lines.transcript import Transcript
 from ..network.driver import Driver
 from ..network.matcher import Matcher

@@ -82,7 +82,7 @@ class Delivery:
         return Delivery, (self.data,), (None, state)
 
     def __repr__(self) -> str:
-        from .line import decode  # which is of a higher floor: a line knows its delivery
+        from .text import decode  # which is of a higher floor: a line knows its delivery
 
         waiting = None if self._waiting is None else self._waiting()
         text = decode(self.data, None if waiting is None else waiting.encoding)

@@ -36,6 +36,7 @@ from typing import Any, overload
 from ..errors import Overrun, SettingsError
 from ..settings import MASK, check_encoding, mask_in
 from .delivery import Delivery
+from .files import from_json, is_torn, to_json
 from .framing import (
     LINE_LIMIT,
     Announcing,
@@ -45,8 +46,9 @@ from .framing import (
     cut_before,
     split_lines,
 )
-from .line import Line, decode, from_json, is_torn, one_line, to_json
+from .line import Line
 from .search import Found, LineSearch, Pattern, compile_pattern
+from .text import decode, one_line
 
 __all__ = ["Line", "Runs", "Transcript", "decode", "from_json", "save_lines", "to_json"]
 

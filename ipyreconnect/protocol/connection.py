@@ -23,7 +23,7 @@ from ..address import Dialect, Profile, TLSMode
 from ..errors import AttemptFailed, CallerError, ConnectionLost, Ending, NotConnected, OutboxFull
 from ..lines.delivery import UNCONFIRMED, Delivery, Ledger
 from ..lines.framing import LINE_LIMIT, Announced, Foreign, Framer, Raw, beginning, make_framer
-from ..lines.line import decode, has_break, in_one_line
+from ..lines.text import decode, has_break, in_one_line
 from ..lines.transcript import Runs, Transcript, nothing_needed
 from ..settings import Heartbeat, KeepAlive, Retry
 from .events import Status

@@ -15,8 +15,9 @@ from typing import Any, cast
 from ..errors import ConnectionLost, Overrun
 from ..lines.effort import is_quick
 from ..lines.framing import Fragment, beginning
-from ..lines.line import Line, decode
+from ..lines.line import Line
 from ..lines.search import LineSearch, Pattern, compile_pattern
+from ..lines.text import decode
 from ..lines.transcript import Transcript
 from ..settings import MASK, mask_in
 

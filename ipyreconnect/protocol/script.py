@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..errors import ScriptFailed, SettingsError
-from ..lines.line import encode_line
+from ..lines.text import encode_line
 from ..settings import MASK, PLAIN_MASK
 from .expect import QUOTED, last_lines
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipyreconnect.lines.line import Line, decode
+from ipyreconnect.lines.line import Line
+from ipyreconnect.lines.text import decode
 from ipyreconnect.lines.transcript import Transcript
 from ipyreconnect.protocol.expect import MANY, Expectation, Match, Pattern, compile_pattern
 from ipyreconnect.settings import MASK

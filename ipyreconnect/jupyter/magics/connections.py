@@ -16,7 +16,7 @@ from IPython.core.error import UsageError
 
 from ...address import Address
 from ...client.client import Client
-from ...lines.line import visible
+from ...lines.text import visible
 from ...lines.transcript import Line, Transcript
 from ...protocol.events import Status
 from ...protocol.state import State

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 from IPython.display import DisplayHandle, display
 
-from ...lines.line import visible
+from ...lines.text import visible
 from ...lines.transcript import Line, Transcript
 from ...settings import MASK
 from .commands import Commands
