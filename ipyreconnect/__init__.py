@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .lines.delivery import Delivery as Delivery
     from .lines.transcript import Line as Line
     from .lines.transcript import Transcript as Transcript
-    from .protocol.expect import Match as Match
+    from .protocol.match import Match as Match
     from .settings import TLS as TLS
     from .settings import Heartbeat as Heartbeat
     from .settings import KeepAlive as KeepAlive

@@ -36,10 +36,11 @@ from ..lines.text import HAS_BREAK, decode, encode_line, has_break, has_own_end,
 from ..lines.transcript import Transcript
 from ..network.driver import Driver, Waiter
 from ..protocol.connection import QUEUE_LIMIT, Connection, Settings
-from ..protocol.events import Status
-from ..protocol.expect import Expectation, Match, Pattern, compile_pattern
+from ..protocol.expect import Expectation, Pattern, compile_pattern
+from ..protocol.health import UNKNOWN, Health
+from ..protocol.match import Match
 from ..protocol.state import State
-from ..protocol.watchdog import UNKNOWN, Health
+from ..protocol.status import Status
 from ..settings import (
     TLS,
     Heartbeat,

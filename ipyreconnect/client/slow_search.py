@@ -18,7 +18,8 @@ from ..lines.text import decode
 from ..lines.transcript import Transcript
 from ..network.driver import Driver
 from ..network.matcher import Matcher
-from ..protocol.expect import Expectation, found_at
+from ..protocol.expect import Expectation
+from ..protocol.match import found_at
 
 __all__ = ["SlowSearch", "search_one"]
 

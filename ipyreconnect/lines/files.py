@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable, Iterator
 
+from ..errors import SettingsError
 from .delivery import STATUSES, Delivery
 from .line import DIRECTIONS, Line
+from .text import one_line
 
-__all__ = ["BEGINNING", "LARGEST_NUMBER", "from_json", "is_torn", "to_json"]
+__all__ = ["BEGINNING", "LARGEST_NUMBER", "from_json", "is_torn", "save_lines", "to_json"]
 
 LARGEST_NUMBER = 2**53
 """Of a line in a record: beyond it, JSON's numbers are not exact."""
@@ -65,3 +69,31 @@ def is_torn(text: str) -> bool:
     except ValueError:
         return True
     return False
+
+
+def save_lines(lines: Iterable[Line], path: str | os.PathLike[str], mode: str = "w") -> int:
+    """Write lines to a file as `Transcript.save` does, and return how many there were. Any thread.
+
+    mode: as of `open`. Raises OSError when it can't be written.
+    """
+    as_text = os.fspath(path).endswith((".txt", ".log"))
+    count = 0
+    with open(
+        os.path.expanduser(path), mode, encoding="utf-8", errors="backslashreplace", newline="\n"
+    ) as file:
+        for line in lines:
+            file.write((f"{line.direction} {one_line(line.text)}" if as_text else to_json(line)) + "\n")
+            count += 1
+    return count
+
+
+def _rows(file: Iterable[str], name: str, encoding: str | None) -> Iterator[Line]:
+    """Yield the lines that stand in a file."""
+    for row, text in enumerate(file, 1):
+        try:
+            line = from_json(text, encoding)
+        except ValueError:
+            if (row > 1 and not text.endswith("\n")) or is_torn(text):
+                continue  # by the end of its writer
+            raise SettingsError(f"{name}, line {row}: not a line of a record") from None
+        yield line

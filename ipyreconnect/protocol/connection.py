@@ -21,30 +21,26 @@ from typing import Any
 
 from ..address import Dialect, Profile, TLSMode
 from ..errors import AttemptFailed, CallerError, ConnectionLost, Ending, NotConnected, OutboxFull
-from ..lines.delivery import UNCONFIRMED, Delivery, Ledger
+from ..lines.delivery import UNCONFIRMED, Delivery
 from ..lines.framing import LINE_LIMIT, Announced, Foreign, Framer, Raw, beginning, make_framer
 from ..lines.text import decode, has_break, in_one_line
 from ..lines.transcript import Runs, Transcript, nothing_needed
 from ..settings import Heartbeat, KeepAlive, Retry
-from .events import Status
 from .expect import Expectation, Expectations
+from .health import UNKNOWN
 from .judging import RULE_PATIENCE, Job, Judging, Later, Rules, Verdict, quick_limit, search_now
+from .kernel_rules import longest_retransmission, user_timeout
 from .last_words import Ends
+from .ledger import Ledger
 from .resumption import RESUMES, Resumption
 from .script import ScriptRun, Send, Step
 from .starttls import StartTLS
 from .state import Effect, Input, Phase, State, transition
+from .status import Status
+from .tcp_info import TcpInfo
 from .tls import TLSPipe, instead_of_tls
 from .unread import PlainLines, Unread
-from .watchdog import (
-    LATE,
-    LONGEST_PAUSE,
-    UNKNOWN,
-    TcpInfo,
-    Watchdog,
-    longest_retransmission,
-    user_timeout,
-)
+from .watchdog import LATE, LONGEST_PAUSE, Watchdog
 
 __all__ = ["Connection", "Settings"]
 

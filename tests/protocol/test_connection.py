@@ -29,9 +29,10 @@ from ipyreconnect.lines.delivery import Delivery
 from ipyreconnect.lines.transcript import Transcript
 from ipyreconnect.protocol.connection import Connection
 from ipyreconnect.protocol.expect import Pattern, compile_pattern
+from ipyreconnect.protocol.kernel_rules import probing, user_timeout
 from ipyreconnect.protocol.script import Step, parse_script
 from ipyreconnect.protocol.state import Effect, Phase, State
-from ipyreconnect.protocol.watchdog import TcpInfo, probing, user_timeout
+from ipyreconnect.protocol.tcp_info import TcpInfo
 from ipyreconnect.settings import TLS, Heartbeat, KeepAlive, Retry
 from tests.playing import WALL, Play, awaited, found, lost
 from tests.servers.certificates import Certificates, Pair

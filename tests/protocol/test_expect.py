@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from ipyreconnect.lines.line import Line
 from ipyreconnect.lines.text import decode
 from ipyreconnect.lines.transcript import Transcript
-from ipyreconnect.protocol.expect import MANY, Expectation, Match, Pattern, compile_pattern
+from ipyreconnect.protocol.expect import MANY, Expectation, Pattern, compile_pattern
+from ipyreconnect.protocol.match import Match
 from ipyreconnect.settings import MASK
 
 

@@ -39,7 +39,7 @@ from ...lines.transcript import Line
 from ...network import changes
 from ...network.sockets import missing_options
 from ...protocol.connection import QUEUE_PATIENCE
-from ...protocol.expect import Match
+from ...protocol.match import Match
 from ...protocol.state import State
 from ...settings import (
     DEFAULT_HEARTBEAT_EVERY,
