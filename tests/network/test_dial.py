@@ -19,7 +19,8 @@ import pytest
 from ipyreconnect.address import Address, parse_address
 from ipyreconnect.errors import AttemptFailed
 from ipyreconnect.network import dial as dial_module
-from ipyreconnect.network.dial import Candidate, Dial, Resolver, outdate_lookups, resolve
+from ipyreconnect.network.dial import Dial
+from ipyreconnect.network.lookups import Candidate, Resolver, outdate_lookups, resolve
 from ipyreconnect.network.loop import Loop, acquire_loop, release_loop
 from tests.namespaces import Namespace, deafen, hear, unavailable
 from tests.scarcity import no_files_left
