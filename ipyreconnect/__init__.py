@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from .lines.transcript import Line as Line
     from .lines.transcript import Transcript as Transcript
     from .protocol.match import Match as Match
+    from .secret import Secret as Secret
     from .settings import TLS as TLS
     from .settings import Heartbeat as Heartbeat
     from .settings import KeepAlive as KeepAlive
     from .settings import Retry as Retry
-    from .settings import Secret as Secret
 
 __version__ = "0.1.0"
 

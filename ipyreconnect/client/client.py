@@ -34,6 +34,7 @@ from ..lines.framing import check_framing
 from ..lines.line import Line
 from ..lines.text import HAS_BREAK, decode, encode_line, has_break, has_own_end, in_one_line
 from ..lines.transcript import Transcript
+from ..mask import check_encoding
 from ..network.driver import Driver, Waiter
 from ..protocol.connection import QUEUE_LIMIT, Connection, Settings
 from ..protocol.expect import Expectation, Pattern, compile_pattern
@@ -41,16 +42,8 @@ from ..protocol.health import UNKNOWN, Health
 from ..protocol.match import Match
 from ..protocol.state import State
 from ..protocol.status import Status
-from ..settings import (
-    TLS,
-    Heartbeat,
-    KeepAlive,
-    Retry,
-    Secret,
-    check_encoding,
-    path_from,
-    silence_from,
-)
+from ..secret import Secret
+from ..settings import TLS, Heartbeat, KeepAlive, Retry, path_from, silence_from
 from .arguments import (
     Replies,
     check_function,

@@ -24,7 +24,7 @@ from ..network.driver import Driver
 from ..protocol.connection import SCRIPT_PATIENCE
 from ..protocol.expect import QUOTED, Expectation, Pattern, last_lines
 from ..protocol.match import Match
-from ..settings import Secret
+from ..secret import Secret
 from .arguments import seconds_from, whole_number
 from .slow_search import search_one
 

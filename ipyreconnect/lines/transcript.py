@@ -34,7 +34,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Reversible
 from typing import Any, overload
 
 from ..errors import Overrun, SettingsError
-from ..settings import MASK, check_encoding, mask_in
+from ..mask import MASK, check_encoding, mask_in
 from .delivery import Delivery
 from .files import _rows, from_json, save_lines, to_json
 from .framing import (

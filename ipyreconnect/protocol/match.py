@@ -10,7 +10,7 @@ from typing import Any, cast
 from ..lines.framing import Fragment
 from ..lines.line import Line
 from ..lines.transcript import Transcript
-from ..settings import MASK, mask_in
+from ..mask import MASK, mask_in
 
 __all__ = ["Match", "found_at"]
 

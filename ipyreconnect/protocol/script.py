@@ -10,7 +10,7 @@ from typing import Final
 
 from ..errors import ScriptFailed, SettingsError
 from ..lines.text import encode_line
-from ..settings import MASK, PLAIN_MASK
+from ..mask import MASK, PLAIN_MASK
 from .expect import QUOTED, last_lines
 
 __all__ = ["Expect", "ScriptRun", "Send", "Step", "parse_script"]

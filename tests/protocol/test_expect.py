@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from ipyreconnect.lines.line import Line
 from ipyreconnect.lines.text import decode
 from ipyreconnect.lines.transcript import Transcript
+from ipyreconnect.mask import MASK
 from ipyreconnect.protocol.expect import MANY, Expectation, Pattern, compile_pattern
 from ipyreconnect.protocol.match import Match
-from ipyreconnect.settings import MASK
 
 
 def receive(transcript: Transcript, data: bytes) -> None:

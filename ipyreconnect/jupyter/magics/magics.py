@@ -41,15 +41,8 @@ from ...network.sockets import missing_options
 from ...protocol.connection import QUEUE_PATIENCE
 from ...protocol.match import Match
 from ...protocol.state import State
-from ...settings import (
-    DEFAULT_HEARTBEAT_EVERY,
-    NO_KEEPALIVE,
-    TLS,
-    Heartbeat,
-    KeepAlive,
-    Retry,
-    Secret,
-)
+from ...secret import Secret
+from ...settings import DEFAULT_HEARTBEAT_EVERY, NO_KEEPALIVE, TLS, Heartbeat, KeepAlive, Retry
 from ..output.answers import Answers, Handle, settled
 from ..output.front import Front, front_of
 from ..output.terminal import Feed, TerminalLog, rendered, shortened

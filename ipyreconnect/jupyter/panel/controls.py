@@ -19,7 +19,8 @@ from ...address import Address, TLSMode
 from ...client.arguments import name_from
 from ...errors import NotConnected, SettingsError
 from ...protocol.state import State
-from ...settings import NO_KEEPALIVE, KeepAlive, Secret
+from ...secret import Secret
+from ...settings import NO_KEEPALIVE, KeepAlive
 from ..aside import send_aside
 from .commands import Commands, explain
 from .part import Part, web_text

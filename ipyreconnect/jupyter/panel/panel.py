@@ -19,7 +19,7 @@ from IPython.display import DisplayHandle, display
 
 from ...lines.text import visible
 from ...lines.transcript import Line, Transcript
-from ...settings import MASK
+from ...mask import MASK
 from .commands import Commands
 from .controls import Header, SendBox, SettingsFields
 from .log_view import LogView
