@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ipyreconnect.address import PROFILES
 from ipyreconnect.errors import AttemptFailed, CallerError, ConnectionLost
 from ipyreconnect.lines.delivery import Delivery
 from ipyreconnect.lines.transcript import Line, Transcript
 from ipyreconnect.network.matcher import Matchers
+from ipyreconnect.profile.base import PROFILES
 from ipyreconnect.protocol.connection import Connection, Settings
 from ipyreconnect.protocol.expect import Expectation, Pattern, compile_pattern
 from ipyreconnect.protocol.judging import RULE_PATIENCE

@@ -18,12 +18,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from ..address import Address, Profile, TLSMode
+from ..address import Address
 from ..errors import SettingsError
 from ..lines.search import Pattern
 from ..lines.text import decode, encode_line, has_break, has_own_end, visible
 from ..lines.transcript import DEFAULT_BYTES, WHOLE_SHARE, Transcript
 from ..mask import encode_behind
+from ..profile.base import Profile, TLSMode
 from ..protocol.script import Step, parse_script
 from ..secret import Secret
 from ..settings import TLS, Heartbeat, KeepAlive, Retry

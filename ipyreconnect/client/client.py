@@ -27,7 +27,7 @@ import traitlets
 from traitlets.traitlets import EventHandler
 from traitlets.utils.bunch import Bunch
 
-from ..address import Address, TLSMode, parse_address
+from ..address import Address, parse_address
 from ..errors import ExpectTimeout, ReconnectError, ScriptFailed, SettingsError
 from ..lines.delivery import UNCONFIRMED, Delivery
 from ..lines.framing import check_framing
@@ -36,6 +36,7 @@ from ..lines.text import HAS_BREAK, decode, encode_line, has_break, has_own_end,
 from ..lines.transcript import Transcript
 from ..mask import check_encoding
 from ..network.driver import Driver, Waiter
+from ..profile.base import TLSMode
 from ..protocol.connection import QUEUE_LIMIT, Connection, Settings
 from ..protocol.expect import Expectation, Pattern, compile_pattern
 from ..protocol.health import UNKNOWN, Health

@@ -19,12 +19,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..address import Dialect, Profile, TLSMode
 from ..errors import AttemptFailed, CallerError, ConnectionLost, Ending, NotConnected, OutboxFull
 from ..lines.delivery import UNCONFIRMED, Delivery
 from ..lines.framing import LINE_LIMIT, Announced, Foreign, Framer, Raw, beginning, make_framer
 from ..lines.text import decode, has_break, in_one_line
 from ..lines.transcript import Runs, Transcript, nothing_needed
+from ..profile.base import Dialect, Profile, TLSMode
 from ..settings import Heartbeat, KeepAlive, Retry
 from .expect import Expectation, Expectations
 from .health import UNKNOWN

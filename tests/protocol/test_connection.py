@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipyreconnect.address import PROFILES, TLSMode
 from ipyreconnect.errors import (
     AttemptFailed,
     ConnectionLost,
@@ -27,6 +26,7 @@ from ipyreconnect.errors import (
 )
 from ipyreconnect.lines.delivery import Delivery
 from ipyreconnect.lines.transcript import Transcript
+from ipyreconnect.profile.base import PROFILES, TLSMode
 from ipyreconnect.protocol.connection import Connection
 from ipyreconnect.protocol.expect import Pattern, compile_pattern
 from ipyreconnect.protocol.kernel_rules import probing, user_timeout

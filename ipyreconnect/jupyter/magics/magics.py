@@ -29,7 +29,7 @@ from IPython.core.magic import (
 )
 from traitlets import TraitError
 
-from ...address import Address, TLSMode, parse_address
+from ...address import Address, parse_address
 from ...client.arguments import own_heartbeat
 from ...client.client import Client
 from ...errors import CallerError, PeerError, SettingsError
@@ -38,6 +38,7 @@ from ...lines.text import visible
 from ...lines.transcript import Line
 from ...network import changes
 from ...network.sockets import missing_options
+from ...profile.base import TLSMode
 from ...protocol.connection import QUEUE_PATIENCE
 from ...protocol.match import Match
 from ...protocol.state import State

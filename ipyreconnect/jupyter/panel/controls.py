@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from traitlets import Unicode
 
-from ...address import Address, TLSMode
+from ...address import Address
 from ...client.arguments import name_from
 from ...errors import NotConnected, SettingsError
+from ...profile.base import TLSMode
 from ...protocol.state import State
 from ...secret import Secret
 from ...settings import NO_KEEPALIVE, KeepAlive
