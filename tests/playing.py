@@ -13,7 +13,8 @@ from ipyreconnect.lines.delivery import Delivery
 from ipyreconnect.lines.transcript import Line, Transcript
 from ipyreconnect.network.matcher import Matchers
 from ipyreconnect.profile.base import PROFILES
-from ipyreconnect.protocol.connection import Connection, Settings
+from ipyreconnect.protocol.configuration import Settings
+from ipyreconnect.protocol.connection import Connection
 from ipyreconnect.protocol.expect import Expectation, Pattern, compile_pattern
 from ipyreconnect.protocol.judging import RULE_PATIENCE
 from ipyreconnect.protocol.match import Match

@@ -37,7 +37,8 @@ from ..lines.transcript import Transcript
 from ..mask import check_encoding
 from ..network.driver import Driver, Waiter
 from ..profile.base import TLSMode
-from ..protocol.connection import QUEUE_LIMIT, Connection, Settings
+from ..protocol.configuration import QUEUE_LIMIT, Settings
+from ..protocol.connection import Connection
 from ..protocol.expect import Expectation, Pattern, compile_pattern
 from ..protocol.health import UNKNOWN, Health
 from ..protocol.match import Match
