@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .errors import ScriptFailed as ScriptFailed
     from .errors import SettingsError as SettingsError
     from .lines.delivery import Delivery as Delivery
-    from .lines.transcript import Line as Line
+    from .lines.line import Line as Line
     from .lines.transcript import Transcript as Transcript
     from .protocol.match import Match as Match
     from .secret import Secret as Secret
@@ -74,9 +74,11 @@ _HOMES: Final = {
         "SettingsError",
     ),
     "ipyreconnect.lines.delivery": ("Delivery",),
-    "ipyreconnect.protocol.expect": ("Match",),
-    "ipyreconnect.lines.transcript": ("Line", "Transcript"),
-    "ipyreconnect.settings": ("TLS", "Heartbeat", "KeepAlive", "Retry", "Secret"),
+    "ipyreconnect.lines.line": ("Line",),
+    "ipyreconnect.lines.transcript": ("Transcript",),
+    "ipyreconnect.protocol.match": ("Match",),
+    "ipyreconnect.secret": ("Secret",),
+    "ipyreconnect.settings": ("TLS", "Heartbeat", "KeepAlive", "Retry"),
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 

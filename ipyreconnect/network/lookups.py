@@ -1,4 +1,4 @@
-"""Look names up, each once at a time, on threads that nobody waits for (getaddrinfo(3) cannot be interrupted)."""
+"""Look names up, each once at a time, on threads that nobody waits for: getaddrinfo(3) cannot be stopped."""
 
 from __future__ import annotations
 
