@@ -950,7 +950,7 @@ HUNG = """
     from ipyreconnect import Client
     from ipyreconnect.network import dial
 
-    real = lookups.resolve
+    real = dial.resolve
     def resolve(host, port, *, flags=0):
         if not flags:
             time.sleep(60)
