@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 from ..forking import Stage, in_child
-from .dial import outdate_lookups
+from .lookups import outdate_lookups
 from .loop import Loop
 from .netwatch import NetWatch, SleepClock, WakeWatch, read_clocks
 

@@ -21,12 +21,13 @@ from typing import Final, Protocol
 from ..address import Address
 from ..errors import AttemptFailed, CallerError, ConnectionLost, SettingsError
 from ..lines.transcript import Runs, Transcript
-from ..protocol.connection import Connection, Settings
-from ..protocol.events import Status
+from ..protocol.configuration import Settings
+from ..protocol.connection import Connection
 from ..protocol.expect import Expectation
+from ..protocol.health import Health
 from ..protocol.judging import RULE_PATIENCE
 from ..protocol.state import Effect, Phase, State
-from ..protocol.watchdog import Health
+from ..protocol.status import Status
 from ..settings import KeepAlive, Retry
 from . import changes, sockets
 from .dial import Dial

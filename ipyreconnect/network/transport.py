@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from ..errors import ConnectionLost
 from ..protocol.connection import Connection
-from ..protocol.watchdog import TcpInfo, longest_retransmission, unanswered, user_timeout
+from ..protocol.kernel_rules import longest_retransmission, user_timeout
+from ..protocol.tcp_info import TcpInfo, unanswered
 from ..settings import KeepAlive
 from . import sockets
 from .lock import Strand
