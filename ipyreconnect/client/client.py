@@ -14,7 +14,6 @@ import inspect
 import logging
 import os
 import re
-import sys
 import threading
 import time
 import weakref
@@ -460,13 +459,6 @@ class Client(traitlets.HasTraits, metaclass=_ClientType):
             "a Client is a live connection, which is neither copied nor pickled: make another one with "
             "Client(address, …)"
         )
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        if not _in_notebook():
-            return {"text/plain": repr(self)}
-        from ..jupyter.panel.panel import panel_for
-
-        return panel_for(self)._repr_mimebundle_(include=include, exclude=exclude)
 
     # -- connecting and stopping -----------------------------------------------------------------------------
 
@@ -1142,14 +1134,3 @@ def _key_of(function: object) -> object:
 
 def _ignore(_: object) -> None:
     pass
-
-
-def _in_notebook() -> bool:
-    """Say whether a front end that can show widgets is there."""
-    shell_module = sys.modules.get("IPython.core.getipython")
-    shell = shell_module.get_ipython() if shell_module is not None else None
-    if not hasattr(shell, "kernel"):
-        return False
-    from ..jupyter.output.front import Front, front_of
-
-    return front_of(shell) is Front.NOTEBOOK
