@@ -15,6 +15,7 @@ import ssl
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -43,6 +44,14 @@ Replies = Mapping[Any, str | bytes] | Iterable[tuple[Pattern, str | bytes]]
 """Patterns and the lines that answer them; no type can say that a mapping may have any patterns as keys."""
 
 _contexts: weakref.WeakValueDictionary[object, ssl.SSLContext] = weakref.WeakValueDictionary()
+
+
+def check_one_address(address: object, more: tuple[object, ...]) -> None:
+    """Refuse what was given without a name besides the address."""
+    if more:
+        port = str(more[0]) if len(more) == 1 else ""
+        example = f"{address}:{port}" if re.fullmatch("[0-9]{1,5}", port) else "host:port"
+        raise SettingsError(f"a Client takes one address, and all else by name: write Client({example!r}, …)")
 
 
 def with_tls(address: Address, tls: TLS | bool | None) -> tuple[Address, TLS]:
@@ -157,6 +166,22 @@ def heartbeat_from(
         # The peer would have nothing to answer, and be cut for it.
         raise SettingsError("a heartbeat of no bytes sends nothing: give a line, or an eol")
     return heartbeat
+
+
+def unmasked(
+    given: Heartbeat | str | bytes | None, shown: Heartbeat | None, real: Heartbeat | None
+) -> Heartbeat | str | bytes | None:
+    """Return the heartbeat that is meant by one that was made from what is shown: who changes that, such as
+    its period, means what is hidden behind it.
+    """
+    if shown is None or real is None:
+        return given
+    if given == shown.line:
+        return real.line
+    if not isinstance(given, Heartbeat) or given.line != shown.line:
+        return given
+    answered = real.answered if given.answered == shown.answered else given.answered
+    return replace(given, line=real.line, answered=answered)
 
 
 def own_heartbeat(profile: Profile) -> str:

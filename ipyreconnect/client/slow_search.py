@@ -15,7 +15,6 @@ from ..lines.effort import TooSlow, is_quick
 from ..lines.framing import beginning
 from ..lines.line import decode
 from ..lines.search import LineSearch
-from ..lines.transcript import Transcript
 from ..network.driver import Driver
 from ..network.matcher import Matcher
 from ..protocol.expect import Expectation, found_at
@@ -45,10 +44,10 @@ def search_one(pattern: re.Pattern[Any], text: str | bytes, timeout: float) -> r
 class SlowSearch:
     """The search for one expectation, from the line on where it was found that it may be slow."""
 
-    def __init__(self, expectation: Expectation, driver: Driver, transcript: Transcript) -> None:
+    def __init__(self, expectation: Expectation, driver: Driver) -> None:
         self._expectation = expectation
         self._driver = driver
-        self._transcript = transcript
+        self._transcript = driver.connection.transcript
         self._matcher: Matcher | None = None
         self._lock = threading.Lock()  # guards the process's beginning and end
         self._over = False
