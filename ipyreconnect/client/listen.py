@@ -83,11 +83,9 @@ class Listeners:
         transcript, place = self._transcript, self._place
         if transcript.oldest > place.next:
             self._pass_over()
-        place.next = stop = self._tell_some()
+        place.next = self._tell_some()
         if self._ends is not None and self._is_over():
-            left, place.next = transcript.end - stop, transcript.end
-            if left > 0 and self._listeners:
-                log.warning("%s not told of the last %d lines: %s was stopped", self._were, left, self._name)
+            self._leave_the_rest()
         if transcript.end > place.next and self._listeners:
             self._notifier.post(self._run)
         else:
@@ -102,7 +100,7 @@ class Listeners:
         try:
             for line in transcript.lines(place.next, stop, strict=True, for_readers=True):
                 if not self._listeners or self._is_over():
-                    break
+                    return place.next
                 place.next = line.number + 1
                 self._received += 1
                 for listener in self._listeners.values():
@@ -110,6 +108,14 @@ class Listeners:
         except Overrun:
             return place.next  # the next run says what was missed
         return stop
+
+    def _leave_the_rest(self) -> None:
+        """Tell no more of what had come before the stop, and say how much that is."""
+        self._place.next = end = self._transcript.end
+        left = (self._transcript.received_before(end) or 0) - self._received
+        self._received += left
+        if left > 0 and self._listeners:
+            log.warning("%s not told of the last %d lines: %s was stopped", self._were, left, self._name)
 
     def _pass_over(self) -> None:
         """Go on with the oldest line that is kept, and say in the log how many were missed."""

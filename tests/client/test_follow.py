@@ -6,16 +6,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice, pairwise
+from logging.handlers import QueueHandler
 from typing import Any
 
 import pytest
 
 from ipyreconnect import CallerError, Client, Line, Overrun, Retry, Transcript
+from ipyreconnect.client import listen
 from ipyreconnect.network import driver as driver_module
 from tests.servers.line_server import LineServer, Peer, flood, mute
 from tests.watching import PATIENCE, until, waiting
@@ -466,6 +469,35 @@ def test_a_listener_that_missed_lines_has_that_in_the_log(monkeypatch: pytest.Mo
         missed = told.get(timeout=PATIENCE) - 1
         said = f"{missed} lines were forgotten before {dawdle.__qualname__} was told of them: it is too slow"
         until(client, lambda: any(line.text == said for line in client.transcript))
+
+
+def test_a_stop_says_how_many_lines_a_listener_was_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the peer's lines, all of them: also those that were about to be told."""
+    monkeypatch.setattr(listen, "LISTENER_PATIENCE", 0.0)
+    over = threading.Event()
+    told: queue.Queue[int] = queue.Queue()
+    warned: queue.Queue[logging.LogRecord] = queue.Queue()
+    handler = QueueHandler(warned)
+    logging.getLogger("ipyreconnect").addHandler(handler)
+
+    def dawdle(line: Line) -> None:
+        told.put(number_of(line))
+        over.wait(PATIENCE)
+
+    try:
+        with LineServer(count_on) as server, Client(server.address) as client:
+            client.on_line(dawdle)
+            client.send("1")
+            assert told.get(timeout=PATIENCE) == 0
+            client.send("49", expect="^49$")
+            client.stop()
+            over.set()
+            said = f"{dawdle.__qualname__} was not told of the last 49 lines: {client.name} was stopped"
+            assert warned.get(timeout=PATIENCE).getMessage() == said
+            assert told.empty()
+    finally:
+        over.set()
+        logging.getLogger("ipyreconnect").removeHandler(handler)
 
 
 def test_clients_that_tell_nothing_have_no_thread_for_it() -> None:
