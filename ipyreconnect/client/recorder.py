@@ -128,14 +128,19 @@ class Rows:
 
 
 class RecordFile:
-    """The file that bears the record's name now, open for appending. Nothing is buffered.
+    """The file that bears the record's name, open for appending. Nothing is buffered.
 
     Each method may raise OSError. One thread at a time.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._fd = _open_at_once(path)
+        self.open()
+
+    def open(self) -> None:
+        """Open what has the name now; what was open before is closed already."""
+        self._fd = -1
+        self._fd = _open_at_once(self._path)
         self._status = os.fstat(self._fd)
         # Only these stay when their last reader has gone, and are moved away by who keeps them for long.
         self.is_regular = stat.S_ISREG(self._status.st_mode)
@@ -297,23 +302,8 @@ class Recorder:
             over = False
             while not over:
                 last = self._may_end  # asked first: what came before a stop is tried once more
-                failed = False
-                try:
-                    if file is None:
-                        file = RecordFile(self.path)
-                    file = self._write_all(file, place)
-                except OSError as error:
-                    failed = True
-                    self._begin_trouble(
-                        _why(error),
-                        f"cannot be written: {_why(error)}; it is tried again every {TRY_AGAIN:g} s, and "
-                        "what the transcript keeps until then is not lost",
-                    )
-                    if file is not None:
-                        self._leave(file)
-                        file = None
-                else:
-                    self._end_trouble()
+                file = self._try_to_write(file, place)
+                failed = file is None
                 over = self._end_if_over(gives_up=last and failed)
                 if not over:
                     self._wait(failed=failed)
@@ -324,6 +314,24 @@ class Recorder:
             with _lock:
                 _running.pop(threading.current_thread(), None)
                 _stuck.pop(threading.current_thread(), None)
+
+    def _try_to_write(self, file: RecordFile | None, place: Follower) -> RecordFile | None:
+        """Write all that there is; return the file, None where it cannot be written now."""
+        try:
+            if file is None:
+                file = RecordFile(self.path)
+            self._write_all(file, place)
+        except OSError as error:
+            self._begin_trouble(
+                _why(error),
+                f"cannot be written: {_why(error)}; it is tried again every {TRY_AGAIN:g} s, and what the "
+                "transcript keeps until then is not lost",
+            )
+            if file is not None:
+                self._leave(file)
+            return None
+        self._end_trouble()
+        return file
 
     def _wait(self, *, failed: bool) -> None:
         transcript = self._transcript
@@ -367,17 +375,17 @@ class Recorder:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def _write_all(self, file: RecordFile, place: Follower) -> RecordFile:
-        """Write all that there is, and return the file that has the name now. Raises OSError."""
+    def _write_all(self, file: RecordFile, place: Follower) -> None:
+        """Write all that there is. Raises OSError."""
         transcript = self._transcript
         while True:
             while self._rows:
-                file = self._write_rows(file)
+                self._write_rows(file)
                 self._driver.followed(place, self._next)
             end = transcript.end
             if self._next >= end:
                 self._written = self._next
-                return file
+                return
             self._take(min(end, self._next + STEP))
 
     def _take(self, stop: int) -> None:
@@ -403,12 +411,12 @@ class Recorder:
             return  # the next call says what is missing
         self._next = max(self._next, stop)
 
-    def _write_rows(self, file: RecordFile) -> RecordFile:
-        """Write some of the rows, into another file where this one has been moved away. Raises OSError."""
+    def _write_rows(self, file: RecordFile) -> None:
+        """Write some of the rows, into what has the name now. Raises OSError."""
         if file.was_moved:
             self._rows.rewind()
             self._close(file)
-            file = RecordFile(self.path)
+            file.open()
         if self._rows.is_inside_one and self._left_at not in (None, file.place):
             self._rows.rewind()  # somebody else has written since, or it is another file
         self._left_at = None
@@ -418,10 +426,13 @@ class Recorder:
         number = self._rows.written(file.write(self._rows.left()))
         if number is not None:
             self._written = number
+        self._takes_something()
+
+    def _takes_something(self) -> None:
+        """Have stops wait for this run again."""
         if _stuck:
             with _lock:
-                _stuck.pop(threading.current_thread(), None)  # it takes something again
-        return file
+                _stuck.pop(threading.current_thread(), None)
 
     def _leave(self, file: RecordFile) -> None:
         """Close a file that cannot be written now: the next try opens what has the name then."""

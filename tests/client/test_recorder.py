@@ -377,6 +377,19 @@ def test_a_device_that_is_always_full_is_told_and_holds_nothing_up() -> None:
 # -- a file that was moved away ------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_file_that_was_moved_away_leaves_no_descriptor_where_its_heir_is_full(record: Path) -> None:
+    """The file that took its name is closed as any other that cannot be written."""
+    with LineServer(echo) as server, Client(server.address, record=record) as client:
+        client.send("the first", expect="^the first")
+        record.rename(record.with_name("moved"))
+        record.symlink_to("/dev/full")
+        client.send("the second", expect="^the second")
+        until(client, lambda: any("No space left on device" in each for each in told(client)))
+    links = (os.readlink(each.path) for each in os.scandir("/proc/self/fd") if os.path.islink(each.path))
+    assert "/dev/full" not in links
+
+
 @pytest.mark.parametrize("how", ["renamed", "removed", "replaced", "with its folder", "emptied"])
 def test_a_file_that_was_moved_away_is_begun_anew(tmp_path: Path, disk: Disk, how: str) -> None:
     """What comes later is in a file of that name; what came before stays where it went."""
