@@ -43,13 +43,10 @@ from .arguments import (
     check_one_address,
     context_for,
     eol_from,
-    forms_of,
     heartbeat_from,
     is_function,
     keepalive_from,
     name_from,
-    redaction_of,
-    refusing,
     replies_from,
     reply_from,
     retry_from,
@@ -65,6 +62,7 @@ from .arguments import (
 from .attributes import CALLED_OTHERWISE, OfferingType, instead_of_setting, is_settable, offered
 from .callbacks import Callbacks
 from .follow import Follow
+from .hiding import forms_of, redaction_of, refusing
 from .listen import Listeners
 from .origin import Origin, key_of
 from .recorder import Recorder

@@ -14,7 +14,7 @@ from ..lines.line import HAS_BREAK, encode_line, has_break, has_own_end, in_one_
 from ..lines.transcript import Transcript
 from ..protocol.expect import Pattern, compile_pattern
 from ..settings import Heartbeat, Secret
-from .arguments import forms_of
+from .hiding import forms_of
 
 __all__ = ["Payload", "Wire"]
 
