@@ -54,7 +54,12 @@ class SlowSearch:
         expectation.cancel = self.cancel
 
     def begin(self) -> None:
-        """Begin. With the turn; where no thread is to be had, the expectation fails."""
+        """Begin, if the expectation is still waited for: else nobody would end it. With the turn.
+
+        Where no thread is to be had, the expectation fails.
+        """
+        if self._expectation not in self._driver.connection.expectations.pending:
+            return
         try:
             threading.Thread(target=self._run, name="ipyreconnect-search", daemon=True).start()
         except (RuntimeError, MemoryError) as error:
