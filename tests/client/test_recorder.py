@@ -17,7 +17,8 @@ import pytest
 
 from ipyreconnect import Client, ReconnectError, SettingsError, Transcript
 from ipyreconnect.client import recorder as recorder_module
-from ipyreconnect.client.recorder import Recorder, RecordFile
+from ipyreconnect.client.record_file import RecordFile
+from ipyreconnect.client.recorder import Recorder
 from ipyreconnect.lines.line import from_json
 from ipyreconnect.lines.transcript import LEAST_BYTES
 from ipyreconnect.network import driver as driver_module
