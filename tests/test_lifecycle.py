@@ -642,7 +642,7 @@ def test_a_call_that_waits_for_another_s_step_can_be_interrupted() -> None:
         thread.start()
         assert begun.wait(PATIENCE)
         try:
-            assert interrupted(lambda: client.send("y"), lambda: bool(client._driver._queue)) < 0.5
+            assert interrupted(lambda: client.send("y"), lambda: bool(client._driver.queued)) < 0.5
         finally:
             over.set()
             thread.join(PATIENCE)

@@ -37,7 +37,7 @@ def test_the_lead_belongs_to_who_asked_for_it() -> None:
 
         def begin() -> None:
             thread.start()
-            while not client._driver._queue:
+            while not client._driver.queued:
                 time.sleep(0)
 
         holding_the_turn(client._driver, begin)
@@ -72,7 +72,7 @@ def test_an_interrupt_that_comes_when_another_thread_has_given_the_lead_takes_it
 
         def begin() -> None:
             thread.start()
-            while not client._driver._queue:
+            while not client._driver.queued:
                 time.sleep(0)
 
         holding_the_turn(client._driver, begin)
