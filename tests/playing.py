@@ -13,7 +13,8 @@ from ipyreconnect.errors import AttemptFailed, CallerError, ConnectionLost
 from ipyreconnect.lines.delivery import Delivery
 from ipyreconnect.lines.transcript import Line, Transcript
 from ipyreconnect.network.matcher import Matchers
-from ipyreconnect.protocol.connection import Connection, Settings
+from ipyreconnect.protocol.configuration import Settings
+from ipyreconnect.protocol.connection import Connection
 from ipyreconnect.protocol.events import Status
 from ipyreconnect.protocol.expect import Expectation, Match, Pattern, compile_pattern
 from ipyreconnect.protocol.judging import RULE_PATIENCE

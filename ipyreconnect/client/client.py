@@ -42,7 +42,8 @@ from ..lines.line import (
 )
 from ..lines.transcript import Transcript
 from ..network.driver import Driver, Waiter
-from ..protocol.connection import QUEUE_LIMIT, Connection, Settings
+from ..protocol.configuration import QUEUE_LIMIT, Settings
+from ..protocol.connection import Connection
 from ..protocol.events import Status
 from ..protocol.expect import Expectation, Match, Pattern, compile_pattern
 from ..protocol.state import State

@@ -28,7 +28,8 @@ from typing import Any, Protocol, TypeVar
 from ..address import Address
 from ..errors import AttemptFailed, CallerError, ConnectionLost, SettingsError
 from ..lines.transcript import Runs, Transcript
-from ..protocol.connection import Connection, Settings
+from ..protocol.configuration import Settings
+from ..protocol.connection import Connection
 from ..protocol.events import Status
 from ..protocol.expect import Expectation
 from ..protocol.judging import RULE_PATIENCE

@@ -14,27 +14,29 @@ from __future__ import annotations
 
 import math
 import re
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..address import Dialect, Profile, TLSMode
-from ..errors import AttemptFailed, CallerError, ConnectionLost, Ending, NotConnected, OutboxFull
-from ..lines.delivery import UNCONFIRMED, Delivery, Ledger
+from ..address import TLSMode
+from ..errors import AttemptFailed, CallerError, ConnectionLost, Ending, NotConnected
+from ..lines.delivery import Delivery
 from ..lines.framing import LINE_LIMIT, Announced, Foreign, Framer, Raw, beginning, make_framer
 from ..lines.line import decode, has_break, in_one_line
 from ..lines.transcript import Runs, Transcript, nothing_needed
 from ..settings import Heartbeat, KeepAlive, Retry
+from .configuration import Settings
 from .events import Status
 from .expect import Expectation, Expectations
 from .judging import RULE_PATIENCE, Job, Judging, Later, Rules, Verdict, quick_limit, search_now
 from .last_words import Ends
-from .resumption import RESUMES, Resumption
-from .script import ScriptRun, Send, Step
+from .outbox import Outbox
+from .resumption import Resumption
+from .script import ScriptRun, Send
 from .starttls import StartTLS
 from .state import Effect, Input, Phase, State, transition
 from .tls import TLSPipe, instead_of_tls
+from .traffic import Traffic
 from .unread import PlainLines, Unread
 from .watchdog import (
     LATE,
@@ -46,7 +48,7 @@ from .watchdog import (
     user_timeout,
 )
 
-__all__ = ["Connection", "Settings"]
+__all__ = ["Connection"]
 
 NEVER = math.inf
 """The time of what is not waited for."""
@@ -54,26 +56,12 @@ HANDSHAKE_PATIENCE = 10.0
 """Seconds that the peer has for TLS, and for STARTTLS: a mute one must not hold an attempt for ever."""
 SCRIPT_PATIENCE = 30.0
 """Seconds that each awaited line of an on-connect script has."""
-FAREWELL_PATIENCE = 0.2
-"""Seconds that a stop waits for the peer to acknowledge what was sent last; what it has not by then is
-reported and never arrives later."""
-QUEUE_LIMIT = 4 * 1024 * 1024
-QUEUE_LINES = 10_000
-QUEUE_PATIENCE = 60.0
-"""Seconds that a line waits for a connection: an answer to something that was asked a minute ago
-surprises."""
 WATCH_GRID = 0.5
 """Seconds: looks that have time are put off to the next multiple of it, so that a thousand idle connections
 wake the thread together."""
-FAREWELL_LOOK = 0.001
-"""Seconds between looks while the last acknowledgement is awaited."""
 CHANGES_APART = 0.5
 """Seconds between tries that a change of network sets off: where containers come and go there are many. The
 next one after a change is no later than that."""
-FIRST_LOOK = 0.01
-LONGEST_LOOK = 0.5
-"""Seconds between looks at the acknowledgements, while some are awaited: doubling from the first to the
-longest."""
 LIVELY = 1.0
 """Seconds after something was received for which nobody needs to look whether there is more: no verdict
 follows from so short a silence, but of a heartbeat or a `silence` of that order."""
@@ -87,11 +75,6 @@ PLAIN_LINE = 32 * 1024
 """Bytes of a line that the transcript frames as well as a framer does."""
 PLAIN_STEP = 16 * 1024
 """The plaintext of one TLS record."""
-JOIN_BELOW = 16 * 1024
-JOIN_UP_TO = 256 * 1024
-"""Bytes: what is smaller is joined with what follows, up to this much for one call of send."""
-SHOWN = 60
-"""Characters of a line that a message quotes."""
 # Named once: an enum looks for its member each time, which takes 0.1 µs in Python 3.11.
 _CONNECTED, _CONNECTING, _STOPPED, _STOPPING = (
     State.CONNECTED,
@@ -99,39 +82,6 @@ _CONNECTED, _CONNECTING, _STOPPED, _STOPPING = (
     State.STOPPED,
     State.STOPPING,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What does not change while a client lives.
-
-    where: how messages call the peer. profile: the protocol's. tls: none, implicit or STARTTLS. context: for
-    TLS. server_name: to verify. eol: bytes that end a sent line. encoding: None for UTF-8 with ISO-8859-1
-    where it does not fit. framing: as `make_framer` takes it. script: parsed steps. has_function: whether a
-    function runs after each connection. resumes: whether a TLS session is taken up again. queue_bytes,
-    queue_lines: how much may wait to be handed to the kernel, or for a connection. longest_line: bytes of a
-    received line that is kept in one piece; None: 1 MiB, or what the transcript has room for.
-    """
-
-    where: str
-    profile: Profile
-    tls: TLSMode = TLSMode.NONE
-    context: ssl.SSLContext | None = None
-    server_name: str | None = None
-    eol: bytes = b"\r\n"
-    encoding: str | None = None
-    framing: Any = None
-    script: tuple[Step, ...] = ()
-    has_function: bool = False
-    resumes: bool = RESUMES
-    queue_bytes: int = QUEUE_LIMIT
-    queue_lines: int = QUEUE_LINES
-    longest_line: int | None = None
-
-    @property
-    def dialect(self) -> Dialect | None:
-        """How STARTTLS is spoken."""
-        return self.profile.dialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,15 +109,6 @@ class FramingJob:
             ) from error
 
 
-@dataclass(slots=True)
-class _Queued:
-    data: bytes
-    line: bytes
-    delivery: Delivery
-    expectation: Expectation | None
-    since: float
-
-
 class Connection:
     """See the module's first lines. Everything here is called with the turn only."""
 
@@ -184,23 +125,16 @@ class Connection:
         "_ends",
         "_failing",
         "_failures",
-        "_farewell_at",
         "_framer",
         "_frames",
         "_framing",
         "_hurry",
         "_judging",
-        "_ledger",
-        "_look_at",
-        "_look_pause",
         "_making",
+        "_outbox",
         "_phase_ends",
-        "_pipe",
         "_plain_rest",
         "_probe_begins",
-        "_queue",
-        "_queue_size",
-        "_refused",
         "_replies",
         "_replies_quick",
         "_resumption",
@@ -210,14 +144,13 @@ class Connection:
         "_script_left",
         "_script_mark",
         "_script_sent",
-        "_sent_at",
         "_starttls",
         "_state",
+        "_traffic",
         "_unread",
         "_up_at",
         "_watch_at",
         "_watchdog",
-        "_written",
         "along",
         "changes",
         "effects",
@@ -227,13 +160,10 @@ class Connection:
         "heartbeat",
         "held",
         "keepalive",
-        "last_received",
         "needed",
-        "outgoing",
         "pauses_limited",
         "reading",
         "reads_since",
-        "received_bytes",
         "retry",
         "session",
         "session_wanted",
@@ -266,15 +196,13 @@ class Connection:
         self.effects: list[Effect] = []
         self.unconfirmed: tuple[Delivery, ...] = ()
         self.wall_offset = 0.0
-        self.received_bytes = 0
-        self.last_received: float | None = None
+        self._traffic = Traffic()
+        self._outbox = Outbox(settings, transcript, self._traffic)
         self.session = 0
         self.session_wanted = False
         self.expectations = Expectations(transcript, settings.encoding)
         self._chance = chance
         self._state = _STOPPED
-        self._ledger = Ledger()
-        self._pipe: TLSPipe | None = None
         self._resumption = Resumption(settings.resumes)
         self._ends = Ends(
             settings.where,
@@ -283,7 +211,6 @@ class Connection:
             plain=settings.tls is TLSMode.NONE and settings.profile.name != "unix",
             encoding=settings.encoding,
         )
-        self._sent_at: float | None = None  # when the last line left; None: none has yet
         self._framer: Framer | None = None
         self._frames: list[bytes] = []  # what a user's framing has still to be fed with
         self._framing = False  # whether it is at work
@@ -294,18 +221,10 @@ class Connection:
         self._starttls: StartTLS | None = None
         self._plain_rest = b""  # the unfinished line of the dialogue of STARTTLS
         self._script: ScriptRun | None = None
-        self.outgoing: list[memoryview | bytes] = []  # what waits to be handed to the kernel
-        self._written = 0  # bytes of the outgoing stream so far
-        self._queue: list[_Queued] = []
-        self._queue_size = 0
-        self._refused = False  # whether the last line of our own accord was not sent
         self._failures = 0
         self._up_at = 0.0
         self._phase_ends = NEVER
         self._retry_at = NEVER
-        self._farewell_at = NEVER
-        self._look_at = NEVER
-        self._look_pause = FIRST_LOOK
         self.heartbeat: Heartbeat | None = None
         self._beat_at = NEVER
         self._answered = False  # whether such a heartbeat was ever answered at this address
@@ -368,23 +287,24 @@ class Connection:
     def deadline(self) -> float:
         """When `due` is to be called at the latest (monotonic, s); infinite: nothing is waited for."""
         # One by one, as each step asks for it: min() takes three times as long.
-        earliest = self._look_at
+        outbox = self._outbox
+        earliest = outbox.look_at
         if self._watch_at < earliest:
             earliest = self._watch_at
         if self._phase_ends < earliest:
             earliest = self._phase_ends
         if self._retry_at < earliest:
             earliest = self._retry_at
-        if self._farewell_at < earliest:
-            earliest = self._farewell_at
+        if outbox.farewell_at < earliest:
+            earliest = outbox.farewell_at
         if self._beat_at < earliest:
             earliest = self._beat_at
-        return min(earliest, self._queue[0].since + QUEUE_PATIENCE) if self._queue else earliest
+        return min(earliest, outbox.expires_at)
 
     @property
     def wants_look(self) -> float:
         """When the kernel's account of the socket is to be looked at (monotonic, s); infinite: no need."""
-        return min(self._look_at, self._watch_at)
+        return min(self._outbox.look_at, self._watch_at)
 
     def seems_silent(self, now: float) -> bool:
         """Whether it would count now that nothing was received for a while: then first of all what has come
@@ -394,17 +314,22 @@ class Connection:
         every = self._watchdog.heartbeat if self._watchdog is not None else None
         if every is None and self._beat_mark is not None and self.heartbeat is not None:
             every = self.heartbeat.every  # nobody is judged by it before an answer is seen
-        if self.last_received is None or (every is None and self.silence is None):
+        if self._traffic.received_at is None or (every is None and self.silence is None):
             return False
         least = min(LIVELY, every or LIVELY, self.silence or LIVELY)
-        return self.reading and self._state is _CONNECTED and now - self.last_received >= least / 2
+        return self.reading and self._state is _CONNECTED and now - self._traffic.received_at >= least / 2
 
     @property
     def receives_in_place(self) -> bool:
         """Whether the bytes from the socket are the transcript's bytes, so that they can be received right
         into it.
         """
-        return self._pipe is None and self._framer is None and self._unread is None and self._starttls is None
+        return (
+            self._outbox.pipe is None
+            and self._framer is None
+            and self._unread is None
+            and self._starttls is None
+        )
 
     @property
     def is_framing(self) -> bool:
@@ -415,41 +340,37 @@ class Connection:
         """Return how many bytes of the `room` for them are to be read at once: ciphertext can be held back, a
         raw read is one line, and of what is to be framed no more than readers can follow.
         """
-        if self._pipe is not None or isinstance(self._framer, Raw):
+        if self._outbox.pipe is not None or isinstance(self._framer, Raw):
             return room
         return min(room, self.transcript.most_at_once)
 
+    @property
+    def outgoing(self) -> list[memoryview | bytes]:
+        """What waits to be handed to the kernel."""
+        return self._outbox.outgoing
+
     def next_outgoing(self) -> memoryview | bytes:
-        """Return the next bytes for the kernel, where there is something `outgoing`; small pieces are joined,
-        as each call of the kernel costs more than they do.
-        """
-        out = self.outgoing
-        if len(out) > 1 and len(out[0]) < JOIN_BELOW:
-            size = count = 0
-            while count < len(out) and size < JOIN_UP_TO:
-                size += len(out[count])
-                count += 1
-            out[:count] = [b"".join(out[:count])]
-        return out[0]
+        """Return the next bytes for the kernel, where there is something `outgoing`."""
+        return self._outbox.next_outgoing()
 
     @property
     def has_alert(self) -> bool:
         """Whether what waits to be sent tells the peer why the TLS handshake has failed."""
-        return self._pipe is not None and self.status.tls is None and bool(self.outgoing)
+        return self._outbox.pipe is not None and self.status.tls is None and bool(self._outbox.outgoing)
 
     @property
     def handed_over_bytes(self) -> int:
         """Bytes of the outgoing stream that the kernel took."""
-        return self._ledger.sent
+        return self._outbox.handed_over
 
     @property
     def backlog(self) -> tuple[int, int]:
         """Lines and bytes that wait to be handed to the kernel."""
-        return self._ledger.lines_queued + len(self._queue), self._ledger.size_unsent + self._queue_size
+        return self._outbox.backlog
 
     def all_acknowledged(self, acknowledged: int) -> bool:
         """Whether the peer has all that was written, when it has acknowledged the stream up to there."""
-        return acknowledged >= self._written
+        return self._outbox.all_acknowledged(acknowledged)
 
     # -- the user's wishes -----------------------------------------------------------------------------------
 
@@ -478,12 +399,8 @@ class Connection:
     def stop(self, now: float) -> None:
         """End; legal in every state."""
         if self._state is _CONNECTED:
-            self._farewell_at = now + FAREWELL_PATIENCE
-            self._look_at = now
             self._beat_at = NEVER
-            if self._pipe is not None:
-                self._pipe.close()
-                self._collect()
+            self._outbox.say_goodbye(now)
         if self._state not in (_STOPPED, _STOPPING):
             self._said = "stopped"
             self.status = replace(self.status, stopped_at=now + self.wall_offset)
@@ -512,18 +429,10 @@ class Connection:
             while self._cut_unread(now):  # what came before it stands before it
                 pass
         if session or self._state is _CONNECTED:
-            ledger = self._ledger
-            if ledger.unsent or len(data) > self.settings.queue_bytes:
-                lines, size = ledger.lines_queued, ledger.size_unsent
-                advice = "the peer reads nothing, or too slowly: wait, or stop the connection"
-                self._check_room(lines, size, len(data), advice)
+            self._outbox.check_room(len(data))
             self._write_line(data, line, delivery, now, expectation, in_script=session != 0)
         elif queue and self._state is not _STOPPED and self._state is not _STOPPING:
-            self._check_room(
-                len(self._queue), self._queue_size, len(data), "no connection yet: wait until it is back"
-            )
-            self._queue.append(_Queued(data, line, delivery, expectation, now))
-            self._queue_size += len(data)
+            self._outbox.enqueue(data, line, delivery, expectation, now)
             self.expectations.begin()
         else:
             raise NotConnected(self._not_connected(now))
@@ -548,10 +457,7 @@ class Connection:
     def forget(self, expectation: Expectation) -> None:
         """Look for it no longer: its time is over, or its waiter was interrupted."""
         self.expectations.forget(expectation)
-        for entry in self._queue:
-            if entry.expectation is expectation:
-                entry.expectation = None  # the line itself is still sent
-                expectation.unsent = True
+        self._outbox.forget(expectation)
 
     def user_timeout(self, keepalive: KeepAlive, info: TcpInfo | None) -> int:
         """Return TCP_USER_TIMEOUT in ms for the live socket, of which `info` is the kernel's account."""
@@ -626,11 +532,7 @@ class Connection:
         self._state = _STOPPED
         self._let_go()
         self._retry_at = NEVER
-        for entry in self._queue:
-            entry.delivery.status = UNCONFIRMED  # its parent sends it
-        self._queue.clear()
-        self._queue_size = 0
-        self._ledger.close()  # what becomes of them, the parent knows
+        self._outbox.forked()
         self.transcript.take_unfinished()
         self.transcript.end_writing()
         self.unconfirmed = ()
@@ -643,9 +545,7 @@ class Connection:
 
     def hurry(self, now: float) -> None:
         """Look at the acknowledgements soon: somebody waits for one."""
-        if not self._ledger.settled:
-            self._look_pause = 0.001
-            self._look_at = now
+        self._outbox.hurry(now)
 
     # -- what the network brings -----------------------------------------------------------------------------
 
@@ -659,10 +559,8 @@ class Connection:
         if self._state is not _CONNECTING:
             return
         self.status = replace(self.status, peer=peer, local=local, keepalive=keepalive, tls=None)
-        self._ends.began(self.transcript.end, self.received_bytes, now)
-        self._ledger = Ledger()
-        self.outgoing.clear()
-        self._written = 0
+        self._ends.began(self.transcript.end, self._traffic.received, now)
+        self._outbox.begin()
         self.reading = True
         self._phase_ends = now + HANDSHAKE_PATIENCE
         self._begin_watch(now)
@@ -680,16 +578,16 @@ class Connection:
 
     def committed(self, size: int, now: float) -> None:
         """Take over `size` bytes that were received into the transcript's room."""
-        self.received_bytes += size
-        self.last_received = now
+        self._traffic.received += size
+        self._traffic.received_at = now
         runs: Runs | None = [] if self._looks else None
         if self.transcript.commit(size, now + self.wall_offset, runs):
             self._look_at_new(runs, now)
 
     def received(self, data: memoryview, now: float) -> None:
         """Take over bytes from the socket that are not the transcript's own: ciphertext, or to be framed."""
-        if self._pipe is not None:
-            self._pipe.feed(data)
+        if self._outbox.pipe is not None:
+            self._outbox.pipe.feed(data)
             self.go_on(now)
             return
         try:
@@ -706,10 +604,11 @@ class Connection:
 
     def received_eof(self, now: float) -> None:
         """The peer sends no more."""
-        if self._pipe is not None and self._state is _CONNECTING:
-            self._pipe.feed_eof()
+        if self._outbox.pipe is not None and self._state is _CONNECTING:
+            self._outbox.pipe.feed_eof()
             self.go_on(now)
-        truncated = self._pipe is not None and not self._pipe.closed_by_peer and self._state is _CONNECTED
+        pipe = self._outbox.pipe
+        truncated = pipe is not None and not pipe.closed_by_peer and self._state is _CONNECTED
         how = " without close_notify: the end may be cut off" if truncated else ""
         ending = Ending.CUT if truncated else Ending.CLOSED
         self.fail(ConnectionLost(f"closed by {self.settings.where}{how}", ending=ending), now)
@@ -742,7 +641,7 @@ class Connection:
         if (
             self._state is _CONNECTED
             and now - self._up_at >= self.retry.stable
-            and not self._ends.was_mute(ending, self.received_bytes, now)
+            and not self._ends.was_mute(ending, self._traffic.received, now)
         ):
             # A connection that does not last counts as one more failure in the row: a server that accepts and
             # closes must not be called for ever, or without growing waits.
@@ -765,14 +664,14 @@ class Connection:
         else:
             held = getattr(self._framer, "unfinished", b"")
             unfinished = self.transcript.unfinished or held or self._plain_rest
-        silent_since = (self.last_received, self._sent_at)
+        silent_since = (self._traffic.received_at, self._traffic.sent_at)
         wall = now + self.wall_offset
         return self._ends.reason(
             reason,
             ending,
             self.transcript,
             unfinished,
-            self.received_bytes,
+            self._traffic.received,
             silent_since,
             now,
             wall,
@@ -909,34 +808,24 @@ class Connection:
 
     def handed_over(self, size: int) -> bool:
         """The kernel took `size` bytes of `outgoing`; return whether something is left."""
-        self._ledger.hand_over(size)
-        out = self.outgoing
-        head = out[0]
-        if size == len(head):
-            del out[0]
-            if self._script_left and not out:
-                self._phase_ends = 0.0  # over: `due` goes on with the script
-            return bool(out)
-        out[0] = memoryview(head)[size:]
-        return True
+        outbox = self._outbox
+        if outbox.hand_over(size):
+            return True
+        if self._script_left:
+            self._phase_ends = 0.0  # over: `due` goes on with the script
+        return False
 
     def looked(self, info: TcpInfo | None, now: float, acknowledged: int | None) -> None:
         """Take over the kernel's account of the socket (None: there is none), and how much of the stream the
         peer has acknowledged (None: nobody can tell).
         """
-        self._look_at = self._watch_at = NEVER
-        if acknowledged is None:
-            self._ledger.forget_sent(QUEUE_LINES)
-        moved = acknowledged is not None and self._ledger.acknowledge(acknowledged)
+        self._watch_at = NEVER
+        outbox = self._outbox
+        outbox.looked(acknowledged, now)
         if self._state is _STOPPING:
-            if acknowledged is None or (acknowledged >= self._written and not self.outgoing):
+            if outbox.has_said_goodbye(acknowledged, now):
                 self._enter(Input.CLOSED, now)
-            else:
-                self._look_at = now + FAREWELL_LOOK
             return
-        if acknowledged is not None and not self._ledger.settled:
-            self._look_pause = FIRST_LOOK if moved else min(2 * self._look_pause, LONGEST_LOOK)
-            self._look_at = now + self._look_pause
         if self._watchdog is not None:
             self._watch(self._watchdog, info, acknowledged, now)
 
@@ -947,10 +836,10 @@ class Connection:
         return longest_retransmission(self.keepalive) / 1000 if limited else LONGEST_PAUSE
 
     def _watch(self, watchdog: Watchdog, info: TcpInfo | None, acknowledged: int | None, now: float) -> None:
-        unacknowledged = max(0, self._ledger.sent - acknowledged) if acknowledged is not None else 0
+        unacknowledged = self._outbox.unacknowledged(acknowledged)
         up = self._state is _CONNECTED
         self._note_answer()
-        received_at = self.last_received
+        received_at = self._traffic.received_at
         if received_at is not None and received_at < self.reads_since:
             received_at = self.reads_since
         reading = self.reading and not self.is_framing
@@ -1020,8 +909,6 @@ class Connection:
     def dropped(self, acknowledged: int | None, now: float) -> None:
         """The socket is closed; `acknowledged` is the last that was known of the stream."""
         wall = now + self.wall_offset
-        if acknowledged is not None:
-            self._ledger.acknowledge(acknowledged)
         runs: Runs = []
         if self._plain_rest:
             self.transcript.append_aside(self._plain_rest, wall)
@@ -1036,12 +923,13 @@ class Connection:
         for number, lines in runs:
             # An answer may end with its connection instead of with a line end.
             self.expectations.look(number, lines, wall)
-        lost = self._ledger.close()
+        pipe = self._outbox.pipe
+        lost = self._outbox.close(acknowledged)
         if self.status.connected_since is not None:
             self.unconfirmed = lost
-        if self._pipe is not None:
+        if pipe is not None:
             # After a failed handshake a whole one is to be made: the session may be what failed.
-            self._resumption.ended(self._pipe, in_handshake=self.status.tls is None)
+            self._resumption.ended(pipe, in_handshake=self.status.tls is None)
         self._let_go()
         text = f"{self._said}{_fate(lost, told=acknowledged is not None)}{self._comes_next(now)}"
         number = self.transcript.append_note(text, wall)
@@ -1052,7 +940,7 @@ class Connection:
         """Forget all that belongs to a connection alone: who reads, what is to be sent, and its deadlines."""
         self._note_answer()
         self._awaited = self._beat_mark = None
-        self._pipe = self._framer = self._starttls = self._script = self._unread = None
+        self._framer = self._starttls = self._script = self._unread = None
         self._plain_rest = b""
         self._give_framing_up()
         self._making = False
@@ -1060,8 +948,8 @@ class Connection:
         self.held = False
         self._script_left = []
         self.session_wanted = False
-        self.outgoing.clear()
-        self._phase_ends = self._look_at = self._farewell_at = self._beat_at = self._watch_at = NEVER
+        self._outbox.let_go()
+        self._phase_ends = self._beat_at = self._watch_at = NEVER
         self._watchdog = self._applied = self.socket_options = None
         self.health = UNKNOWN
 
@@ -1078,11 +966,10 @@ class Connection:
         if now >= self._retry_at:
             self._retry_at = NEVER
             self._enter(Input.RETRY, now)
-        if now >= self._farewell_at:
-            self._farewell_at = NEVER
+        if now >= self._outbox.farewell_at:
+            self._outbox.farewell_at = NEVER
             self._enter(Input.CLOSED, now)
-        while self._queue and now >= self._queue[0].since + QUEUE_PATIENCE:
-            self._expire(self._queue.pop(0), f"waited {QUEUE_PATIENCE:.0f} s for a connection", now)
+        self._outbox.expire(now, now + self.wall_offset)
         if now >= self._beat_at:
             self._beat(now)
 
@@ -1135,22 +1022,6 @@ class Connection:
             return f"{text}{yet}: connecting ({phase}), try {self.status.attempt}"
         return f"{text}: {'stopping' if self._state is _STOPPING else 'stopped; connect first'}"
 
-    def _check_room(self, lines: int, size: int, more: int, advice: str) -> None:
-        if more > self.settings.queue_bytes:
-            raise OutboxFull(
-                f"{more} bytes at once are more than may wait to be sent ({self.settings.queue_bytes}); "
-                "send them in pieces, or give the client a greater queue_limit"
-            )
-        if self._is_full(lines, size, more):
-            what = "1 line" if lines == 1 else f"{lines} lines"
-            wait = "waits" if lines == 1 else "wait"
-            raise OutboxFull(f"{what} ({size} bytes) {wait} to be sent to {self.settings.where}; {advice}")
-
-    def _is_full(self, lines: int, size: int, more: int) -> bool:
-        """Say whether `more` bytes are too many, where so many lines and bytes wait already."""
-        settings = self.settings
-        return lines >= settings.queue_lines or (lines > 0 and size + more > settings.queue_bytes)
-
     # -- connecting
 
     def _begin_watch(self, now: float) -> None:
@@ -1162,25 +1033,25 @@ class Connection:
         self._phase_ends = now + HANDSHAKE_PATIENCE
         self._set(phase=Phase.TLS)
         try:
-            self._pipe = TLSPipe(
+            self._outbox.pipe = TLSPipe(
                 self.settings.context,
                 self.settings.server_name,
                 self._resumption.session(now + self.wall_offset),
                 where=self.settings.where,
                 instead=instead_of_tls(self.settings.tls, self.settings.dialect),
             )
-            self._pipe.handshake()
+            self._outbox.pipe.handshake()
         except (AttemptFailed, ConnectionLost) as error:
             self.fail(error, now)
             return
         finally:
-            self._collect()
+            self._outbox.collect()
 
     def _secured(self, now: float) -> None:
         """The bytes flow, encrypted or not: frame them from here on, and run the script."""
         self._phase_ends = NEVER
-        if self._pipe is not None:
-            info = self._pipe.info()
+        if self._outbox.pipe is not None:
+            info = self._outbox.pipe.info()
             self._resumption.secured(info, now + self.wall_offset)
             self.status = replace(self.status, tls=info)
         if not self.settings.has_function:  # which reads bytes, too
@@ -1240,7 +1111,7 @@ class Connection:
         self._state, _ = transition(self._state, Input.UP)
         status = self.status
         wall = now + self.wall_offset
-        self.last_received = now
+        self._traffic.received_at = now
         how = doubt = ""
         if status.tls is not None:
             # First, where no narrow window cuts it off.
@@ -1257,10 +1128,11 @@ class Connection:
         if rest:
             self._plain(rest, now)
         # Not into TLS that has failed meanwhile, which is told next: the queue is the next connection's then.
-        while self._queue and (self._pipe is None or not self._pipe.failed):
-            entry = self._queue.pop(0)
-            self._queue_size -= len(entry.data)
-            self._write_line(entry.data, entry.line, entry.delivery, now, entry.expectation)
+        outbox = self._outbox
+        while (self._outbox.pipe is None or not self._outbox.pipe.failed) and (
+            entry := outbox.next_queued()
+        ) is not None:
+            self._write_line(entry.data, entry.shown, entry.delivery, now, entry.expectation)
 
     def _out_of_time(self, now: float) -> None:
         where = self.settings.where
@@ -1281,7 +1153,7 @@ class Connection:
                 now,
             )
         elif self._script is not None:
-            if self._script_left and self.outgoing and self._ledger.sent == self._script_sent:
+            if self._script_left and self._outbox.outgoing and self._outbox.handed_over == self._script_sent:
                 self._script.fail(f"{where} took nothing of what was sent for {SCRIPT_PATIENCE:.0f} s")
             self._drive_script([] if self._script_left else self._script.due(now), now)
         elif self.status.phase is Phase.TLS:
@@ -1317,7 +1189,7 @@ class Connection:
         written = 0
         for step in self._script_left:
             data = step.data + self.settings.eol
-            if self._is_full(self._ledger.lines_queued, self._ledger.size_unsent, len(data)):
+            if self._outbox.is_full(len(data)):
                 break
             self._write_line(data, step.shown, Delivery(step.shown), now, in_script=True)
             self._script_mark = self.transcript.end
@@ -1326,8 +1198,8 @@ class Connection:
         if script.error is not None:
             self.fail(script.error, now)
         elif self._script_left:
-            if not had_to_wait or self._ledger.sent != self._script_sent:
-                self._script_sent = self._ledger.sent
+            if not had_to_wait or self._outbox.handed_over != self._script_sent:
+                self._script_sent = self._outbox.handed_over
                 self._phase_ends = now + SCRIPT_PATIENCE
         elif script.done:
             self._up(now)
@@ -1339,13 +1211,13 @@ class Connection:
     # -- receiving
 
     def _decrypt(self, now: float) -> None:
-        pipe = self._pipe
+        pipe = self._outbox.pipe
         assert pipe is not None
         try:
             if self._state is _CONNECTING and self.status.phase is Phase.TLS:
                 if not pipe.handshake():
                     return
-                self._collect()
+                self._outbox.collect()
                 self._secured(now)
             self.held = False
             if self._framer is not None or self._unread is not None:
@@ -1353,34 +1225,34 @@ class Connection:
                 if isinstance(self._framer, Raw):
                     most = max(most, PLAIN_STEP)
                 buffer = memoryview(bytearray(min(PLAIN_STEP, most)))
-                while self._pipe is pipe and (size := pipe.read_into(buffer[: most - taken])):
+                while self._outbox.pipe is pipe and (size := pipe.read_into(buffer[: most - taken])):
                     self._plain(bytes(buffer[:size]), now)
                     taken += size
                     if taken == most:
-                        self.held = self._pipe is pipe
+                        self.held = self._outbox.pipe is pipe
                         break
             else:
-                while self._pipe is pipe and not self.held:
+                while self._outbox.pipe is pipe and not self.held:
                     room = self.transcript.room()
                     size = pipe.read_into(room)
                     if size:
                         self.committed(size, now)
                     if size == len(room):
-                        self.held = self._pipe is pipe
+                        self.held = self._outbox.pipe is pipe
                     elif not pipe.failed:  # that was all; else the failure is told next
                         break
         finally:
             # An alert, a key update or the handshake's next flight.
-            self._collect()
-        if pipe.closed_by_peer and self._pipe is pipe and self._state is not _STOPPING:
+            self._outbox.collect()
+        if pipe.closed_by_peer and self._outbox.pipe is pipe and self._state is not _STOPPING:
             # Its FIN may be long in coming: asyncio's waits up to 30 s for our close_notify.
             self.fail(ConnectionLost(f"closed by {self.settings.where}", ending=Ending.CLOSED), now)
 
     def _plain(self, data: bytes, now: float) -> None:
         """Take over plaintext: framed, or as it came where it is plain lines, which is far quicker."""
         if self._unread is not None or self._starttls is not None:
-            self.received_bytes += len(data)
-            self.last_received = now
+            self._traffic.received += len(data)
+            self._traffic.received_at = now
             if self._starttls is not None:
                 self._hear_in_plain(data, now)
             elif self._unread is not None:
@@ -1391,8 +1263,8 @@ class Connection:
         framer = self._framer
         size = len(data)
         if isinstance(framer, Foreign):
-            self.received_bytes += size
-            self.last_received = now
+            self._traffic.received += size
+            self._traffic.received_at = now
             self._frames.append(data)
             self.frames_wanted = True
             return
@@ -1409,8 +1281,8 @@ class Connection:
             self.committed(step, now)
         if framer is None or size == len(data) or self._framer is not framer:
             return
-        self.received_bytes += len(data) - size
-        self.last_received = now
+        self._traffic.received += len(data) - size
+        self._traffic.received_at = now
         if framed := framer.feed(data[size:]):
             runs: Runs | None = [] if self._looks else None
             self.transcript.append_received(framed, now + self.wall_offset, runs)
@@ -1454,9 +1326,7 @@ class Connection:
 
     def _look_at_new(self, runs: Runs | None, now: float) -> None:
         """Show the lines that have just come, if anybody waits for lines, to whom that is."""
-        if now + FIRST_LOOK < self._look_at < NEVER and self._ledger.awaiting:
-            # What was received most likely acknowledges something.
-            self._look_at = now + FIRST_LOOK
+        self._outbox.expect_acknowledgement(now)
         if runs is None:
             return
         if self.along is not None:
@@ -1572,7 +1442,7 @@ class Connection:
             # Masked before it is quoted, which would write an escaped secret in another way.
             rule = self.transcript.redacted_text(pattern.pattern.decode("utf-8", "backslashreplace"))
             why = f"a line break that came with {self.settings.where}'s line"
-            self._refuse(f"the reply to {rule!r} has {why}: it is not sent", now)
+            self._outbox.refuse(f"the reply to {rule!r} has {why}: it is not sent", now + self.wall_offset)
         else:
             self._write_quietly(reply + self.settings.eol, now)
 
@@ -1587,30 +1457,13 @@ class Connection:
         expectation: Expectation | None = None,
         in_script: bool = False,
     ) -> None:
-        number = self.transcript.append_sent(line, now + self.wall_offset, delivery)
-        delivery.number = number
-        self._sent_at = now
+        failure = self._outbox.write(data, line, delivery, now, now + self.wall_offset)
+        assert delivery.number is not None
+        following = delivery.number + 1
         if not in_script:
-            self.expectations.sent(number + 1)
+            self.expectations.sent(following)
         if expectation is not None:
-            self.expectations.add(expectation, number + 1)
-        failure = None
-        if self._pipe is None:
-            self.outgoing.append(data)
-            self._written += len(data)
-        else:
-            try:
-                self._pipe.write(data)
-            except ConnectionLost as error:
-                failure = error
-            self._collect()
-        # What TLS did not take ends where nothing is ever acknowledged.
-        self._ledger.add(self._written if failure is None else self._written + 1, len(data), delivery)
-        if not self.outgoing:
-            self._ledger.hand_over(0)  # no bytes at all, which TLS makes no record of
-        if self._look_at > now + FIRST_LOOK:
-            self._look_pause = FIRST_LOOK
-            self._look_at = now + FIRST_LOOK
+            self.expectations.add(expectation, following)
         if failure is not None:
             self.fail(failure, now)
 
@@ -1618,27 +1471,11 @@ class Connection:
         """Send a line of our own accord: logged, accounted for, and moving nobody's mark. Return whether that
         found room.
         """
-        line = self.transcript.redacted(data.removesuffix(b"\n").removesuffix(b"\r"))
-        lines, size = self._ledger.lines_queued, self._ledger.size_unsent
-        try:
-            self._check_room(lines, size, len(data), "replies and heartbeats are not sent meanwhile")
-        except OutboxFull as error:
-            self._refuse(str(error), now)
+        if not self._outbox.check_own_room(len(data), now + self.wall_offset):
             return False
-        self._refused = False
+        line = self.transcript.redacted(data.removesuffix(b"\n").removesuffix(b"\r"))
         self._write_line(data, line, Delivery(line), now, in_script=True)
         return True
-
-    def _refuse(self, why: str, now: float) -> None:
-        """Say why a line of our own accord is not sent; once, however many there are in a row."""
-        if not self._refused:
-            self._refused = True
-            self.transcript.append_note(why, now + self.wall_offset)
-
-    def _collect(self) -> None:
-        if self._pipe is not None and (data := self._pipe.take()):
-            self.outgoing.append(data)
-            self._written += len(data)
 
     # -- the heartbeat
 
@@ -1663,7 +1500,7 @@ class Connection:
         assert beat is not None
         if isinstance(beat.line, bytes):
             line = beat.line
-        elif self._sent_at is not None and now < (at := self._sent_at + beat.every):
+        elif self._traffic.sent_at is not None and now < (at := self._traffic.sent_at + beat.every):
             self._beat_at = at  # another line has left meanwhile
             return
         else:
@@ -1675,7 +1512,7 @@ class Connection:
             if self._beat_mark is not None:
                 self._watch_at = now  # the answer to the one before may lie there unread
             elif not self._answered:
-                self._beat_mark = self.received_bytes
+                self._beat_mark = self._traffic.received
                 self._awaited = self._answer
 
     def _look_for_answer(self, pattern: re.Pattern[Any], lines: list[bytes]) -> None:
@@ -1700,8 +1537,8 @@ class Connection:
         if (
             self._beat_mark is not None
             and self._answer is None
-            and self.received_bytes > self._beat_mark
-            and self.last_received is not None
+            and self._traffic.received > self._beat_mark
+            and self._traffic.received_at is not None
         ):
             self._was_answered()
 
@@ -1709,23 +1546,18 @@ class Connection:
         """From now on it counts when no heartbeat is."""
         self._answered = True
         self._awaited = self._beat_mark = None
-        if self.heartbeat is not None and self._watchdog is not None and self.last_received is not None:
-            self._watchdog.expect_answers(self.heartbeat.every, self.last_received)
-            self._watch_at = self.last_received
+        if (
+            self.heartbeat is not None
+            and self._watchdog is not None
+            and self._traffic.received_at is not None
+        ):
+            self._watchdog.expect_answers(self.heartbeat.every, self._traffic.received_at)
+            self._watch_at = self._traffic.received_at
 
     # -- the queue
 
-    def _expire(self, entry: _Queued, why: str, now: float) -> None:
-        self._queue_size -= len(entry.data)
-        entry.delivery.status = UNCONFIRMED
-        if entry.expectation is not None:
-            entry.expectation.outcome = ConnectionLost(f"not sent: {why}")
-        shown = decode(entry.line, self.settings.encoding)[:SHOWN]
-        self.transcript.append_note(f"not sent, {why}: {shown}", now + self.wall_offset)
-
     def _drop_queue(self, why: str, now: float) -> None:
-        while self._queue:
-            self._expire(self._queue.pop(0), why, now)
+        self._outbox.drop_queue(why, now + self.wall_offset)
         self.expectations.fail(why)
 
 

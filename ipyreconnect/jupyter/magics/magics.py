@@ -38,8 +38,8 @@ from ...lines.line import visible
 from ...lines.transcript import Line
 from ...network import changes
 from ...network.sockets import missing_options
-from ...protocol.connection import QUEUE_PATIENCE
 from ...protocol.expect import Match
+from ...protocol.outbox import QUEUE_PATIENCE
 from ...protocol.state import State
 from ...settings import (
     DEFAULT_HEARTBEAT_EVERY,
