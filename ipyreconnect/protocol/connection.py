@@ -28,6 +28,7 @@ from ..settings import Heartbeat, KeepAlive, Retry
 from .configuration import Settings
 from .events import Status
 from .expect import Expectation, Expectations
+from .heartbeats import Heartbeats
 from .judging import RULE_PATIENCE, Job, Judging, Later, Rules, Verdict, quick_limit, search_now
 from .last_words import Ends
 from .outbox import Outbox
@@ -38,15 +39,8 @@ from .state import Effect, Input, Phase, State, transition
 from .tls import TLSPipe, instead_of_tls
 from .traffic import Traffic
 from .unread import PlainLines, Unread
-from .watchdog import (
-    LATE,
-    LONGEST_PAUSE,
-    UNKNOWN,
-    TcpInfo,
-    Watchdog,
-    longest_retransmission,
-    user_timeout,
-)
+from .watch import Watch
+from .watchdog import Health, TcpInfo
 
 __all__ = ["Connection"]
 
@@ -56,15 +50,9 @@ HANDSHAKE_PATIENCE = 10.0
 """Seconds that the peer has for TLS, and for STARTTLS: a mute one must not hold an attempt for ever."""
 SCRIPT_PATIENCE = 30.0
 """Seconds that each awaited line of an on-connect script has."""
-WATCH_GRID = 0.5
-"""Seconds: looks that have time are put off to the next multiple of it, so that a thousand idle connections
-wake the thread together."""
 CHANGES_APART = 0.5
 """Seconds between tries that a change of network sets off: where containers come and go there are many. The
 next one after a change is no later than that."""
-LIVELY = 1.0
-"""Seconds after something was received for which nobody needs to look whether there is more: no verdict
-follows from so short a silence, but of a heartbeat or a `silence` of that order."""
 LONGEST_PLAIN_LINE = 64 * 1024
 """Bytes of a line in the dialogue of STARTTLS; real ones take fewer than a thousand."""
 FRAMING_PATIENCE = 2.0
@@ -113,12 +101,6 @@ class Connection:
     """See the module's first lines. Everything here is called with the turn only."""
 
     __slots__ = (
-        "_answer",
-        "_answered",
-        "_applied",
-        "_awaited",
-        "_beat_at",
-        "_beat_mark",
         "_chance",
         "_changed_at",
         "_changed_meanwhile",
@@ -128,13 +110,13 @@ class Connection:
         "_framer",
         "_frames",
         "_framing",
+        "_heartbeats",
         "_hurry",
         "_judging",
         "_making",
         "_outbox",
         "_phase_ends",
         "_plain_rest",
-        "_probe_begins",
         "_replies",
         "_replies_quick",
         "_resumption",
@@ -149,27 +131,18 @@ class Connection:
         "_traffic",
         "_unread",
         "_up_at",
-        "_watch_at",
-        "_watchdog",
+        "_watch",
         "along",
         "changes",
         "effects",
         "expectations",
         "frames_wanted",
-        "health",
-        "heartbeat",
         "held",
-        "keepalive",
         "needed",
-        "pauses_limited",
-        "reading",
-        "reads_since",
         "retry",
         "session",
         "session_wanted",
         "settings",
-        "silence",
-        "socket_options",
         "status",
         "transcript",
         "unconfirmed",
@@ -185,7 +158,6 @@ class Connection:
         chance: Callable[[], float],
     ) -> None:
         self.settings = settings
-        self.keepalive = keepalive
         self.retry = retry
         self.transcript = transcript
         self._replies: Rules = ()
@@ -198,6 +170,8 @@ class Connection:
         self.wall_offset = 0.0
         self._traffic = Traffic()
         self._outbox = Outbox(settings, transcript, self._traffic)
+        self._heartbeats = Heartbeats(settings, self._traffic)
+        self._watch = Watch(settings, keepalive, self._traffic, self._heartbeats)
         self.session = 0
         self.session_wanted = False
         self.expectations = Expectations(transcript, settings.encoding)
@@ -225,25 +199,9 @@ class Connection:
         self._up_at = 0.0
         self._phase_ends = NEVER
         self._retry_at = NEVER
-        self.heartbeat: Heartbeat | None = None
-        self._beat_at = NEVER
-        self._answered = False  # whether such a heartbeat was ever answered at this address
-        self._answer: re.Pattern[Any] | None = None  # finds what answers it; None: whatever is received
-        self._awaited: re.Pattern[Any] | None = None  # the same while the first answer is looked for
-        self._beat_mark: int | None = None  # bytes received when the first that is unanswered had left
-        self.silence: float | None = None
-        self._watch_at = NEVER
-        self._watchdog: Watchdog | None = None
-        self._applied: tuple[KeepAlive, int] | None = None
-        self._probe_begins = False
         self._changed_at = float("-inf")
         self._changed_meanwhile = False  # the network, since the attempt began
         self._hurry = NEVER  # seconds that the next wait has at most
-        self.health = UNKNOWN
-        self.socket_options: tuple[KeepAlive, int] | None = None
-        self.pauses_limited = False  # whether the kernel took `longest_retransmission`
-        self.reading = True
-        self.reads_since = 0.0  # when it last began to, after it was held up
         self.along: Runs | None = None  # takes the lines of a follower's own reading
         self.needed = nothing_needed
         self.held = False
@@ -279,7 +237,7 @@ class Connection:
         """
         return (
             bool(self.replies or self.expectations.pending)
-            or self._beat_at < NEVER
+            or self._heartbeats.due_at < NEVER
             or self._state is _CONNECTING
         )
 
@@ -289,35 +247,72 @@ class Connection:
         # One by one, as each step asks for it: min() takes three times as long.
         outbox = self._outbox
         earliest = outbox.look_at
-        if self._watch_at < earliest:
-            earliest = self._watch_at
+        if self._watch.look_at < earliest:
+            earliest = self._watch.look_at
         if self._phase_ends < earliest:
             earliest = self._phase_ends
         if self._retry_at < earliest:
             earliest = self._retry_at
         if outbox.farewell_at < earliest:
             earliest = outbox.farewell_at
-        if self._beat_at < earliest:
-            earliest = self._beat_at
+        if self._heartbeats.due_at < earliest:
+            earliest = self._heartbeats.due_at
         return min(earliest, outbox.expires_at)
 
     @property
     def wants_look(self) -> float:
         """When the kernel's account of the socket is to be looked at (monotonic, s); infinite: no need."""
-        return min(self._outbox.look_at, self._watch_at)
+        return min(self._outbox.look_at, self._watch.look_at)
 
     def seems_silent(self, now: float) -> bool:
         """Whether it would count now that nothing was received for a while: then first of all what has come
         must be read, as nobody may have done that. A thread that leads may be in a signal handler or a
         debugger, and the process may have been stopped.
         """
-        every = self._watchdog.heartbeat if self._watchdog is not None else None
-        if every is None and self._beat_mark is not None and self.heartbeat is not None:
-            every = self.heartbeat.every  # nobody is judged by it before an answer is seen
-        if self._traffic.received_at is None or (every is None and self.silence is None):
-            return False
-        least = min(LIVELY, every or LIVELY, self.silence or LIVELY)
-        return self.reading and self._state is _CONNECTED and now - self._traffic.received_at >= least / 2
+        return self._state is _CONNECTED and self._watch.seems_silent(now)
+
+    @property
+    def reading(self) -> bool:
+        """Whether the receiving goes on."""
+        return self._watch.is_reading
+
+    @property
+    def keepalive(self) -> KeepAlive:
+        """The user's."""
+        return self._watch.keepalive
+
+    @property
+    def heartbeat(self) -> Heartbeat | None:
+        """The user's."""
+        return self._heartbeats.heartbeat
+
+    @property
+    def silence(self) -> float | None:
+        """Seconds without anything received that are a loss; None: never."""
+        return self._watch.silence
+
+    @property
+    def health(self) -> Health:
+        """What is thought of the peer."""
+        return self._watch.health
+
+    @property
+    def socket_options(self) -> tuple[KeepAlive, int] | None:
+        """What is to be applied to the socket."""
+        return self._watch.socket_options
+
+    @socket_options.setter
+    def socket_options(self, options: tuple[KeepAlive, int] | None) -> None:
+        self._watch.socket_options = options
+
+    @property
+    def pauses_limited(self) -> bool:
+        """Whether the kernel took `longest_retransmission`."""
+        return self._watch.pauses_limited
+
+    @pauses_limited.setter
+    def pauses_limited(self, are_limited: bool) -> None:
+        self._watch.pauses_limited = are_limited
 
     @property
     def receives_in_place(self) -> bool:
@@ -399,7 +394,7 @@ class Connection:
     def stop(self, now: float) -> None:
         """End; legal in every state."""
         if self._state is _CONNECTED:
-            self._beat_at = NEVER
+            self._heartbeats.due_at = NEVER
             self._outbox.say_goodbye(now)
         if self._state not in (_STOPPED, _STOPPING):
             self._said = "stopped"
@@ -461,8 +456,7 @@ class Connection:
 
     def user_timeout(self, keepalive: KeepAlive, info: TcpInfo | None) -> int:
         """Return TCP_USER_TIMEOUT in ms for the live socket, of which `info` is the kernel's account."""
-        was_stalled = self._watchdog is not None and self._watchdog.was_stalled
-        return user_timeout(keepalive, info, was_stalled=was_stalled)
+        return self._watch.user_timeout(keepalive, info)
 
     def keepalive_changed(
         self, keepalive: KeepAlive, in_force: KeepAlive | None, info: TcpInfo | None, now: float
@@ -470,12 +464,7 @@ class Connection:
         """Judge by `keepalive` from now on; `in_force` is what the kernel gave back for the live socket, and
         `info` its account, by which the user time-out was set.
         """
-        self.keepalive = keepalive
-        if self._watchdog is not None:
-            self._watchdog.keepalive = keepalive
-            self._watchdog.longest_pause = self._longest_pause
-            self._watch_at = now
-            self._applied = (keepalive, self.user_timeout(keepalive, info))
+        self._watch.change_keepalive(keepalive, info, now)
         if in_force is not None:
             self._set(keepalive=in_force)
 
@@ -493,39 +482,24 @@ class Connection:
         The first one leaves a period later. Another line than before has to be answered once before its
         silence says anything.
         """
-        if heartbeat == self.heartbeat:
-            return
-        self._note_answer()
-        before, self.heartbeat = self.heartbeat, heartbeat
-        if (
-            heartbeat is None
-            or before is None
-            or (heartbeat.line, heartbeat.answered) != (before.line, before.answered)
-        ):
-            self._answered = False
-            self._answer = self._answer_to(heartbeat) if heartbeat is not None else None
-        if self._state is _CONNECTED:
-            self._begin_to_beat(now)
+        if heartbeat != self.heartbeat:
+            self._watch.change_heartbeat(heartbeat, now, up=self._state is _CONNECTED)
 
     @property
     def heartbeat_answered(self) -> bool:
         """Whether a heartbeat like the present one was ever answered at this address."""
-        self._note_answer()
-        return self._answered
+        self._watch.note_answer()
+        return self._heartbeats.is_answered
 
     def set_silence(self, silence: float | None, now: float) -> None:
         """Take so many seconds without anything received for a loss, counted from now on; None: never."""
-        self.silence = silence
-        self.reads_since = now
-        if self._state is _CONNECTED:
-            self._watch_at = now
+        self._watch.change_silence(silence, now, up=self._state is _CONNECTED)
 
     def set_reading(self, reading: bool, now: float) -> None:
         """Note whether the receiving goes on, or is held up for a slow reader of ours: then nothing follows
         from it that nothing is received.
         """
-        self.reading = reading
-        self.reads_since = now
+        self._watch.set_reading(reading, now)
 
     def forked(self) -> None:
         """Let go, as a copy in a child process: the connection is the parent's."""
@@ -561,10 +535,8 @@ class Connection:
         self.status = replace(self.status, peer=peer, local=local, keepalive=keepalive, tls=None)
         self._ends.began(self.transcript.end, self._traffic.received, now)
         self._outbox.begin()
-        self.reading = True
         self._phase_ends = now + HANDSHAKE_PATIENCE
-        self._begin_watch(now)
-        self._applied = (self.keepalive, user_timeout(self.keepalive))
+        self._watch.begin(now)
         if self.settings.tls is TLSMode.IMPLICIT:
             self._begin_tls(now)
         elif self.settings.tls is TLSMode.STARTTLS and self.settings.dialect is not None:
@@ -705,7 +677,7 @@ class Connection:
             return  # of a connection before
         self._framing = False
         self.frames_wanted = bool(self._frames) or (self._failing is not None and not job.last)
-        self.reads_since = now
+        self._watch.reads_since = now
         if error is not None:
             self._give_framing_up()
             self._making = False
@@ -819,72 +791,29 @@ class Connection:
         """Take over the kernel's account of the socket (None: there is none), and how much of the stream the
         peer has acknowledged (None: nobody can tell).
         """
-        self._watch_at = NEVER
         outbox = self._outbox
         outbox.looked(acknowledged, now)
         if self._state is _STOPPING:
+            self._watch.look_at = NEVER
             if outbox.has_said_goodbye(acknowledged, now):
                 self._enter(Input.CLOSED, now)
             return
-        if self._watchdog is not None:
-            self._watch(self._watchdog, info, acknowledged, now)
-
-    @property
-    def _longest_pause(self) -> float:
-        """Seconds between two questions of the kernel at the most."""
-        limited = self.pauses_limited and self.keepalive.enabled
-        return longest_retransmission(self.keepalive) / 1000 if limited else LONGEST_PAUSE
-
-    def _watch(self, watchdog: Watchdog, info: TcpInfo | None, acknowledged: int | None, now: float) -> None:
-        unacknowledged = self._outbox.unacknowledged(acknowledged)
         up = self._state is _CONNECTED
-        self._note_answer()
-        received_at = self._traffic.received_at
-        if received_at is not None and received_at < self.reads_since:
-            received_at = self.reads_since
-        reading = self.reading and not self.is_framing
-        look = watchdog.look(
-            info, now, unacknowledged=unacknowledged, received_at=received_at, reading=reading
-        )
-        if up:
-            self.health = look.health
-        if look.dead:
-            self.fail(ConnectionLost(f"{self.settings.where} {look.reason}"), now)
+        unacknowledged = outbox.unacknowledged(acknowledged)
+        watch = self._watch
+        try:
+            watch.look(info, unacknowledged, now, up=up, may_read=not self.is_framing)
+        except ConnectionLost as error:
+            self.fail(error, now)
             return
-        self._watch_at = _on_grid(look.next_look, now)
-        if up and self.silence is not None and received_at is not None:
-            ends = self._silence_ends(self.silence, received_at, now)
-            if now >= ends:
-                why = f"silence={self.silence:g} makes that a loss (nothing is sent to ask)"
-                told = f"{self.settings.where} has sent nothing for {self.silence:g} s: {why}"
-                self.fail(ConnectionLost(told), now)
-                return
-            self._watch_at = min(self._watch_at, ends)
-        wanted = (look.keepalive, look.user_timeout)
-        if wanted != self._applied or self._probe_begins:
-            self._applied = self.socket_options = wanted
-            self._probe_begins = False
-        if up and look.health.verdict is not self.status.verdict:
-            self._set(health=look.health)
-
-    def _silence_ends(self, silence: float, received_at: float, now: float) -> float:
-        """Return when it is a loss that nothing was received for `silence` seconds."""
-        ends = received_at + silence
-        if self.reading and not self.is_framing and now - ends <= min(LATE, silence):
-            return ends
-        # Nobody read, or nobody looked for a while, as the process was stopped: who sends may have been so
-        # as well, where it is on the same computer.
-        self.reads_since = now
-        return now + silence
+        if up and watch.health.verdict is not self.status.verdict:
+            self._set(health=watch.health)
 
     def network_changed(self, now: float, spread: float = 0.0) -> None:
         """Act upon a change of network or a sleep: probe the peer, or try again without waiting, at some
         moment within `spread` seconds.
         """
-        if self._watchdog is not None:
-            self._watchdog.probe(now)
-            self._probe_begins = True
-            self._watch_at = now
+        self._watch.probe(now)
         if self._state is _CONNECTING:
             self._changed_meanwhile = True
         elif self._state is State.WAITING and self._retry_at < NEVER:
@@ -938,8 +867,7 @@ class Connection:
 
     def _let_go(self) -> None:
         """Forget all that belongs to a connection alone: who reads, what is to be sent, and its deadlines."""
-        self._note_answer()
-        self._awaited = self._beat_mark = None
+        self._watch.end()
         self._framer = self._starttls = self._script = self._unread = None
         self._plain_rest = b""
         self._give_framing_up()
@@ -949,9 +877,7 @@ class Connection:
         self._script_left = []
         self.session_wanted = False
         self._outbox.let_go()
-        self._phase_ends = self._beat_at = self._watch_at = NEVER
-        self._watchdog = self._applied = self.socket_options = None
-        self.health = UNKNOWN
+        self._phase_ends = NEVER
 
     def stopped(self, now: float) -> None:
         """All is closed: tell what will never be sent."""
@@ -970,8 +896,10 @@ class Connection:
             self._outbox.farewell_at = NEVER
             self._enter(Input.CLOSED, now)
         self._outbox.expire(now, now + self.wall_offset)
-        if now >= self._beat_at:
-            self._beat(now)
+        if now >= self._heartbeats.due_at:
+            line = self._watch.beat(now)
+            if line is not None and self._write_quietly(line, now):
+                self._watch.beat_sent(now)
 
     # -- inside ----------------------------------------------------------------------------------------------
 
@@ -1023,10 +951,6 @@ class Connection:
         return f"{text}: {'stopping' if self._state is _STOPPING else 'stopped; connect first'}"
 
     # -- connecting
-
-    def _begin_watch(self, now: float) -> None:
-        self._watchdog = Watchdog(self.keepalive, now, longest_pause=self._longest_pause)
-        self._watch_at = now
 
     def _begin_tls(self, now: float) -> None:
         assert self.settings.context is not None
@@ -1122,9 +1046,7 @@ class Connection:
             status.peer if status.peer == self.settings.where else f"{self.settings.where} at {status.peer}"
         )
         self.transcript.append_note(f"{doubt}connected to {peer}{how}", wall)
-        if self.heartbeat is not None:
-            self._begin_to_beat(now)
-        self._watch_at = now
+        self._watch.is_up(now)
         if rest:
             self._plain(rest, now)
         # Not into TLS that has failed meanwhile, which is told next: the queue is the next connection's then.
@@ -1321,7 +1243,7 @@ class Connection:
             bool(self.expectations.pending or self.replies)
             or self.along is not None
             or self._state is _CONNECTING
-            or self._awaited is not None
+            or self._heartbeats.awaited is not None
         )
 
     def _look_at_new(self, runs: Runs | None, now: float) -> None:
@@ -1338,8 +1260,8 @@ class Connection:
                 for line in lines:
                     if (compared := beginning(line)) is not None:
                         self._reply(compared, now)
-            if self._awaited is not None:
-                self._look_for_answer(self._awaited, lines)
+            if self._heartbeats.awaited is not None:
+                self._watch.hear(lines)
             if self._script is not None:
                 for index, line in enumerate(lines):
                     if self._script is None:
@@ -1477,95 +1399,11 @@ class Connection:
         self._write_line(data, line, Delivery(line), now, in_script=True)
         return True
 
-    # -- the heartbeat
-
-    def _answer_to(self, beat: Heartbeat) -> re.Pattern[Any] | None:
-        """Return what finds the answer to a heartbeat; None: whatever is received next is one."""
-        if isinstance(beat.answered, bool):
-            profile = self.settings.profile
-            return profile.heartbeat_answer if beat.line == profile.heartbeat else None
-        return re.compile(beat.answered)
-
-    def _begin_to_beat(self, now: float) -> None:
-        """Send the heartbeat on this connection, the first one a period from now."""
-        beat = self.heartbeat
-        self._beat_at = NEVER if beat is None else now + beat.every
-        self._awaited = self._beat_mark = None
-        if self._watchdog is not None:
-            self._watchdog.expect_answers(beat.every if beat is not None and self._answered else None, now)
-            self._watch_at = now
-
-    def _beat(self, now: float) -> None:
-        beat = self.heartbeat
-        assert beat is not None
-        if isinstance(beat.line, bytes):
-            line = beat.line
-        elif self._traffic.sent_at is not None and now < (at := self._traffic.sent_at + beat.every):
-            self._beat_at = at  # another line has left meanwhile
-            return
-        else:
-            line = beat.line.encode(self.settings.encoding or "utf-8") + self.settings.eol
-        self._beat_at = now + beat.every
-        self._note_answer()
-        if self._write_quietly(line, now) and self._watchdog is not None and beat.answered:
-            self._watchdog.beat(now)
-            if self._beat_mark is not None:
-                self._watch_at = now  # the answer to the one before may lie there unread
-            elif not self._answered:
-                self._beat_mark = self._traffic.received
-                self._awaited = self._answer
-
-    def _look_for_answer(self, pattern: re.Pattern[Any], lines: list[bytes]) -> None:
-        """Look whether one of the lines that have come answers the heartbeat."""
-        in_bytes = isinstance(pattern.pattern, bytes)
-        for line in lines:
-            compared = beginning(line)
-            if compared is None:
-                continue
-            try:
-                found = search_now(
-                    pattern, compared if in_bytes else decode(compared, self.settings.encoding)
-                )
-            except Later:  # nobody is judged for a line that could not be looked at
-                continue
-            if found:
-                self._was_answered()
-                return
-
-    def _note_answer(self) -> None:
-        """Note an answer that is one whatever it is: nobody has looked at it when it came."""
-        if (
-            self._beat_mark is not None
-            and self._answer is None
-            and self._traffic.received > self._beat_mark
-            and self._traffic.received_at is not None
-        ):
-            self._was_answered()
-
-    def _was_answered(self) -> None:
-        """From now on it counts when no heartbeat is."""
-        self._answered = True
-        self._awaited = self._beat_mark = None
-        if (
-            self.heartbeat is not None
-            and self._watchdog is not None
-            and self._traffic.received_at is not None
-        ):
-            self._watchdog.expect_answers(self.heartbeat.every, self._traffic.received_at)
-            self._watch_at = self._traffic.received_at
-
     # -- the queue
 
     def _drop_queue(self, why: str, now: float) -> None:
         self._outbox.drop_queue(why, now + self.wall_offset)
         self.expectations.fail(why)
-
-
-def _on_grid(at: float | None, now: float) -> float:
-    """Return when to look if it may be a little later than `at`; None: never."""
-    if at is None:
-        return NEVER
-    return at if at - now < 2 * WATCH_GRID else math.ceil(at / WATCH_GRID) * WATCH_GRID
 
 
 def _fate(lost: tuple[Delivery, ...], *, told: bool) -> str:
