@@ -191,6 +191,11 @@ class Outbox:
             self.outgoing.append(data)
             self._written += len(data)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether TLS takes nothing any more."""
+        return self.pipe is not None and self.pipe.failed
+
     def say_goodbye(self, now: float) -> None:
         """Begin the orderly end: close_notify in TLS, then a moment for the last acknowledgement."""
         self.farewell_at = now + FAREWELL_PATIENCE
