@@ -1,4 +1,4 @@
-"""What a connection is told once, when its client is made. Holds no behaviour."""
+"""What a connection is set up with. A value."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import ssl
 from dataclasses import dataclass
 from typing import Any
 
-from ..address import Dialect, Profile, TLSMode
+from ..profile.base import Dialect, Profile, TLSMode
 from .resumption import RESUMES
 from .script import Step
 
 __all__ = ["QUEUE_LIMIT", "QUEUE_LINES", "Settings"]
 
 QUEUE_LIMIT = 4 * 1024 * 1024
+
+
 QUEUE_LINES = 10_000
 
 

@@ -20,16 +20,17 @@ import math
 import re
 from collections.abc import Callable, Iterator
 
-from ..address import TLSMode
 from ..errors import AttemptFailed, CallerError, ConnectionLost, Ending, NotConnected
 from ..lines.delivery import Delivery
 from ..lines.framing import Foreign, beginning
-from ..lines.line import has_break, in_one_line
+from ..lines.text import has_break, in_one_line
 from ..lines.transcript import Runs, Transcript, nothing_needed
+from ..profile.base import TLSMode
 from ..settings import Heartbeat, KeepAlive, Retry
 from .configuration import Settings
-from .events import Filled, Framed, Lines, PlainText, Received, Secured, Status
+from .events import Filled, Framed, Lines, PlainText, Received, Secured
 from .expect import Expectation, Expectations
+from .health import Health
 from .heartbeats import Heartbeats
 from .inbox import MAKING_PATIENCE, Inbox
 from .judging import Job, Rules, Verdict
@@ -39,11 +40,12 @@ from .opening import Opening
 from .outbox import Outbox
 from .replies import KEEPS_UP_NO_MORE, TOOK_LONG, Replies
 from .state import Effect, Input, Phase, State
+from .status import Status
+from .tcp_info import TcpInfo
 from .traffic import Traffic
 from .unread import Unread
 from .user_framing import FRAMING_PATIENCE, FramingJob
 from .watch import Watch
-from .watchdog import Health, TcpInfo
 
 __all__ = ["Connection"]
 

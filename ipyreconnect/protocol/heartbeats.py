@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ..address import Profile
 from ..lines.framing import beginning
-from ..lines.line import decode
+from ..lines.text import decode
+from ..profile.base import Profile
 from ..settings import Heartbeat
 from .configuration import Settings
 from .judging import Later, search_now

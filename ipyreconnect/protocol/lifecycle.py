@@ -11,8 +11,8 @@ from enum import Enum
 from typing import Any
 
 from ..settings import Retry
-from .events import Status
 from .state import Effect, Input, Phase, State, transition
+from .status import Status
 
 __all__ = ["Cause", "Lifecycle", "Reason"]
 

@@ -9,10 +9,10 @@ import math
 import re
 from collections.abc import Iterator
 
-from ..address import TLSMode
 from ..errors import AttemptFailed, ScriptFailed
-from ..lines.line import decode
+from ..lines.text import decode
 from ..lines.transcript import Transcript
+from ..profile.base import TLSMode
 from .configuration import Settings
 from .resumption import Resumption
 from .script import ScriptRun, Send

@@ -8,11 +8,12 @@ import math
 from dataclasses import dataclass, replace
 
 from ..errors import ConnectionLost, OutboxFull
-from ..lines.delivery import UNCONFIRMED, Delivery, Ledger
-from ..lines.line import decode
+from ..lines.delivery import UNCONFIRMED, Delivery
+from ..lines.text import decode
 from ..lines.transcript import Transcript
 from .configuration import QUEUE_LINES, Settings
 from .expect import Expectation
+from .ledger import Ledger
 from .tls import TLSPipe
 from .traffic import Traffic
 

@@ -10,17 +10,12 @@ from collections.abc import Iterable
 from ..errors import ConnectionLost
 from ..settings import Heartbeat, KeepAlive
 from .configuration import Settings
+from .health import UNKNOWN
 from .heartbeats import Heartbeats
+from .kernel_rules import longest_retransmission, user_timeout
+from .tcp_info import TcpInfo
 from .traffic import Traffic
-from .watchdog import (
-    LATE,
-    LONGEST_PAUSE,
-    UNKNOWN,
-    TcpInfo,
-    Watchdog,
-    longest_retransmission,
-    user_timeout,
-)
+from .watchdog import LATE, LONGEST_PAUSE, Watchdog
 
 __all__ = ["Watch"]
 
