@@ -17,11 +17,12 @@ from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
-from ..address import Address, Profile, TLSMode
+from ..address import Address
 from ..errors import SettingsError
-from ..lines.line import encode_line, has_break, has_own_end, visible
 from ..lines.search import Pattern
+from ..lines.text import encode_line, has_break, has_own_end, visible
 from ..lines.transcript import DEFAULT_BYTES, WHOLE_SHARE, Transcript
+from ..profile.base import Profile, TLSMode
 from ..protocol.script import Step, parse_script
 from ..settings import TLS, Heartbeat, KeepAlive, Retry
 

@@ -8,9 +8,9 @@ import logging
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
 
-from ..protocol.events import Status
 from ..protocol.expect import Expectation
-from ..protocol.watchdog import UNKNOWN
+from ..protocol.health import UNKNOWN
+from ..protocol.status import Status
 from .traits import Change
 from .worker import Worker
 

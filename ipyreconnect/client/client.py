@@ -15,28 +15,25 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Never, NoReturn, Self, overload
 
-from ..address import Address, TLSMode, parse_address
+from ..address import Address, parse_address
 from ..errors import SettingsError
 from ..lines.delivery import Delivery
 from ..lines.framing import check_framing
 from ..lines.line import Line
+from ..lines.search import Pattern
 from ..lines.transcript import Transcript
+from ..mask import check_encoding
 from ..network.driver import Driver
-from ..protocol.connection import QUEUE_LIMIT, Connection, Settings
-from ..protocol.events import Status
-from ..protocol.expect import Expectation, Match, Pattern
+from ..profile.base import TLSMode
+from ..protocol.configuration import QUEUE_LIMIT, Settings
+from ..protocol.connection import Connection
+from ..protocol.expect import Expectation
+from ..protocol.health import Health
+from ..protocol.match import Match
 from ..protocol.state import State
-from ..protocol.watchdog import Health
-from ..settings import (
-    TLS,
-    Heartbeat,
-    KeepAlive,
-    Retry,
-    Secret,
-    check_encoding,
-    path_from,
-    silence_from,
-)
+from ..protocol.status import Status
+from ..secret import Secret
+from ..settings import TLS, Heartbeat, KeepAlive, Retry, path_from, silence_from
 from .arguments import (
     Replies,
     check_function,

@@ -8,9 +8,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import SettingsError
-from ..lines.line import decode
+from ..lines.text import decode
 from ..lines.transcript import Transcript
-from ..settings import Secret, encode_behind
+from ..mask import encode_behind
+from ..secret import Secret
 
 __all__ = ["forms_of", "redaction_of", "refusing"]
 

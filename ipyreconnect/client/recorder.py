@@ -17,7 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import Overrun, ReconnectError, SettingsError
-from ..lines.transcript import Line, Transcript, to_json
+from ..lines.files import to_json
+from ..lines.line import Line
+from ..lines.transcript import Transcript
 from ..network.driver import Driver, Follower
 from ..network.interrupts import guard
 from ..protocol.state import State

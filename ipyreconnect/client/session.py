@@ -20,11 +20,13 @@ from ..errors import ConnectionLost, ExpectTimeout, Overrun
 from ..lines.delivery import Delivery, Waiting
 from ..lines.effort import TooSlow
 from ..lines.framing import Foreign, beginning, split_lines
-from ..lines.transcript import decode
+from ..lines.search import Pattern
+from ..lines.text import decode
 from ..network.driver import Driver
 from ..protocol.connection import SCRIPT_PATIENCE
-from ..protocol.expect import QUOTED, Expectation, Match, Pattern, last_lines
-from ..settings import Secret
+from ..protocol.expect import QUOTED, Expectation, last_lines
+from ..protocol.match import Match
+from ..secret import Secret
 from .arguments import seconds_from, whole_number
 from .slow_search import search_one
 from .wire import Wire

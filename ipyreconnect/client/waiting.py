@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 
 from ..errors import ExpectTimeout
 from ..lines.delivery import UNCONFIRMED, Delivery
-from ..lines.line import decode
+from ..lines.text import decode
 from ..lines.transcript import Transcript
 from ..network.driver import Driver, Waiter
-from ..protocol.expect import Expectation, Match
+from ..protocol.expect import Expectation
+from ..protocol.match import Match
 from .arguments import seconds_from
 from .wire import Wire
 

@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import Any, cast
 
 from ..errors import SettingsError
-from ..lines.line import HAS_BREAK, encode_line, has_break, has_own_end, in_one_line
+from ..lines.search import Pattern, compile_pattern
+from ..lines.text import HAS_BREAK, encode_line, has_break, has_own_end, in_one_line
 from ..lines.transcript import Transcript
-from ..protocol.expect import Pattern, compile_pattern
-from ..settings import Heartbeat, Secret
+from ..secret import Secret
+from ..settings import Heartbeat
 from .hiding import forms_of
 
 __all__ = ["Payload", "Wire"]

@@ -20,7 +20,7 @@ from ipyreconnect import (
     Client,
     Retry,
 )
-from ipyreconnect.protocol.watchdog import UNKNOWN, Health
+from ipyreconnect.protocol.health import UNKNOWN, Health
 from tests.servers.line_server import (
     LineServer,
 )
