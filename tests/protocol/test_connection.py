@@ -25,10 +25,10 @@ from ipyreconnect.errors import (
     SettingsError,
 )
 from ipyreconnect.lines.delivery import Delivery
+from ipyreconnect.lines.search import Pattern, compile_pattern
 from ipyreconnect.lines.transcript import Transcript
 from ipyreconnect.profile.base import PROFILES, TLSMode
 from ipyreconnect.protocol.connection import Connection
-from ipyreconnect.protocol.expect import Pattern, compile_pattern
 from ipyreconnect.protocol.kernel_rules import probing, user_timeout
 from ipyreconnect.protocol.script import Step, parse_script
 from ipyreconnect.protocol.state import Effect, Phase, State

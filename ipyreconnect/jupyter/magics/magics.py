@@ -34,8 +34,8 @@ from ...client.arguments import own_heartbeat
 from ...client.client import Client
 from ...errors import CallerError, PeerError, SettingsError
 from ...lines.delivery import Delivery
+from ...lines.line import Line
 from ...lines.text import visible
-from ...lines.transcript import Line
 from ...network import changes
 from ...network.sockets import missing_options
 from ...profile.base import TLSMode
