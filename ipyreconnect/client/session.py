@@ -23,9 +23,9 @@ from ..lines.framing import Foreign, beginning, split_lines
 from ..lines.search import Pattern
 from ..lines.text import decode
 from ..network.driver import Driver
-from ..protocol.connection import SCRIPT_PATIENCE
 from ..protocol.expect import QUOTED, Expectation, last_lines
 from ..protocol.match import Match
+from ..protocol.opening import SCRIPT_PATIENCE
 from ..secret import Secret
 from .arguments import seconds_from, whole_number
 from .slow_search import search_one

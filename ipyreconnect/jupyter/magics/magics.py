@@ -39,8 +39,8 @@ from ...lines.text import visible
 from ...network import changes
 from ...network.sockets import missing_options
 from ...profile.base import TLSMode
-from ...protocol.connection import QUEUE_PATIENCE
 from ...protocol.match import Match
+from ...protocol.outbox import QUEUE_PATIENCE
 from ...protocol.state import State
 from ...secret import Secret
 from ...settings import DEFAULT_HEARTBEAT_EVERY, NO_KEEPALIVE, TLS, Heartbeat, KeepAlive, Retry
