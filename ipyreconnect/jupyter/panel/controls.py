@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from traitlets import Unicode
 
-from ...address import Address, TLSMode
+from ...address import Address
 from ...client.arguments import name_from
 from ...errors import NotConnected, SettingsError
+from ...profile.base import TLSMode
 from ...protocol.state import State
-from ...settings import NO_KEEPALIVE, KeepAlive, Secret
+from ...secret import Secret
+from ...settings import NO_KEEPALIVE, KeepAlive
 from ..aside import send_aside
 from .commands import Commands, explain
 from .page import script, style

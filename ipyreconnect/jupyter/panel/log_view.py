@@ -46,7 +46,8 @@ from typing import TYPE_CHECKING, Any
 from traitlets import Unicode
 
 from ...errors import SettingsError
-from ...lines.transcript import Line, save_lines
+from ...lines.files import save_lines
+from ...lines.transcript import Line
 from .commands import Commands, explain
 from .finder import Finder, Query
 from .page import script, style
