@@ -14,7 +14,7 @@ KERNELS ?= 7.3 6.31
 # Jupyter refuses to run as root unless told that this is meant.
 LAB_ARGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help demo test quick faults kernels lint format bench soak screenshots coverage system clean
+.PHONY: help demo test quick faults kernels docs lint format bench soak screenshots coverage system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips in one environment break it
@@ -27,7 +27,7 @@ demo: $(VENV)/demo.stamp ## open the guided tour in JupyterLab
 
 # The browser tests run by themselves: playwright keeps an event loop running in the main thread, and IPython, which
 # other tests run in this process, wants to start its own.
-test: lint system $(VENV)/dev.stamp ## lint, and all the tests: real servers, networks, browsers and notebooks
+test: lint system docs $(VENV)/dev.stamp ## lint, the site, and all the tests: real servers, networks, browsers, notebooks
 	$(BIN)/python -m pytest $(QUICK) $(ARGS)
 	$(BIN)/python -m pytest --nbmake $(wildcard notebooks) tests -m "not quick and not browser and not bench" $(ARGS)
 	$(BIN)/python -m pytest -m browser $(ARGS)
@@ -44,6 +44,10 @@ kernels: system $(VENV)/dev.stamp $(KERNELS:%=$(VENV)/kernel-%.stamp) ## the ker
 	    KERNEL_PYTHON=$(CURDIR)/$(VENV)/kernel-$$version/bin/python $(BIN)/python -m pytest tests/kernel $(ARGS) || exit; \
 	done
 	$(BIN)/python -m tests.browser.kernels $(KERNELS)
+
+docs: $(VENV)/dev.stamp ## build the site, in build/site; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
+	@echo "open build/site/index.html"
 
 lint: $(VENV)/dev.stamp ## ruff and mypy --strict
 	$(BIN)/ruff check

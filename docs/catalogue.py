@@ -9,16 +9,18 @@ import inspect
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import traitlets
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from ipyreconnect import TLS, Client, Heartbeat, KeepAlive, Retry
 
+if TYPE_CHECKING:
+    import traitlets
+
 EOLS: Final = {b"\r\n": "CRLF", b"\n": "LF", b"\r": "CR", b"\0": "NUL", b"": "none"}
-ENCRYPTION: Final = {"none": "", "implicit": "from the first byte", "starttls": "STARTTLS"}
+ENCRYPTION: Final = {"none": "", "implicit": "at once", "starttls": "after STARTTLS"}
 
 
 def _first(*homes: str) -> Any:
@@ -120,9 +122,11 @@ def settings() -> list[str]:
     """Write the defaults of the values that a client is made with, in Python."""
     rows = []
     for value in (KeepAlive, Retry, TLS, Heartbeat):
-        for field in dataclasses.fields(value):
-            if field.init and field.default is not dataclasses.MISSING:
-                rows.append((code(f"{value.__name__}({field.name}=…)"), code(repr(field.default))))
+        rows += [
+            (code(f"{value.__name__}({field.name}=…)"), code(repr(field.default)))
+            for field in dataclasses.fields(value)
+            if field.init and field.default is not dataclasses.MISSING
+        ]
     for name, parameter in inspect.signature(Client.__init__).parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not None:
             rows.append((code(f"Client({name}=…)"), code(repr(parameter.default))))
@@ -153,7 +157,7 @@ def reference() -> list[str]:
         for name, magic in magics().items():
             both = shell.find_cell_magic(name) is not None
             title = f"`%{name}` and `%%{name}`" if both else f"`%{name}`"
-            lines += [f"({name}-magic)=", f"## {title}", ""]
+            lines += [f"## {title}", ""]
             lines += documentation(shell.find_line_magic(name).parser.description)
             usage = f"%{name}" + (" [options]" if magic.options else "")
             if magic.operand:

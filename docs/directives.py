@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
 from docutils.statemachine import StringList
-from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from docs import catalogue, tour
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 
 class Catalogue(SphinxDirective):
@@ -40,8 +43,14 @@ def _parsed(directive: SphinxDirective, lines: list[str], source: str) -> list[n
     return holder.children
 
 
+def _let_plurals_be(app: Sphinx, what: str, name: str, of: object, options: object, lines: list[str]) -> None:
+    """Let a docstring write `Line`s: reST wants something between the quote and the letter behind it."""
+    lines[:] = [re.sub(r"(?<![`\\])(`[^`]+`)(?=\w)", r"\1\\ ", line) for line in lines]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the directives."""
+    """Register the directives, and what docstrings need."""
+    app.connect("autodoc-process-docstring", _let_plurals_be)
     app.add_directive("catalogue", Catalogue)
     app.add_directive("tour", Tour)
     return {"parallel_read_safe": True}

@@ -24,6 +24,12 @@ LANGUAGES: Final = frozenset(("python", "ipython", "output", "console", "text"))
 PATIENCE: Final = 60
 """Seconds that one cell may take."""
 
+PANEL: Final = re.compile("<Panel of ")
+"""What a panel is where there is only text."""
+
+FAILED: Final = re.compile("^UsageError", re.MULTILINE)
+"""What a magic's user sees of a mistake: text without a traceback, on the standard error."""
+
 LATER: Final = re.compile(r"^\* stopped$\n?", re.MULTILINE)
 """What an answer under a cell says once the page's end has stopped the connection."""
 
@@ -102,9 +108,9 @@ def shown(cell: Any) -> str:
                 found.append(output.text)
             case "error":
                 found.append(f"{output.ename}: {output.evalue}")
-            case _ if "application/vnd.jupyter.widget-view+json" not in output.data:  # a panel is seen
-                found.append(output.data.get("text/plain", ""))
-    return "\n".join(text.rstrip("\n") for text in found if text.strip())
+            case _ if not PANEL.match(plain := output.data.get("text/plain", "")):
+                found.append(plain)
+    return LATER.sub("", "\n".join(text.rstrip("\n") for text in found if text.strip()))
 
 
 def fits(expected: str, found: str) -> bool:
@@ -147,8 +153,8 @@ def run(
     client.execute(env={**os.environ, **ours, **environment})
     wrong = []
     for cell, made in zip(pages_cells, notebook.cells, strict=True):
-        found = LATER.sub("", shown(made))
-        failed = any(output.output_type == "error" for output in made.outputs)
+        found = shown(made)
+        failed = FAILED.search(found) or any(output.output_type == "error" for output in made.outputs)
         if failed if cell.shows is None else not fits(moved(cell.shows, addresses), found):
             wrong.append(f"line {cell.line}:\n{cell.source}\nshows:\n{found}")
     assert not wrong, "\n\n".join(wrong)

@@ -59,7 +59,7 @@ def _unpadded(data: bytes) -> bytes:
 
 
 def gps(every: float = 0.01) -> Behaviour:
-    """Be a receiver that walks in a circle: a GGA sentence with position and height, and an RMC, each time."""
+    """Be a receiver that walks in a circle: each time a GGA sentence, with its height, and an RMC."""
 
     async def behave(peer: Peer) -> None:
         for number in itertools.count():

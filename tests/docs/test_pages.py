@@ -1,18 +1,29 @@
-"""Every block of code on the site runs in a real kernel, and shows what the page says; servers on loopback."""
+"""Every block of code on the site runs in a real kernel, on loopback, and shows what the page says."""
 
 from __future__ import annotations
 
+import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from docs import catalogue
 from notebooks.imap_server import PASSWORD, USER, ImapServer
 from tests.docs import pages
 from tests.docs.servers import SshGateway, TokenDovecot, gps, http_proxy, instrument
 from tests.servers.certificates import Certificates
 from tests.servers.dovecot import Dovecot
-from tests.servers.line_server import LineServer, end_process, free_port, wait_until_accepting
+from tests.servers.line_server import (
+    LineServer,
+    Peer,
+    answering,
+    echo,
+    end_process,
+    free_port,
+    wait_until_accepting,
+)
 from tests.servers.redis import Redis
 
 pytestmark = pytest.mark.docs
@@ -95,3 +106,63 @@ def test_behind_a_proxy(tmp_path: Path, certificates: Certificates) -> None:
         finally:
             for process in running:
                 end_process(process)
+
+
+def test_how_liveness_works(tmp_path: Path) -> None:
+    """What the page shows of keepalive, health and deliveries is what a client shows."""
+    with LineServer(echo) as server:
+        pages.run(read("liveness.md"), {"127.0.0.1:4000": server.address}, tmp_path)
+
+
+def test_the_examples_of_the_magics(tmp_path: Path, certificates: Certificates) -> None:
+    """The examples of each magic's help can be typed as they stand there."""
+    answers = {rb"\x05": b"1 OK", rb"(\S+) .*": rb"\1 OK\r\n1 OK", rb".*": b"* OK"}
+    password = ["```ipython", "%load_ext ipyreconnect", "password = 'asked for'", "```"]
+    markdown = "\n".join([*password, *catalogue.reference()]).replace("{{?Password}}", "{{password}}")
+
+    async def imap(peer: Peer) -> None:
+        peer.send(b"* OK ready\r\n")
+        await answering(answers)(peer)
+
+    with (
+        LineServer(imap, tls=certificates.good().server_context()) as mail,
+        LineServer(answering(answers)) as gps,
+    ):
+        addresses = {
+            "imaps://imap.example.org": f"imaps://localhost:{mail.port}",
+            "127.0.0.1:4000": gps.address,
+        }
+        pages.run(markdown, addresses, tmp_path, {"SSL_CERT_FILE": str(certificates.cafile)})
+
+
+CONSOLES = {
+    "start.md": {"pip install ."},
+    "howto/proxy.md": None,  # run by its own test
+    "howto/voila.md": {"pip install voila", "voila app.ipynb"},  # run by tests/browser/test_apps.py
+    "howto/marimo.md": {"pip install marimo", "marimo edit feed.py", "marimo run feed.py"},
+}
+"""The commands for a shell on each page: what is run elsewhere, or needs no test of ours."""
+
+
+def test_no_block_of_code_is_left_out() -> None:
+    """Each page with code has a test here, and no block has a language that no test knows."""
+    tested = {"index.md", "start.md", "liveness.md", *(f"howto/{path.name}" for path in HOWTOS)}
+    for path in sorted(pages.DOCS.rglob("*.md")):
+        name = path.relative_to(pages.DOCS).as_posix()
+        languages = {block.language for block in pages.blocks(read(name))}
+        assert languages <= pages.LANGUAGES, name
+        assert name in tested or not languages & {"python", "ipython", "output"}, name
+        if "console" in languages:
+            known = CONSOLES[name]
+            assert known is None or set(pages.commands(read(name))) == known
+
+
+HOWTOS = sorted((pages.DOCS / "howto").glob("*.md"))
+
+
+def test_the_extras_that_the_start_names_exist() -> None:
+    """`pip install ".[keyring]"` installs something: the extra is in pyproject.toml, and so is each other."""
+    extras = tomllib.loads((pages.ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for path in pages.DOCS.rglob("*.md"):
+        for named in re.findall(r'pip install "(?:ipyreconnect|\.)\[([a-z,]+)\]', path.read_text()):
+            assert set(named.split(",")) <= extras.keys(), path
