@@ -138,7 +138,10 @@ def test_the_examples_of_the_magics(tmp_path: Path, certificates: Certificates) 
 CONSOLES = {
     "start.md": {"pip install ."},
     "howto/proxy.md": None,  # run by its own test
-    "howto/voila.md": {"pip install voila", "voila app.ipynb"},  # run by tests/browser/test_apps.py
+    "howto/voila.md": {  # run by tests/browser/test_apps.py
+        "pip install voila",
+        "voila app.ipynb --Voila.tornado_settings=\"{'disable_check_xsrf': True}\"",
+    },
     "howto/marimo.md": {"pip install marimo", "marimo edit feed.py", "marimo run feed.py"},
 }
 """The commands for a shell on each page: what is run elsewhere, or needs no test of ours."""

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.docs
 
 ELSEWHERE = (
     "https://voila.readthedocs.io",
+    "https://github.com/voila-dashboards/voila/issues/1458",
     "https://marimo.io",
     "https://github.com/pradyunsg/furo",  # the theme says who made it
 )
