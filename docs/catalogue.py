@@ -15,6 +15,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from ipyreconnect import TLS, Client, Heartbeat, KeepAlive, Retry
+from ipyreconnect.profile.base import PROFILES
 
 if TYPE_CHECKING:
     import traitlets
@@ -30,12 +31,6 @@ def _first(*homes: str) -> Any:
         with contextlib.suppress(ImportError, AttributeError):
             return getattr(importlib.import_module(module), name)
     raise ImportError(f"none of {', '.join(homes)} is there")
-
-
-def profiles() -> Mapping[str, Any]:
-    """Return what is known of each protocol, by scheme."""
-    found: Mapping[str, Any] = _first("ipyreconnect.profile:PROFILES", "ipyreconnect.address:PROFILES")
-    return found
 
 
 def magics() -> Mapping[str, Any]:
@@ -86,7 +81,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def protocols() -> list[str]:
     """Write what each scheme stands for: how its lines are cut, when TLS begins, which port."""
     rows = []
-    for name, profile in profiles().items():
+    for name, profile in PROFILES.items():
         framing = code(profile.framing)
         if profile.announce is not None:
             framing += f" by {code(profile.announce.pattern)}"
@@ -106,7 +101,7 @@ def protocols() -> list[str]:
 def conversations() -> list[str]:
     """Write what the client knows of each protocol's conversation: heartbeats, replies, last words."""
     rows = []
-    for name, profile in profiles().items():
+    for name, profile in PROFILES.items():
         answer = profile.heartbeat_answer.pattern if profile.heartbeat_answer is not None else None
         replies = ", ".join(f"{code(pattern)} → {code(line)}" for pattern, line in profile.replies)
         heartbeat = code(profile.heartbeat) or (

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from .errors import ScriptFailed as ScriptFailed
     from .errors import SettingsError as SettingsError
     from .lines.delivery import Delivery as Delivery
-    from .lines.transcript import Line as Line
+    from .lines.line import Line as Line
     from .lines.transcript import Transcript as Transcript
-    from .protocol.expect import Match as Match
+    from .protocol.match import Match as Match
+    from .secret import Secret as Secret
     from .settings import TLS as TLS
     from .settings import Heartbeat as Heartbeat
     from .settings import KeepAlive as KeepAlive
     from .settings import Retry as Retry
-    from .settings import Secret as Secret
 
 __version__ = "0.1.0"
 
@@ -74,9 +74,11 @@ _HOMES: Final = {
         "SettingsError",
     ),
     "ipyreconnect.lines.delivery": ("Delivery",),
-    "ipyreconnect.protocol.expect": ("Match",),
-    "ipyreconnect.lines.transcript": ("Line", "Transcript"),
-    "ipyreconnect.settings": ("TLS", "Heartbeat", "KeepAlive", "Retry", "Secret"),
+    "ipyreconnect.lines.line": ("Line",),
+    "ipyreconnect.lines.transcript": ("Transcript",),
+    "ipyreconnect.protocol.match": ("Match",),
+    "ipyreconnect.secret": ("Secret",),
+    "ipyreconnect.settings": ("TLS", "Heartbeat", "KeepAlive", "Retry"),
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 

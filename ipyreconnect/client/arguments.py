@@ -18,13 +18,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from ..address import Address, Profile, TLSMode
+from ..address import Address
 from ..errors import SettingsError
-from ..lines.line import decode, encode_line, has_break, has_own_end, visible
 from ..lines.search import Pattern
+from ..lines.text import decode, encode_line, has_break, has_own_end, visible
 from ..lines.transcript import DEFAULT_BYTES, WHOLE_SHARE, Transcript
+from ..mask import encode_behind
+from ..profile.base import Profile, TLSMode
 from ..protocol.script import Step, parse_script
-from ..settings import TLS, Heartbeat, KeepAlive, Retry, Secret, encode_behind
+from ..secret import Secret
+from ..settings import TLS, Heartbeat, KeepAlive, Retry
 
 LEAST_LINE = 64
 """Bytes: a shorter line would be cut through what announces the bytes that follow it."""

@@ -27,36 +27,25 @@ import traitlets
 from traitlets.traitlets import EventHandler
 from traitlets.utils.bunch import Bunch
 
-from ..address import Address, TLSMode, parse_address
+from ..address import Address, parse_address
 from ..errors import ExpectTimeout, ReconnectError, ScriptFailed, SettingsError
 from ..lines.delivery import UNCONFIRMED, Delivery
 from ..lines.framing import check_framing
-from ..lines.line import (
-    HAS_BREAK,
-    Line,
-    decode,
-    encode_line,
-    has_break,
-    has_own_end,
-    in_one_line,
-)
+from ..lines.line import Line
+from ..lines.text import HAS_BREAK, decode, encode_line, has_break, has_own_end, in_one_line
 from ..lines.transcript import Transcript
+from ..mask import check_encoding
 from ..network.driver import Driver, Waiter
-from ..protocol.connection import QUEUE_LIMIT, Connection, Settings
-from ..protocol.events import Status
-from ..protocol.expect import Expectation, Match, Pattern, compile_pattern
+from ..profile.base import TLSMode
+from ..protocol.configuration import QUEUE_LIMIT, Settings
+from ..protocol.connection import Connection
+from ..protocol.expect import Expectation, Pattern, compile_pattern
+from ..protocol.health import UNKNOWN, Health
+from ..protocol.match import Match
 from ..protocol.state import State
-from ..protocol.watchdog import UNKNOWN, Health
-from ..settings import (
-    TLS,
-    Heartbeat,
-    KeepAlive,
-    Retry,
-    Secret,
-    check_encoding,
-    path_from,
-    silence_from,
-)
+from ..protocol.status import Status
+from ..secret import Secret
+from ..settings import TLS, Heartbeat, KeepAlive, Retry, path_from, silence_from
 from .arguments import (
     Replies,
     check_function,

@@ -22,8 +22,9 @@ from ..lines.framing import Foreign, beginning, split_lines
 from ..lines.transcript import decode
 from ..network.driver import Driver
 from ..protocol.connection import SCRIPT_PATIENCE
-from ..protocol.expect import QUOTED, Expectation, Match, Pattern, last_lines
-from ..settings import Secret
+from ..protocol.expect import QUOTED, Expectation, Pattern, last_lines
+from ..protocol.match import Match
+from ..secret import Secret
 from .arguments import seconds_from, whole_number
 from .slow_search import search_one
 

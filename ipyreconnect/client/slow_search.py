@@ -13,12 +13,13 @@ from typing import Any
 from ..errors import ConnectionLost, Overrun
 from ..lines.effort import TooSlow, is_quick
 from ..lines.framing import beginning
-from ..lines.line import decode
 from ..lines.search import LineSearch
+from ..lines.text import decode
 from ..lines.transcript import Transcript
 from ..network.driver import Driver
 from ..network.matcher import Matcher
-from ..protocol.expect import Expectation, found_at
+from ..protocol.expect import Expectation
+from ..protocol.match import found_at
 
 __all__ = ["SlowSearch", "search_one"]
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, Self, cast
 
 from ..lines.effort import TooSlow, is_quick
-from ..protocol.expect import found_at
+from ..protocol.match import found_at
 
 __all__ = ["Matcher", "Matchers"]
 

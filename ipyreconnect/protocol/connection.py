@@ -14,39 +14,35 @@ from __future__ import annotations
 
 import math
 import re
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..address import Dialect, Profile, TLSMode
 from ..errors import AttemptFailed, CallerError, ConnectionLost, Ending, NotConnected, OutboxFull
-from ..lines.delivery import UNCONFIRMED, Delivery, Ledger
+from ..lines.delivery import UNCONFIRMED, Delivery
 from ..lines.framing import LINE_LIMIT, Announced, Foreign, Framer, Raw, beginning, make_framer
-from ..lines.line import decode, has_break, in_one_line
+from ..lines.text import decode, has_break, in_one_line
 from ..lines.transcript import Runs, Transcript, nothing_needed
+from ..profile.base import TLSMode
 from ..settings import Heartbeat, KeepAlive, Retry
-from .events import Status
+from .configuration import QUEUE_LINES, Settings
 from .expect import Expectation, Expectations
+from .health import UNKNOWN
 from .judging import RULE_PATIENCE, Job, Judging, Later, Rules, Verdict, quick_limit, search_now
+from .kernel_rules import longest_retransmission, user_timeout
 from .last_words import Ends
-from .resumption import RESUMES, Resumption
-from .script import ScriptRun, Send, Step
+from .ledger import Ledger
+from .resumption import Resumption
+from .script import ScriptRun, Send
 from .starttls import StartTLS
 from .state import Effect, Input, Phase, State, transition
+from .status import Status
+from .tcp_info import TcpInfo
 from .tls import TLSPipe, instead_of_tls
 from .unread import PlainLines, Unread
-from .watchdog import (
-    LATE,
-    LONGEST_PAUSE,
-    UNKNOWN,
-    TcpInfo,
-    Watchdog,
-    longest_retransmission,
-    user_timeout,
-)
+from .watchdog import LATE, LONGEST_PAUSE, Watchdog
 
-__all__ = ["Connection", "Settings"]
+__all__ = ["Connection"]
 
 NEVER = math.inf
 """The time of what is not waited for."""
@@ -57,8 +53,6 @@ SCRIPT_PATIENCE = 30.0
 FAREWELL_PATIENCE = 0.2
 """Seconds that a stop waits for the peer to acknowledge what was sent last; what it has not by then is
 reported and never arrives later."""
-QUEUE_LIMIT = 4 * 1024 * 1024
-QUEUE_LINES = 10_000
 QUEUE_PATIENCE = 60.0
 """Seconds that a line waits for a connection: an answer to something that was asked a minute ago
 surprises."""
@@ -99,39 +93,6 @@ _CONNECTED, _CONNECTING, _STOPPED, _STOPPING = (
     State.STOPPED,
     State.STOPPING,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What does not change while a client lives.
-
-    where: how messages call the peer. profile: the protocol's. tls: none, implicit or STARTTLS. context: for
-    TLS. server_name: to verify. eol: bytes that end a sent line. encoding: None for UTF-8 with ISO-8859-1
-    where it does not fit. framing: as `make_framer` takes it. script: parsed steps. has_function: whether a
-    function runs after each connection. resumes: whether a TLS session is taken up again. queue_bytes,
-    queue_lines: how much may wait to be handed to the kernel, or for a connection. longest_line: bytes of a
-    received line that is kept in one piece; None: 1 MiB, or what the transcript has room for.
-    """
-
-    where: str
-    profile: Profile
-    tls: TLSMode = TLSMode.NONE
-    context: ssl.SSLContext | None = None
-    server_name: str | None = None
-    eol: bytes = b"\r\n"
-    encoding: str | None = None
-    framing: Any = None
-    script: tuple[Step, ...] = ()
-    has_function: bool = False
-    resumes: bool = RESUMES
-    queue_bytes: int = QUEUE_LIMIT
-    queue_lines: int = QUEUE_LINES
-    longest_line: int | None = None
-
-    @property
-    def dialect(self) -> Dialect | None:
-        """How STARTTLS is spoken."""
-        return self.profile.dialect
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,8 @@ from ipyreconnect import (
 )
 from ipyreconnect.client.session import Session
 from ipyreconnect.network.driver import LEASE
+from ipyreconnect.protocol.health import UNKNOWN, Health
 from ipyreconnect.protocol.resumption import RESUMES
-from ipyreconnect.protocol.watchdog import UNKNOWN, Health
 from tests.namespaces import deafen, hear
 from tests.servers.certificates import Certificates
 from tests.servers.line_server import (

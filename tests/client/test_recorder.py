@@ -18,7 +18,7 @@ import pytest
 from ipyreconnect import Client, ReconnectError, SettingsError, Transcript
 from ipyreconnect.client import recorder as recorder_module
 from ipyreconnect.client.recorder import Recorder, RecordFile
-from ipyreconnect.lines.line import from_json
+from ipyreconnect.lines.files import from_json
 from ipyreconnect.lines.transcript import LEAST_BYTES
 from ipyreconnect.network import driver as driver_module
 from tests.servers.line_server import LineServer, echo, say

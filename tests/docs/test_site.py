@@ -13,6 +13,7 @@ import pytest
 
 import ipyreconnect
 from docs import catalogue
+from ipyreconnect.profile.base import PROFILES
 from tests.docs.pages import DOCS, ROOT
 
 pytestmark = pytest.mark.docs
@@ -102,7 +103,7 @@ def test_the_tables_have_all_that_the_code_has(site: Path) -> None:
     """Each scheme, each option of each magic, each default and each trait is in its table."""
     protocols = (site / "reference" / "protocols.html").read_text(encoding="utf-8")
     magics = (site / "reference" / "magics.html").read_text(encoding="utf-8")
-    for scheme in catalogue.profiles():
+    for scheme in PROFILES:
         assert f">{scheme}<" in protocols
     for name, magic in catalogue.magics().items():
         (section,) = (part for part in magics.split("<h2>") if f">%{name}<" in part.partition("</h2>")[0])

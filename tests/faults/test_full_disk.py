@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
 import sys
-from ipyreconnect import Client, Transcript, recorder
+from ipyreconnect import Client, Transcript
+from ipyreconnect.client import recorder
 from tests.servers.line_server import LineServer, echo
 from tests.watching import until
 

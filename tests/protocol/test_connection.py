@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipyreconnect.address import PROFILES, TLSMode
 from ipyreconnect.errors import (
     AttemptFailed,
     ConnectionLost,
@@ -27,11 +26,13 @@ from ipyreconnect.errors import (
 )
 from ipyreconnect.lines.delivery import Delivery
 from ipyreconnect.lines.transcript import Transcript
+from ipyreconnect.profile.base import PROFILES, TLSMode
 from ipyreconnect.protocol.connection import Connection
 from ipyreconnect.protocol.expect import Pattern, compile_pattern
+from ipyreconnect.protocol.kernel_rules import probing, user_timeout
 from ipyreconnect.protocol.script import Step, parse_script
 from ipyreconnect.protocol.state import Effect, Phase, State
-from ipyreconnect.protocol.watchdog import TcpInfo, probing, user_timeout
+from ipyreconnect.protocol.tcp_info import TcpInfo
 from ipyreconnect.settings import TLS, Heartbeat, KeepAlive, Retry
 from tests.playing import WALL, Play, awaited, found, lost
 from tests.servers.certificates import Certificates, Pair

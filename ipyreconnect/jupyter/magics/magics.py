@@ -29,27 +29,21 @@ from IPython.core.magic import (
 )
 from traitlets import TraitError
 
-from ...address import Address, TLSMode, parse_address
+from ...address import Address, parse_address
 from ...client.arguments import own_heartbeat
 from ...client.client import Client
 from ...errors import CallerError, PeerError, SettingsError
 from ...lines.delivery import Delivery
-from ...lines.line import visible
+from ...lines.text import visible
 from ...lines.transcript import Line
 from ...network import changes
 from ...network.sockets import missing_options
+from ...profile.base import TLSMode
 from ...protocol.connection import QUEUE_PATIENCE
-from ...protocol.expect import Match
+from ...protocol.match import Match
 from ...protocol.state import State
-from ...settings import (
-    DEFAULT_HEARTBEAT_EVERY,
-    NO_KEEPALIVE,
-    TLS,
-    Heartbeat,
-    KeepAlive,
-    Retry,
-    Secret,
-)
+from ...secret import Secret
+from ...settings import DEFAULT_HEARTBEAT_EVERY, NO_KEEPALIVE, TLS, Heartbeat, KeepAlive, Retry
 from ..output.answers import Answers, Handle, settled
 from ..output.front import Front, front_of
 from ..output.terminal import Feed, TerminalLog, rendered, shortened

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ...lines.line import visible
+from ...lines.text import visible
 from ...lines.transcript import Line, Transcript
 from .ticker import Follower
 

@@ -1,7 +1,7 @@
 """The controls that stock widgets can't give: header, settings fields, send box; they decide nothing.
 
 What the user does in the browser is a command to the client, run by `Commands` away from every thread that
-others wait for, and answered with what came of it. static/controls.js is the other side.
+others wait for, and answered with what came of it. web/controls.mjs is the other side.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from traitlets import Unicode
 
-from ...address import Address, TLSMode
+from ...address import Address
 from ...client.arguments import name_from
 from ...errors import NotConnected, SettingsError
+from ...profile.base import TLSMode
 from ...protocol.state import State
-from ...settings import NO_KEEPALIVE, KeepAlive, Secret
+from ...secret import Secret
+from ...settings import NO_KEEPALIVE, KeepAlive
 from ..aside import send_aside
 from .commands import Commands, explain
-from .part import Part, web_text
+from .page import script, style
+from .part import Part
 from .publisher import Tick, View
 
 if TYPE_CHECKING:
@@ -47,8 +50,8 @@ logger = logging.getLogger(__name__)
 class Control(Part):
     """A part that shows a client's status and commands the client."""
 
-    _esm = Unicode(web_text("link.js", "controls.js")).tag(sync=True)
-    _css = Unicode(web_text("theme.css", "controls.css")).tag(sync=True)
+    _esm = Unicode(script("controls")).tag(sync=True)
+    _css = Unicode(style("theme", "controls")).tag(sync=True)
 
     def __init__(self, client: Client, commands: Commands, **traits: Any) -> None:
         self._client = client

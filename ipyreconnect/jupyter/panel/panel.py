@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 from IPython.display import DisplayHandle, display
 
-from ...lines.line import visible
+from ...lines.text import visible
 from ...lines.transcript import Line, Transcript
-from ...settings import MASK
+from ...mask import MASK
 from .commands import Commands
 from .controls import Header, SendBox, SettingsFields
 from .log_view import LogView

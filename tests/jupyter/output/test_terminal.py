@@ -22,7 +22,7 @@ from ipyreconnect.jupyter.output.terminal import (
     Throttle,
     rendered,
 )
-from ipyreconnect.lines.line import visible
+from ipyreconnect.lines.text import visible
 from ipyreconnect.lines.transcript import Line, Transcript
 from tests.watching import PATIENCE
 

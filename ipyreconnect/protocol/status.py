@@ -7,9 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..settings import KeepAlive
+from .health import Health, Verdict
 from .state import Phase, State
 from .tls import TLSInfo
-from .watchdog import Health, Verdict
 
 __all__ = ["Status"]
 
