@@ -76,8 +76,8 @@ soak: $(VENV)/dev.stamp ## let 200 clients live through cuts and restarts for te
 screenshots: system $(VENV)/dev.stamp ## take the README's pictures anew
 	$(BIN)/python -m tests.browser.screenshots $(ARGS)
 
-coverage: $(VENV)/dev.stamp ## the quick tests, and the lines that they never run
-	$(BIN)/python -m pytest -m quick --cov --cov-report=term-missing $(ARGS)
+coverage: $(VENV)/dev.stamp ## the quick tests, the lines that they never run, and whether the share has sunk
+	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term-missing $(ARGS)
 
 system:
 	.ci/system-packages
