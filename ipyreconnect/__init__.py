@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ if not TYPE_CHECKING:  # a type checker takes any name as good once it sees a mo
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(home), name)
+        if name == "Client":
+            _have_clients_shown()  # where IPython began after the package was imported
         globals()[name] = value
         return value
 
@@ -101,8 +104,10 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics, on ``%load_ext ipyreconnect``."""
+    from .jupyter.display import register
     from .jupyter.magics.magics import load
 
+    register(shell)
     load(shell)
 
 
@@ -111,3 +116,16 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     from .jupyter.magics.magics import unload
 
     unload(shell)
+
+
+def _have_clients_shown() -> None:
+    """Have IPython show clients as panels, if it runs in this process; nothing is imported else."""
+    module = sys.modules.get("IPython.core.getipython")
+    shell = None if module is None else module.get_ipython()
+    if shell is not None:
+        from .jupyter.display import register
+
+        register(shell)
+
+
+_have_clients_shown()

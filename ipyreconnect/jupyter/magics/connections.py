@@ -16,8 +16,9 @@ from IPython.core.error import UsageError
 
 from ...address import Address
 from ...client.client import Client
+from ...lines.line import Line
 from ...lines.text import visible
-from ...lines.transcript import Line, Transcript
+from ...lines.transcript import Transcript
 from ...protocol.health import Verdict
 from ...protocol.state import State
 from ...protocol.status import Status

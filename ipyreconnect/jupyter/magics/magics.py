@@ -34,13 +34,13 @@ from ...client.arguments import own_heartbeat
 from ...client.client import Client
 from ...errors import CallerError, PeerError, SettingsError
 from ...lines.delivery import Delivery
+from ...lines.line import Line
 from ...lines.text import visible
-from ...lines.transcript import Line
 from ...network import changes
 from ...network.sockets import missing_options
 from ...profile.base import TLSMode
-from ...protocol.connection import QUEUE_PATIENCE
 from ...protocol.match import Match
+from ...protocol.outbox import QUEUE_PATIENCE
 from ...protocol.state import State
 from ...secret import Secret
 from ...settings import DEFAULT_HEARTBEAT_EVERY, NO_KEEPALIVE, TLS, Heartbeat, KeepAlive, Retry

@@ -47,7 +47,7 @@ from traitlets import Unicode
 
 from ...errors import SettingsError
 from ...lines.files import save_lines
-from ...lines.transcript import Line
+from ...lines.line import Line
 from .commands import Commands, explain
 from .finder import Finder, Query
 from .page import script, style

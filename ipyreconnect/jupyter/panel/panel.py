@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 from IPython.display import DisplayHandle, display
 
+from ...lines.line import Line
 from ...lines.text import visible
-from ...lines.transcript import Line, Transcript
+from ...lines.transcript import Transcript
 from ...mask import MASK
 from .commands import Commands
 from .controls import Header, SendBox, SettingsFields

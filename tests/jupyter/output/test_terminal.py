@@ -22,8 +22,9 @@ from ipyreconnect.jupyter.output.terminal import (
     Throttle,
     rendered,
 )
+from ipyreconnect.lines.line import Line
 from ipyreconnect.lines.text import visible
-from ipyreconnect.lines.transcript import Line, Transcript
+from ipyreconnect.lines.transcript import Transcript
 from tests.watching import PATIENCE
 
 

@@ -14,7 +14,7 @@ from ipyreconnect.client.client import Client
 from ipyreconnect.jupyter.panel.log_view import ROW_CHARS, encode_rows, visible
 from ipyreconnect.jupyter.panel.panel import Panel, static_html
 from ipyreconnect.lines.delivery import Delivery
-from ipyreconnect.lines.transcript import Line
+from ipyreconnect.lines.line import Line
 from tests.servers.line_server import LineServer, mute
 from tests.watching import until
 
