@@ -29,15 +29,12 @@ STOREYS: Final[Mapping[str, tuple[str, ...]]] = {
     "jupyter": (*VALUES, "lines", "protocol", "client"),
     "jupyter.panel": (*VALUES, "lines", "protocol", "client", "jupyter"),
     "jupyter.output": (*VALUES, "lines", "protocol", "client", "jupyter", "jupyter.panel"),
+    "jupyter.display": (*VALUES, "lines", "protocol", "client", "jupyter", "jupyter.panel", "jupyter.output"),
     "jupyter.magics": (*VALUES, "lines", "protocol", "client", "jupyter", "jupyter.panel", "jupyter.output"),
 }
 """Each room, lowest first, and the rooms whose modules it may import; its own modules always."""
 
 KNOWN: Final[Mapping[tuple[str, str], str]] = {
-    ("client.follow", "client.client"): "readers are given a client instead of a driver and a transcript",
-    ("client.session", "client.client"): "so is the session",
-    ("client.client", "jupyter.output.front"): "the client shows its own panel",
-    ("client.client", "jupyter.panel.panel"): "the client shows its own panel",
     ("jupyter.magics.magics", "network.changes"): "the end of the extension ends the watch over the network",
     ("jupyter.magics.magics", "network.sockets"): "a magic asks the system what keepalive it has",
     ("jupyter.panel.finder", "network.matcher"): "the search borrows the engine's process for expressions",
@@ -57,6 +54,10 @@ FOREIGN: Final[Mapping[str, frozenset[str]]] = {
     "client": SKINS,
 }
 """What no module of a room may import from outside the package."""
+
+
+PRIVATE: Final = re.compile(r"_[^_].*(?<!_)")
+"""A private name; `_repr_html_` and the like are others' protocols."""
 
 
 class Import(NamedTuple):
@@ -223,7 +224,7 @@ def test_no_room_reads_the_private_fields_of_another() -> None:
         for name, tree in TREES.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute)
-        and re.match(r"_[^_]", node.attr)
+        and PRIVATE.fullmatch(node.attr)
         and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
         and node.attr not in rooms[room_of(name)]
         and any(node.attr in names for names in rooms.values())
@@ -232,7 +233,7 @@ def test_no_room_reads_the_private_fields_of_another() -> None:
         f"{found.by}:{found.line} imports {name} of {found.of}"
         for found in IMPORTS
         for name in found.names
-        if re.match(r"_[^_]", name) and room_of(found.of) != room_of(found.by) and found.of[:1] != ":"
+        if PRIVATE.fullmatch(name) and room_of(found.of) != room_of(found.by) and found.of[:1] != ":"
     ]
     assert reads + taken == []
 
@@ -247,7 +248,7 @@ def _private_names(tree: ast.Module) -> Iterator[str]:
             names = [node.attr] if isinstance(node.value, ast.Name) and node.value.id == "self" else []
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names = [node.id]
-        yield from (name for name in names if re.match(r"_[^_]", name))
+        yield from (name for name in names if PRIVATE.fullmatch(name))
 
 
 @pytest.mark.parametrize(
