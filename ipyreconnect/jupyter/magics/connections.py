@@ -21,7 +21,7 @@ from ...lines.transcript import Line, Transcript
 from ...protocol.events import Status
 from ...protocol.state import State
 from ...protocol.watchdog import Verdict
-from ..output.terminal import shortened
+from ..output.text import shortened
 from .options import suggest
 
 STOPPED_KEPT = 8

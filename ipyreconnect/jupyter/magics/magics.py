@@ -52,7 +52,8 @@ from ...settings import (
 )
 from ..output.answers import Answers, Handle, settled
 from ..output.front import Front, front_of
-from ..output.terminal import Feed, TerminalLog, rendered, shortened
+from ..output.terminal import Feed, TerminalLog
+from ..output.text import rendered, shortened
 from .completion import Known, addresses_in_history, make_matcher
 from .connections import Connections, table
 from .defaults import Reconnect
@@ -75,6 +76,7 @@ from .options import (
     unquoted,
     value_in_need_of_quotes,
 )
+from .panels import close_all_panels, close_panel, show_panel, store_panel
 from .typed import TypedLines
 
 UNCONFIRMED_SHOWN = 20
@@ -306,9 +308,7 @@ class ReconnectMagics(Magics):
         client = self._named(parse(PANEL, line))
         if self._front is not Front.NOTEBOOK:
             raise UsageError("a panel needs a notebook; in a terminal %connect lists the connections")
-        from ..panel.panel import panel_for
-
-        panel_for(client).show()
+        show_panel(client)
 
     @no_var_expand
     @documented(STOP)
@@ -360,9 +360,7 @@ class ReconnectMagics(Magics):
         self._used[parsed.rest] = None
         panel = self._front is Front.NOTEBOOK and self.defaults.panel and not filled.flag("--no-panel")
         if panel:
-            from ..panel.panel import panel_for
-
-            panel_for(client).show()
+            show_panel(client)
         begin = time.monotonic()
         try:
             client.connect(wait=self.defaults.wait if wait is None else wait)
@@ -373,7 +371,7 @@ class ReconnectMagics(Magics):
         finally:
             told = client.transcript.end
             if panel:
-                panel_for(client).store()  # else where nobody looks, as in nbconvert, it would never be
+                store_panel(client)  # else where nobody looks, as in nbconvert, it would never be
             self._show(client, told, ticks=self.defaults.ticks or filled.flag("--ticks"))
             self._log.show_now()  # what has come already, before IPython shows what the cell gives
             if self._front is Front.CONSOLE:
@@ -618,7 +616,7 @@ class ReconnectMagics(Magics):
         self._answers.finish(client)
         self._feeds.pop(client, None)
         self.connections.end(client)
-        return _close_panel(client)
+        return close_panel(client)
 
     def _hide(self, result: object, *, shown: bool = False) -> None:
         """Keep IPython from showing `result`, of which enough was said, as the cell's last expression.
@@ -784,8 +782,7 @@ class ReconnectMagics(Magics):
             self._stop(client, replaced=True)
         self._log.close()
         self._answers.close()
-        if panels := sys.modules.get("ipyreconnect.jupyter.panel.panel"):
-            panels.close_all_panels()  # also of clients that were replaced, and of those that no magic made
+        close_all_panels()  # also of clients that were replaced, and of those that no magic made
         self._feeds.clear()
         self.connections.clear()
 
@@ -876,15 +873,6 @@ def _display(bundle: dict[str, str]) -> Handle | None:
 
     handle: Handle | None = display(bundle, raw=True, display_id=True)
     return handle
-
-
-def _close_panel(client: Client) -> bool:
-    """Close the client's panel, and say whether it had one; ipywidgets is not imported for that."""
-    if "ipyreconnect.jupyter.panel.panel" not in sys.modules:
-        return False
-    from ..panel.panel import close_panel
-
-    return close_panel(client)
 
 
 def _address(parsed: Parsed) -> Address:
