@@ -9,8 +9,8 @@ from typing import Any
 from traitlets import Unicode
 
 from ...settings import NO_KEEPALIVE, KeepAlive
+from .channel import Tick, View
 from .controls import Control
-from .publisher import Tick, View
 
 __all__ = ["SettingsFields"]
 

@@ -14,9 +14,9 @@ from traitlets import Unicode
 from ...address import Address, TLSMode
 from ...client.arguments import name_from
 from ...client.client import Client
+from .channel import Tick, View
 from .commands import Commands, explain
 from .controls import Control
-from .publisher import Tick, View
 
 __all__ = ["Header"]
 

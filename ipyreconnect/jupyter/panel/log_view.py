@@ -48,10 +48,10 @@ from ...client.client import Client
 from ...errors import SettingsError
 from ...lines.transcript import Line, save_lines
 from ..output.text import count_of_lines
+from .channel import Tick, View
 from .commands import Commands, explain
 from .finder import Finder, Query
 from .part import Part, web_text
-from .publisher import Tick, View
 from .rows import encode_rows, spell_out
 
 __all__ = ["LogView"]

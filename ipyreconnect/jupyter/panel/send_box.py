@@ -11,8 +11,8 @@ from ...errors import NotConnected, SettingsError
 from ...protocol.state import State
 from ...settings import Secret
 from ..aside import send_aside
+from .channel import Tick, View
 from .controls import Control
-from .publisher import Tick, View
 
 __all__ = ["SendBox"]
 
