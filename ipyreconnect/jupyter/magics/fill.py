@@ -19,7 +19,8 @@ from typing import Any
 from IPython.core.error import StdinNotImplementedError, UsageError
 
 from ...settings import MASK, Secret
-from .options import suggest, unescape
+from .escapes import unescape
+from .options import suggest
 
 FITS = (str, Number, Secret)
 """What a variable may hold that is put into a text."""

@@ -7,16 +7,14 @@ that a cell can catch it, and shows as one message without a traceback too.
 from __future__ import annotations
 
 import atexit
-import functools
 import re
 import sys
 import time
 import weakref
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.inputtransformer2 import cell_magic
@@ -32,7 +30,7 @@ from traitlets import TraitError
 from ...address import Address, TLSMode, parse_address
 from ...client.arguments import own_heartbeat
 from ...client.client import Client
-from ...errors import CallerError, PeerError, SettingsError
+from ...errors import SettingsError
 from ...lines.delivery import Delivery
 from ...lines.line import visible
 from ...lines.transcript import Line
@@ -55,28 +53,15 @@ from ..output.front import Front, front_of
 from ..output.terminal import Feed, TerminalLog
 from ..output.text import rendered, shortened
 from .completion import Known, addresses_in_history, make_matcher
+from .connect import parse_eol, parse_reply
 from .connections import Connections, table
+from .decorators import Interrupted, documented, in_one_line
 from .defaults import Reconnect
+from .escapes import unescape
 from .fill import Filler, bytes_of, pattern_of, script_line_of, secrets_of, text_of
-from .options import (
-    CONNECT,
-    EXPECT,
-    HEARTBEAT,
-    KEEPALIVE,
-    MAGICS,
-    PANEL,
-    SEND,
-    STOP,
-    Parsed,
-    documented,
-    parse,
-    parse_eol,
-    parse_reply,
-    unescape,
-    unquoted,
-    value_in_need_of_quotes,
-)
+from .options import Parsed, parse, unquoted, value_in_need_of_quotes
 from .panels import close_all_panels, close_panel, show_panel, store_panel
+from .table import CONNECT, EXPECT, HEARTBEAT, KEEPALIVE, MAGICS, PANEL, SEND, STOP
 from .typed import TypedLines
 
 UNCONFIRMED_SHOWN = 20
@@ -90,36 +75,6 @@ ANSWER_QUIET = 0.03
 """Seconds of silence after which an answer is taken to be complete, for the order of what is shown."""
 
 _TLS_MODES = {"--tls": TLSMode.IMPLICIT, "--no-tls": TLSMode.NONE, "--starttls": TLSMode.STARTTLS}
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-class Interrupted(KeyboardInterrupt):
-    """Be Ctrl-C during a magic's wait: shown as one line."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [str(self)]
-
-
-def in_one_line(method: _F) -> _F:
-    """Show what goes wrong in a magic as one message, never as a traceback."""
-
-    @functools.wraps(method)
-    def magic(self: ReconnectMagics, *args: Any) -> Any:
-        try:
-            return method(self, *args)
-        except CallerError as error:
-            raise UsageError(str(error)) from None
-        except PeerError as error:
-            text = f"{type(error).__name__}: {error}"
-            # IPython shows what this gives instead of a traceback; the error's type stays.
-            error._render_traceback_ = lambda: [text]  # type: ignore[attr-defined]
-            raise error from None
-        except Interrupted:
-            raise
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted; the connection is as it was") from None
-
-    return magic  # type: ignore[return-value]
 
 
 @magics_class

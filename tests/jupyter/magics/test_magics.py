@@ -20,7 +20,7 @@ from IPython.core.completer import provisionalcompleter
 import ipyreconnect
 from ipyreconnect import Client, Delivery, Heartbeat, Match, Secret
 from ipyreconnect.jupyter.magics.magics import ends_with_magic, lines_of
-from ipyreconnect.jupyter.magics.options import MAGICS
+from ipyreconnect.jupyter.magics.table import MAGICS
 from tests.jupyter.shells import new_shell, run
 from tests.servers.line_server import LineServer, answering, echo, free_port, greet, mute
 from tests.watching import until
