@@ -193,6 +193,26 @@ def addresses_in(sources: Iterable[str]) -> list[str]:
     return list(found)
 
 
+class Addresses:
+    """The addresses of this session and of earlier ones, to be offered."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._used: dict[str, None] = {}
+        self._earlier: list[str] | None = None
+
+    def use(self, address: str) -> None:
+        """Note that this one was connected to, as it was typed."""
+        self._used.pop(address, None)
+        self._used[address] = None
+
+    def latest_first(self) -> tuple[str, ...]:
+        """Return them all; the history is read when they are asked for first."""
+        if self._earlier is None:
+            self._earlier = addresses_in_history(self._shell)
+        return (*reversed(self._used), *self._earlier)
+
+
 def addresses_in_history(shell: Any) -> list[str]:
     """Give the addresses of earlier sessions from IPython's history, the latest first."""
     history = getattr(shell, "history_manager", None)

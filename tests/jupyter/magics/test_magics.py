@@ -19,7 +19,7 @@ from IPython.core.completer import provisionalcompleter
 
 import ipyreconnect
 from ipyreconnect import Client, Delivery, Heartbeat, Match, Secret
-from ipyreconnect.jupyter.magics.magics import ends_with_magic, lines_of
+from ipyreconnect.jupyter.magics.cells import ends_with_magic, lines_of
 from ipyreconnect.jupyter.magics.table import MAGICS
 from tests.jupyter.shells import new_shell, run
 from tests.servers.line_server import LineServer, answering, echo, free_port, greet, mute
