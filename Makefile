@@ -11,10 +11,14 @@ ARGS ?=
 QUICK := -m quick -n auto --dist loadfile
 # The ipykernels of `make kernels`, besides the newest, which all the other tests use.
 KERNELS ?= 7.3 6.31
+# The panel's page: its modules, and what checks them.
+PAGE := ipyreconnect/jupyter/panel/web
+WEB := tests/web
+NODE_BIN := node_modules/.bin
 # Jupyter refuses to run as root unless told that this is meant.
 LAB_ARGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help demo test quick faults kernels lint format bench soak screenshots coverage system clean
+.PHONY: help demo test quick web faults kernels lint format bench soak screenshots coverage system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips in one environment break it
@@ -27,13 +31,16 @@ demo: $(VENV)/demo.stamp ## open the guided tour in JupyterLab
 
 # The browser tests run by themselves: playwright keeps an event loop running in the main thread, and IPython, which
 # other tests run in this process, wants to start its own.
-test: lint system $(VENV)/dev.stamp ## lint, and all the tests: real servers, networks, browsers and notebooks
+test: lint system web $(VENV)/dev.stamp ## lint, and all the tests: real servers, networks, browsers and notebooks
 	$(BIN)/python -m pytest $(QUICK) $(ARGS)
 	$(BIN)/python -m pytest --nbmake $(wildcard notebooks) tests -m "not quick and not browser and not bench" $(ARGS)
 	$(BIN)/python -m pytest -m browser $(ARGS)
 
-quick: $(VENV)/dev.stamp ## the tests that need only Python and loopback, in less than a minute
+quick: web $(VENV)/dev.stamp ## the tests that need only Python and loopback, in less than a minute
 	$(BIN)/python -m pytest $(QUICK) $(ARGS)
+
+web: $(VENV)/web.stamp ## the tests of the panel's page that need no browser
+	@if [ -d $(WEB)/node_modules ]; then node --test --test-reporter=spec $(WEB)/*.test.mjs; fi
 
 faults: system $(VENV)/dev.stamp ## break real networks, and print how soon each is noticed
 	$(BIN)/python -m pytest -m faults $(ARGS)
@@ -45,14 +52,16 @@ kernels: system $(VENV)/dev.stamp $(KERNELS:%=$(VENV)/kernel-%.stamp) ## the ker
 	done
 	$(BIN)/python -m tests.browser.kernels $(KERNELS)
 
-lint: $(VENV)/dev.stamp ## ruff and mypy --strict
+lint: $(VENV)/dev.stamp $(VENV)/web.stamp ## ruff and mypy --strict, and biome and tsc --strict for the panel's page
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	@if [ -d $(WEB)/node_modules ]; then cd $(WEB) && $(NODE_BIN)/biome check . $(CURDIR)/$(PAGE) && $(NODE_BIN)/tsc; fi
 
-format: $(VENV)/dev.stamp ## let ruff format and sort everything
+format: $(VENV)/dev.stamp $(VENV)/web.stamp ## let ruff and biome format and sort everything
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+	@if [ -d $(WEB)/node_modules ]; then cd $(WEB) && $(NODE_BIN)/biome check --write . $(CURDIR)/$(PAGE); fi
 
 bench: system $(VENV)/bench.stamp ## measure against a bare socket, asyncio, Twisted, pwntools and other widgets
 	$(BIN)/python -m tests.bench $(ARGS)
@@ -70,7 +79,7 @@ system:
 	.ci/system-packages
 
 clean: ## take away what the other targets made
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) $(WEB)/node_modules build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 
 # The stamps say for which pyproject.toml the environment was last filled.
 
@@ -88,6 +97,11 @@ $(VENV)/demo.stamp: $(VENV)/venv.stamp pyproject.toml
 $(VENV)/dev.stamp: $(VENV)/venv.stamp pyproject.toml
 	$(PIP) install --editable ".[demo,dataframe]" --group dev
 	@touch $@
+
+# Where Node can't be had, the script says so, and what needs it is left out; in CI it fails.
+$(VENV)/web.stamp: $(VENV)/venv.stamp $(WEB)/package-lock.json
+	.ci/system-packages nodejs npm
+	@if command -v npm >/dev/null; then npm ci --prefix $(WEB) --silent && touch $@; fi
 
 $(VENV)/bench.stamp: $(VENV)/venv.stamp pyproject.toml
 	$(PIP) install --editable . --group bench

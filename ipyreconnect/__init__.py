@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
     from .errors import ScriptFailed as ScriptFailed
     from .errors import SettingsError as SettingsError
     from .lines.delivery import Delivery as Delivery
-    from .lines.transcript import Line as Line
+    from .lines.line import Line as Line
     from .lines.transcript import Transcript as Transcript
-    from .protocol.expect import Match as Match
+    from .protocol.match import Match as Match
+    from .secret import Secret as Secret
     from .settings import TLS as TLS
     from .settings import Heartbeat as Heartbeat
     from .settings import KeepAlive as KeepAlive
     from .settings import Retry as Retry
-    from .settings import Secret as Secret
 
 __version__ = "0.1.0"
 
@@ -74,9 +75,11 @@ _HOMES: Final = {
         "SettingsError",
     ),
     "ipyreconnect.lines.delivery": ("Delivery",),
-    "ipyreconnect.protocol.expect": ("Match",),
-    "ipyreconnect.lines.transcript": ("Line", "Transcript"),
-    "ipyreconnect.settings": ("TLS", "Heartbeat", "KeepAlive", "Retry", "Secret"),
+    "ipyreconnect.lines.line": ("Line",),
+    "ipyreconnect.lines.transcript": ("Transcript",),
+    "ipyreconnect.protocol.match": ("Match",),
+    "ipyreconnect.secret": ("Secret",),
+    "ipyreconnect.settings": ("TLS", "Heartbeat", "KeepAlive", "Retry"),
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -89,6 +92,8 @@ if not TYPE_CHECKING:  # a type checker takes any name as good once it sees a mo
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(home), name)
+        if name == "Client":
+            _have_clients_shown()  # where IPython began after the package was imported
         globals()[name] = value
         return value
 
@@ -99,8 +104,10 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics, on ``%load_ext ipyreconnect``."""
+    from .jupyter.display import register
     from .jupyter.magics.extension import load
 
+    register(shell)
     load(shell)
 
 
@@ -109,3 +116,16 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     from .jupyter.magics.extension import unload
 
     unload(shell)
+
+
+def _have_clients_shown() -> None:
+    """Have IPython show clients as panels, if it runs in this process; nothing is imported else."""
+    module = sys.modules.get("IPython.core.getipython")
+    shell = None if module is None else module.get_ipython()
+    if shell is not None:
+        from .jupyter.display import register
+
+        register(shell)
+
+
+_have_clients_shown()

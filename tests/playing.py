@@ -8,16 +8,20 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ipyreconnect.address import PROFILES
 from ipyreconnect.errors import AttemptFailed, CallerError, ConnectionLost
 from ipyreconnect.lines.delivery import Delivery
-from ipyreconnect.lines.transcript import Line, Transcript
+from ipyreconnect.lines.line import Line
+from ipyreconnect.lines.search import Pattern, compile_pattern
+from ipyreconnect.lines.transcript import Transcript
 from ipyreconnect.network.matcher import Matchers
-from ipyreconnect.protocol.connection import Connection, Settings
-from ipyreconnect.protocol.events import Status
-from ipyreconnect.protocol.expect import Expectation, Match, Pattern, compile_pattern
+from ipyreconnect.profile.base import PROFILES
+from ipyreconnect.protocol.configuration import Settings
+from ipyreconnect.protocol.connection import Connection
+from ipyreconnect.protocol.expect import Expectation
 from ipyreconnect.protocol.judging import RULE_PATIENCE
+from ipyreconnect.protocol.match import Match
 from ipyreconnect.protocol.state import Effect, Phase
+from ipyreconnect.protocol.status import Status
 from ipyreconnect.settings import Heartbeat, KeepAlive, Retry
 
 WALL = 1_000_000_000.0

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipyreconnect.address import PROFILES, Address, TLSMode, parse_address
+from ipyreconnect.address import Address, parse_address
 from ipyreconnect.errors import SettingsError
+from ipyreconnect.profile.base import PROFILES, TLSMode
 
 SECRET = "hunter2"
 

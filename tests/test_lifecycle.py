@@ -34,7 +34,7 @@ from ipyreconnect import (
     Transcript,
 )
 from ipyreconnect.lines.delivery import Delivery
-from ipyreconnect.network import dial
+from ipyreconnect.network import dial, lookups
 from ipyreconnect.network.driver import Driver
 from tests.servers.line_server import (
     LineServer,
@@ -61,7 +61,7 @@ ROOT = Path(__file__).parent.parent
 def mute_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have every look-up of a name hang until the test is over."""
     over = threading.Event()
-    real = dial.resolve
+    real = lookups.resolve
 
     def resolve(host: str, port: int, *, flags: int = 0) -> Any:
         if not flags:
@@ -912,7 +912,7 @@ def test_a_forked_child_waits_for_no_record(tmp_path: Path) -> None:
 def in_flight(client: Client) -> Delivery:
     """Enter a line that is not acknowledged yet; with the turn."""
     delivery = Delivery(b"x")
-    ledger = client._connection._ledger
+    ledger = client._connection._outbox._ledger
     ledger.add(ledger.sent + 10**6, 1, delivery)
     return delivery
 

@@ -32,7 +32,9 @@ import ipyreconnect
 from ipyreconnect import errors, settings
 from ipyreconnect.errors import AttemptFailed, SettingsError
 from ipyreconnect.lines.transcript import Transcript
-from ipyreconnect.settings import MASK, TLS, Heartbeat, KeepAlive, Retry, Secret, silence_from
+from ipyreconnect.mask import MASK
+from ipyreconnect.secret import Secret
+from ipyreconnect.settings import TLS, Heartbeat, KeepAlive, Retry, silence_from
 from tests.scarcity import no_files_left
 
 NEVER_NUMBERS: list[Any] = [True, False, None, "5", b"5", math.nan, math.inf, -math.inf, -1, 1j, [5], 10**400]

@@ -11,24 +11,25 @@ import io
 import re
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 from ..errors import ConnectionLost, ExpectTimeout, Overrun
-from ..lines.delivery import Delivery
+from ..lines.delivery import Delivery, Waiting
 from ..lines.effort import TooSlow
 from ..lines.framing import Foreign, beginning, split_lines
-from ..lines.transcript import decode
+from ..lines.search import Pattern
+from ..lines.text import decode
 from ..network.driver import Driver
-from ..protocol.connection import SCRIPT_PATIENCE
-from ..protocol.expect import QUOTED, Expectation, Match, Pattern, last_lines
-from ..settings import Secret
+from ..protocol.expect import QUOTED, Expectation, last_lines
+from ..protocol.match import Match
+from ..protocol.opening import SCRIPT_PATIENCE
+from ..secret import Secret
 from .arguments import seconds_from, whole_number
 from .slow_search import search_one
-
-if TYPE_CHECKING:
-    from .client import Client
+from .wire import Wire
 
 __all__ = ["Session"]
 
@@ -36,18 +37,36 @@ GRACE = 0.1
 """Seconds after a time-out for which what had come before it is still looked at."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Lines that were read: the match in the last of them, if there is one, the number of that line and when
+    it came (Unix time, s), and how many bytes all of them took.
+    """
+
+    found: re.Match[Any] | None
+    number: int
+    lines: list[bytes]
+    at: float
+    size: int
+
+
 class Session:
     """One run of an on-connect function; made by the client.
+
+    number: of the connection's session. waiting: gives who waits for the deliveries, as for `Delivery`.
 
     Each method raises ConnectionLost once the connection, or its turn at being made, is over.
     """
 
-    def __init__(self, client: Client, driver: Driver, number: int) -> None:
-        self._client = client
+    def __init__(
+        self, driver: Driver, wire: Wire, number: int, waiting: Callable[[], Waiting | None]
+    ) -> None:
         self._driver = driver
+        self._wire = wire
         self._connection = driver.connection
         self._number = number
-        self._since_send = client.transcript.end
+        self._waiting = waiting
+        self._since_send = self._connection.transcript.end
         self._over = False
 
     def end(self) -> None:
@@ -56,9 +75,7 @@ class Session:
 
     def _check(self) -> None:
         if self._over:
-            raise ConnectionLost(
-                f"the session with {self._client.address.display} is over: its function has ended"
-            )
+            raise ConnectionLost(f"the session with {self._wire.where} is over: its function has ended")
         self._connection.check_session(self._number)
 
     @overload
@@ -95,9 +112,9 @@ class Session:
         expect: read at most `timeout` seconds on, until a line matches that was received afterwards, and
         return the `Match`; it raises what `Session.expect` raises. whole: as there.
         """
-        pattern, seconds = None if expect is None else self._client.compiled(expect), seconds_from(timeout)
-        wire, line = self._client.encode(data, secrets)
-        delivery = Delivery(line, self._client.itself)
+        pattern, seconds = None if expect is None else self._wire.compiled(expect), seconds_from(timeout)
+        wire, line = self._wire.encode(data, secrets)
+        delivery = Delivery(line, self._waiting)
         self._check()
         self._driver.call(
             lambda: self._connection.send(wire, line, delivery, time.monotonic(), session=self._number)
@@ -112,7 +129,7 @@ class Session:
         what was announced in it; else what is compared is its beginning, as for `Client.expect`.
         Raises ExpectTimeout, ConnectionLost, and SettingsError for a pattern that is no regular expression.
         """
-        return self._read_until(self._client.compiled(pattern), seconds_from(timeout), whole=whole)
+        return self._read_until(self._wire.compiled(pattern), seconds_from(timeout), whole=whole)
 
     def _read_until(
         self, compiled: re.Pattern[Any], timeout: float, first: int = 0, *, whole: bool = False
@@ -121,37 +138,39 @@ class Session:
         ends = time.monotonic() + timeout
         transcript = self._connection.transcript
         expectation = Expectation(compiled, first, whole=whole)
-        encoding = self._client.encoding
         last: list[bytes] = []
         left: int | None = None  # bytes that had come when the time was over
-        while True:
-            number, plain = self._peek()
-            if plain:  # many at once, as far as they are passed over
-                lines = split_lines(plain)
-                found = self._look(expectation, number, lines, ends)
-                if expectation.cursor < number + len(lines):
-                    lines = lines[: expectation.cursor - number]
-                    plain = b"".join(islice(io.BytesIO(plain), len(lines)))
-                line, at = self._pass_over(len(plain))
-                size = len(plain)
-            else:
-                read = self._read_line(ends)
-                if read is None:
-                    break
-                line, data, at = read
-                lines = [data]
-                found = self._look(expectation, line, lines, ends)
-                size = len(data) + 1
-            if found is not None:
-                return Match((line, lines[-1], at), found, transcript, self._since_send)
-            last = [*last, *lines[-QUOTED:]][-QUOTED:]
+        while (read := self._read_some(expectation, ends)) is not None:
+            if read.found is not None:
+                line = read.number, read.lines[-1], read.at
+                return Match(line, read.found, transcript, self._since_send)
+            last = [*last, *read.lines[-QUOTED:]][-QUOTED:]
             if (now := time.monotonic()) >= ends:
                 # What had come by then is looked at, and not what goes on coming.
-                left = self._unread_bytes() if left is None else left - size
+                left = self._unread_bytes() if left is None else left - read.size
                 if left <= 0 or now > ends + GRACE:
                     break
-        texts = [transcript.redacted_text(decode(line, encoding)) for line in last]
-        raise ExpectTimeout(f"{self._client.in_vain(compiled, timeout)}; {last_lines(texts)}")
+        texts = [transcript.redacted_text(decode(line, self._wire.encoding)) for line in last]
+        raise ExpectTimeout(f"{self._wire.in_vain(compiled, timeout)}; {last_lines(texts)}")
+
+    def _read_some(self, expectation: Expectation, ends: float) -> _Read | None:
+        """Read the next lines, up to one that matches; None where none comes until `ends` (monotonic, s)."""
+        first, plain = self._peek()
+        if not plain:
+            read = self._read_line(ends)
+            if read is None:
+                return None
+            number, line, at = read
+            found = self._look(expectation, number, [line], ends)
+            return _Read(found, number, [line], at, len(line) + 1)
+        # Many at once, as far as they are passed over.
+        lines = split_lines(plain)
+        found = self._look(expectation, first, lines, ends)
+        if expectation.cursor < first + len(lines):
+            lines = lines[: expectation.cursor - first]
+            plain = b"".join(islice(io.BytesIO(plain), len(lines)))
+        number, at = self._pass_over(len(plain))
+        return _Read(found, number, lines, at, len(plain))
 
     def _unread_bytes(self) -> int:
         return self._driver.call(lambda: len(self._connection.unread(self._number)))
@@ -181,7 +200,7 @@ class Session:
         """Look at `lines`, whose first has `number`, up to the one that matches, or else up to the first over
         which the expression may take long: this one is looked at elsewhere. The cursor stands behind it.
         """
-        found = expectation.look(number, lines, self._client.encoding)
+        found = expectation.look(number, lines, self._wire.encoding)
         if found is not None:
             return found[2]
         if not expectation.is_slow:
@@ -192,13 +211,13 @@ class Session:
         compared = line if expectation.whole else beginning(line)
         if compared is None:
             return None
-        text = compared if expectation.bytes else decode(compared, self._client.encoding)
+        text = compared if expectation.bytes else decode(compared, self._wire.encoding)
         try:
             return search_one(expectation.pattern, text, max(0.1, ends - time.monotonic()))
         except TooSlow:
             self._check()
             raise ExpectTimeout(
-                f"{self._client.in_vain(expectation.pattern, 0)}: the expression takes too long over a line"
+                f"{self._wire.in_vain(expectation.pattern, 0)}: the expression takes too long over a line"
             ) from None
 
     def _read_line(self, ends: float) -> tuple[int, bytes, float] | None:
@@ -269,9 +288,7 @@ class Session:
         if not size or self._wait(look, timeout):
             return b"".join(taken)
         self._driver.call(lambda: self._connection.want_no_bytes(self._number, time.monotonic()))
-        raise ExpectTimeout(
-            f"{self._client.address.display} did not send {size} more bytes within {timeout:g} s"
-        )
+        raise ExpectTimeout(f"{self._wire.where} did not send {size} more bytes within {timeout:g} s")
 
     def _check_kept(self) -> None:
         if lost := self._connection.unread(self._number).lost:
@@ -287,13 +304,12 @@ class Session:
         true: list[bool] = []
 
         def done() -> bool:
-            if true or error:
-                return True
-            try:
-                if look():
-                    true.append(True)
-            except Exception as raised:  # noqa: BLE001 - raised again where it is waited for
-                error.append(raised)
+            if not true and not error:
+                try:
+                    if look():
+                        true.append(True)
+                except Exception as raised:  # noqa: BLE001 - raised again where it is waited for
+                    error.append(raised)
             return bool(true or error)
 
         self._driver.wait(done, timeout)

@@ -9,7 +9,7 @@ from collections import deque
 
 from ..client.client import Client
 from ..lines.delivery import Delivery
-from ..settings import Secret
+from ..secret import Secret
 
 __all__ = ["send_aside", "was_sent_aside"]
 

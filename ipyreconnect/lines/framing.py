@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 from ..errors import CallerError, SettingsError
 
 if TYPE_CHECKING:
-    from ..address import Profile
+    from ..profile.base import Profile
 
 LINE_LIMIT = 1 << 20
 """Longest logical line that is kept in one piece, in bytes.

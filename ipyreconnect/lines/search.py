@@ -20,7 +20,8 @@ from typing import Any, overload
 
 from ..errors import SettingsError
 from .framing import split_lines
-from .line import Line, decode
+from .line import Line
+from .text import decode
 
 __all__ = ["Found", "LineSearch", "Pattern", "compile_pattern", "decode_lines", "needles_of"]
 

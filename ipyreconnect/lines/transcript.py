@@ -34,8 +34,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Reversible
 from typing import Any, overload
 
 from ..errors import Overrun, SettingsError
-from ..settings import MASK, check_encoding, mask_in
+from ..mask import MASK, check_encoding, mask_in
 from .delivery import Delivery
+from .files import _rows, from_json, save_lines, to_json
 from .framing import (
     LINE_LIMIT,
     Announcing,
@@ -45,10 +46,11 @@ from .framing import (
     cut_before,
     split_lines,
 )
-from .line import Line, decode, from_json, is_torn, one_line, to_json
+from .line import Line
 from .search import Found, LineSearch, Pattern, compile_pattern
+from .text import decode, one_line
 
-__all__ = ["Line", "Runs", "Transcript", "decode", "from_json", "save_lines", "to_json"]
+__all__ = ["Line", "Runs", "Transcript", "decode", "from_json", "to_json"]
 
 DEFAULT_LINES = 10_000_000
 DEFAULT_BYTES = 64 * 1024 * 1024
@@ -1132,31 +1134,3 @@ def _overrun(wanted: int, first: int) -> Overrun:
         "read faster, or let the transcript keep more",
         first - wanted,
     )
-
-
-def save_lines(lines: Iterable[Line], path: str | os.PathLike[str], mode: str = "w") -> int:
-    """Write lines to a file as `Transcript.save` does, and return how many there were. Any thread.
-
-    mode: as of `open`. Raises OSError when it can't be written.
-    """
-    as_text = os.fspath(path).endswith((".txt", ".log"))
-    count = 0
-    with open(
-        os.path.expanduser(path), mode, encoding="utf-8", errors="backslashreplace", newline="\n"
-    ) as file:
-        for line in lines:
-            file.write((f"{line.direction} {one_line(line.text)}" if as_text else to_json(line)) + "\n")
-            count += 1
-    return count
-
-
-def _rows(file: Iterable[str], name: str, encoding: str | None) -> Iterator[Line]:
-    """Yield the lines that stand in a file."""
-    for row, text in enumerate(file, 1):
-        try:
-            line = from_json(text, encoding)
-        except ValueError:
-            if (row > 1 and not text.endswith("\n")) or is_torn(text):
-                continue  # by the end of its writer
-            raise SettingsError(f"{name}, line {row}: not a line of a record") from None
-        yield line

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from .dial import outdate_lookups
+from .lookups import outdate_lookups
 from .loop import Loop
 from .netwatch import NetWatch, SleepClock, WakeWatch, read_clocks
 

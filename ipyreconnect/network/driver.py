@@ -28,12 +28,15 @@ from typing import Any, Protocol, TypeVar
 from ..address import Address
 from ..errors import AttemptFailed, CallerError, ConnectionLost, SettingsError
 from ..lines.transcript import Runs, Transcript
-from ..protocol.connection import Connection, Settings
-from ..protocol.events import Status
+from ..protocol.configuration import Settings
+from ..protocol.connection import Connection
 from ..protocol.expect import Expectation
+from ..protocol.health import Health
 from ..protocol.judging import RULE_PATIENCE
+from ..protocol.kernel_rules import longest_retransmission, user_timeout
 from ..protocol.state import Effect, Phase, State
-from ..protocol.watchdog import Health, TcpInfo, longest_retransmission, unanswered, user_timeout
+from ..protocol.status import Status
+from ..protocol.tcp_info import TcpInfo, unanswered
 from ..settings import KeepAlive, Retry
 from . import changes, interrupts, sockets
 from .dial import Dial

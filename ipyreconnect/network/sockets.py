@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..errors import Ending
-from ..protocol.watchdog import TcpInfo
+from ..protocol.tcp_info import TcpInfo
 from ..settings import KeepAlive
 
 __all__ = [

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..lines.effort import TooSlow, is_quick, quick_up_to
-from ..lines.line import decode
 from ..lines.search import LineSearch
+from ..lines.text import decode
 
 __all__ = ["RULE_PATIENCE", "Job", "Judging", "Later", "Rules", "Verdict", "quick_limit", "search_now"]
 

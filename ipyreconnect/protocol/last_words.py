@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ..errors import Ending
-from ..lines.line import Line, decode, in_one_line
+from ..lines.line import Line
+from ..lines.text import decode, in_one_line
 
 if TYPE_CHECKING:
     from ..lines.transcript import Transcript

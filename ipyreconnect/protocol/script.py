@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..errors import ScriptFailed, SettingsError
-from ..lines.line import encode_line
-from ..settings import MASK, PLAIN_MASK
+from ..lines.text import encode_line
+from ..mask import MASK, PLAIN_MASK
 from .expect import QUOTED, last_lines
 
 __all__ = ["Expect", "ScriptRun", "Send", "Step", "parse_script"]

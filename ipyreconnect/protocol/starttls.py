@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Generator
 from typing import Final
 
-from ..address import Dialect
 from ..errors import AttemptFailed
+from ..profile.base import Dialect
 
 __all__ = ["StartTLS"]
 

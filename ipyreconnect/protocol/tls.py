@@ -8,8 +8,8 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
-from ..address import Dialect, TLSMode
 from ..errors import AttemptFailed, ConnectionLost, Ending, PeerError
+from ..profile.base import Dialect, TLSMode
 
 __all__ = ["TLSInfo", "TLSPipe", "instead_of_tls"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, expect
 
-from ipyreconnect.lines.line import visible
+from ipyreconnect.lines.text import visible
 from tests.browser.lab import Notebook
 from tests.browser.panels import PanelPage, connect, serving, show
 from tests.browser.test_log import FIVE_MILLION, many

@@ -17,8 +17,9 @@ import pytest
 
 from ipyreconnect import Client, ReconnectError, SettingsError, Transcript
 from ipyreconnect.client import recorder as recorder_module
-from ipyreconnect.client.recorder import Recorder, RecordFile
-from ipyreconnect.lines.line import from_json
+from ipyreconnect.client.record_file import RecordFile
+from ipyreconnect.client.recorder import Recorder
+from ipyreconnect.lines.files import from_json
 from ipyreconnect.lines.transcript import LEAST_BYTES
 from ipyreconnect.network import driver as driver_module
 from tests.servers.line_server import LineServer, echo, say
@@ -375,6 +376,19 @@ def test_a_device_that_is_always_full_is_told_and_holds_nothing_up() -> None:
 
 
 # -- a file that was moved away ------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_file_that_was_moved_away_leaves_no_descriptor_where_its_heir_is_full(record: Path) -> None:
+    """The file that took its name is closed as any other that cannot be written."""
+    with LineServer(echo) as server, Client(server.address, record=record) as client:
+        client.send("the first", expect="^the first")
+        record.rename(record.with_name("moved"))
+        record.symlink_to("/dev/full")
+        client.send("the second", expect="^the second")
+        until(client, lambda: any("No space left on device" in each for each in told(client)))
+    links = (os.readlink(each.path) for each in os.scandir("/proc/self/fd") if os.path.islink(each.path))
+    assert "/dev/full" not in links
 
 
 @pytest.mark.parametrize("how", ["renamed", "removed", "replaced", "with its folder", "emptied"])

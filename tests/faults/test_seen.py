@@ -12,7 +12,7 @@ import pytest
 
 from ipyreconnect import Client, Heartbeat, KeepAlive, Retry
 from ipyreconnect.jupyter.magics.connections import state
-from ipyreconnect.protocol.watchdog import Health
+from ipyreconnect.protocol.health import Health
 from tests.faults.watching import PATIENCE, deafen_client, received, wait_until
 from tests.servers.line_server import LineServer, echo
 

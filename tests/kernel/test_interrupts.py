@@ -17,7 +17,8 @@ SOON = 0.5
 
 # What is there besides the wait: nobody waits, nobody watches, and a line is answered.
 AS_IT_WAS = (
-    "print(c.state, len(c._connection.expectations.pending), len(c._watchers), len(c._driver._waiters))"
+    "print(c.state, len(c._connection.expectations.pending), len(c._callbacks._watchers), "
+    "len(c._driver._waiters))"
 )
 
 

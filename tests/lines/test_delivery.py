@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipyreconnect.lines.delivery import STATUSES, Delivery, Ledger
+from ipyreconnect.lines.delivery import STATUSES, Delivery
+from ipyreconnect.protocol.ledger import Ledger
 
 ORDER: Final = {"queued": 0, "sent": 1, "acknowledged": 2, "unconfirmed": 2}
 

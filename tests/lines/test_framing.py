@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipyreconnect.address import PROFILES
 from ipyreconnect.client.client import Client
 from ipyreconnect.errors import CallerError, SettingsError
 from ipyreconnect.lines.framing import (
@@ -27,6 +26,7 @@ from ipyreconnect.lines.framing import (
     make_framer,
     split_lines,
 )
+from ipyreconnect.profile.base import PROFILES
 
 IMAP = re.compile(rb"\{(\d+)\+?\}$")
 REDIS = re.compile(rb"^\$(\d+)$")

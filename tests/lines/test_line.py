@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ipyreconnect import Client, SettingsError
-from ipyreconnect.lines.line import encode_line
+from ipyreconnect.lines.text import encode_line
 
 
 @pytest.mark.parametrize(

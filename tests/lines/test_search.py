@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from ipyreconnect.errors import SettingsError
 from ipyreconnect.lines.framing import split_lines
-from ipyreconnect.lines.line import Line, decode
+from ipyreconnect.lines.line import Line
 from ipyreconnect.lines.search import Found, LineSearch, compile_pattern, needles_of
+from ipyreconnect.lines.text import decode
 from ipyreconnect.lines.transcript import Transcript
 
 # Words and letters that patterns and lines share, with those that case folding and encodings make awkward:

@@ -19,7 +19,9 @@ import pytest
 from ipyreconnect.address import Address, parse_address
 from ipyreconnect.errors import AttemptFailed
 from ipyreconnect.network import dial as dial_module
-from ipyreconnect.network.dial import Candidate, Dial, Resolver, outdate_lookups, resolve
+from ipyreconnect.network import lookups as lookups_module
+from ipyreconnect.network.dial import Dial
+from ipyreconnect.network.lookups import Candidate, Resolver, outdate_lookups, resolve
 from ipyreconnect.network.loop import Loop, acquire_loop, release_loop
 from tests.namespaces import Namespace, deafen, hear, unavailable
 from tests.scarcity import no_files_left
@@ -562,7 +564,7 @@ def test_attempts_at_a_hanging_name_share_one_thread(loop: Loop, mute: Mute) -> 
         assert "timed out" in Attempt(loop, "name:1", timeout=0.001, resolver=mute).failure().reason
         assert len(lookup_threads()) <= 1
     assert mute.asked == 1
-    assert sum(map(len, dial_module._lookups._waiting.values())) == 1
+    assert sum(map(len, lookups_module._lookups._waiting.values())) == 1
 
 
 def test_all_who_wait_for_a_name_get_the_answer(loop: Loop, stack: ExitStack) -> None:
@@ -596,7 +598,7 @@ def test_a_late_answer_does_not_wait_for_ever(
     loop: Loop, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that has moved since is looked up anew."""
-    monkeypatch.setattr(dial_module, "LATE_ANSWER_KEPT", 0.0)
+    monkeypatch.setattr(lookups_module, "LATE_ANSWER_KEPT", 0.0)
     server = listener(stack)
     mute = Mute(ipv4(port_of(server)))
     assert "timed out" in Attempt(loop, "name:1", timeout=0.01, resolver=mute).failure().reason
@@ -611,7 +613,7 @@ def test_many_hanging_names_share_few_threads(
     loop: Loop, mute: Mute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand names on a mute name service cost no thousand threads, and each gets its turn in the end."""
-    monkeypatch.setattr(dial_module, "MAX_LOOKUPS", 2)
+    monkeypatch.setattr(lookups_module, "MAX_LOOKUPS", 2)
     attempts = [Attempt(loop, f"name{number}:1", resolver=mute) for number in range(5)]
     for _ in range(2):
         assert mute.entered.acquire(timeout=PATIENCE)
@@ -760,7 +762,7 @@ def test_a_forked_child_gives_up_its_parents_attempts_and_makes_its_own(stack: E
     try:
         assert mute.entered.acquire(timeout=PATIENCE)
         eventually_connecting(attempts[1], 1)
-        with dial_module._lookups._lock:  # the worst moment
+        with lookups_module._lookups._lock:  # the worst moment
             child = os.fork()
         if child == 0:
             connected = Attempt(acquire_loop(User()), f"localhost:{port_of(server)}").results.get(timeout=5)

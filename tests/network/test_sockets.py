@@ -18,7 +18,7 @@ import pytest
 from ipyreconnect.errors import Ending
 from ipyreconnect.network import sockets
 from ipyreconnect.network.sockets import System, system_for
-from ipyreconnect.protocol.watchdog import user_timeout
+from ipyreconnect.protocol.kernel_rules import user_timeout
 from ipyreconnect.settings import KeepAlive
 from tests.namespaces import deafen, hear
 from tests.scarcity import no_files_left

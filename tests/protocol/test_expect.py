@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipyreconnect.lines.line import Line, decode
+from ipyreconnect.lines.line import Line
+from ipyreconnect.lines.search import Pattern, compile_pattern
+from ipyreconnect.lines.text import decode
 from ipyreconnect.lines.transcript import Transcript
-from ipyreconnect.protocol.expect import MANY, Expectation, Match, Pattern, compile_pattern
-from ipyreconnect.settings import MASK
+from ipyreconnect.mask import MASK
+from ipyreconnect.protocol.expect import MANY, Expectation
+from ipyreconnect.protocol.match import Match
 
 
 def receive(transcript: Transcript, data: bytes) -> None:

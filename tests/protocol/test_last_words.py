@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipyreconnect.address import PROFILES
 from ipyreconnect.errors import Ending
 from ipyreconnect.lines.line import Line
 from ipyreconnect.lines.transcript import Transcript
+from ipyreconnect.profile.base import PROFILES
 from ipyreconnect.protocol.last_words import QUOTED, Ends, farewell_answered, goodbye_in
 
 WALL: Final = 1_000_000.0

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipyreconnect.errors import ScriptFailed, SettingsError
+from ipyreconnect.mask import MASK
 from ipyreconnect.protocol.script import Expect, ScriptRun, Send, parse_script
-from ipyreconnect.settings import MASK
 
 
 def told(text: str) -> list[tuple[int, bytes] | tuple[int, str]]:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipyreconnect.address import Dialect
 from ipyreconnect.errors import AttemptFailed
+from ipyreconnect.profile.base import Dialect
 from ipyreconnect.protocol.starttls import MAX_LINES, StartTLS
 
 GOOD: dict[str, tuple[Dialect, list[tuple[bytes, list[bytes]]]]] = {

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from ipyreconnect.address import Dialect, TLSMode
 from ipyreconnect.errors import AttemptFailed, ConnectionLost, Ending
+from ipyreconnect.profile.base import Dialect, TLSMode
 from ipyreconnect.protocol.tls import TLSPipe, instead_of_tls
 from ipyreconnect.settings import TLS
 from tests.servers.certificates import Certificates, Pair

@@ -11,17 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ipyreconnect.protocol.watchdog import (
-    LONGEST_PAUSE,
-    Health,
-    Look,
-    TcpInfo,
-    Verdict,
-    Watchdog,
-    longest_retransmission,
-    probing,
-    user_timeout,
-)
+from ipyreconnect.protocol.health import Health, Look, Verdict
+from ipyreconnect.protocol.kernel_rules import longest_retransmission, probing, user_timeout
+from ipyreconnect.protocol.tcp_info import TcpInfo
+from ipyreconnect.protocol.watchdog import LONGEST_PAUSE, Watchdog
 from ipyreconnect.settings import KeepAlive
 
 ESTABLISHED, CLOSED = 1, 7

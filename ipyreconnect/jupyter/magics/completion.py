@@ -15,8 +15,9 @@ from typing import Any
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.error import UsageError
 
-from ...address import PROFILES, parse_address
+from ...address import parse_address
 from ...errors import SettingsError
+from ...profile.base import PROFILES
 from .options import BLANKS, QUOTES, closing_quote, parse, word_at, word_end
 from .table import CONNECT, MAGICS, Kind, Layout, Magic, Option
 

@@ -10,11 +10,13 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from ...address import Address, TLSMode, parse_address
+from ...address import Address, parse_address
 from ...client.arguments import EOLS, own_heartbeat
 from ...client.client import Client
 from ...errors import SettingsError
-from ...settings import DEFAULT_HEARTBEAT_EVERY, TLS, Heartbeat, KeepAlive, Retry, Secret
+from ...profile.base import TLSMode
+from ...secret import Secret
+from ...settings import DEFAULT_HEARTBEAT_EVERY, TLS, Heartbeat, KeepAlive, Retry
 from .defaults import Reconnect
 from .escapes import unescape
 from .fill import Filler, script_line_of, secrets_of, text_of

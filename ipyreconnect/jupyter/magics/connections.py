@@ -16,11 +16,12 @@ from IPython.core.error import UsageError
 
 from ...address import Address
 from ...client.client import Client
-from ...lines.line import visible
-from ...lines.transcript import Line, Transcript
-from ...protocol.events import Status
+from ...lines.line import Line
+from ...lines.text import visible
+from ...lines.transcript import Transcript
+from ...protocol.health import Verdict
 from ...protocol.state import State
-from ...protocol.watchdog import Verdict
+from ...protocol.status import Status
 from ..output.text import shortened
 from .options import suggest
 

@@ -11,7 +11,8 @@ from traitlets.config import Configurable
 from ...client.arguments import seconds_from
 from ...errors import SettingsError
 from ...lines.transcript import DEFAULT_LINES
-from ...settings import KeepAlive, Retry, check_encoding, silence_from
+from ...mask import check_encoding
+from ...settings import KeepAlive, Retry, silence_from
 from ..output.terminal import RATE
 
 if TYPE_CHECKING:

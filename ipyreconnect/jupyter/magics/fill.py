@@ -18,7 +18,8 @@ from typing import Any
 
 from IPython.core.error import StdinNotImplementedError, UsageError
 
-from ...settings import MASK, Secret
+from ...mask import MASK
+from ...secret import Secret
 from .escapes import unescape
 from .options import suggest
 

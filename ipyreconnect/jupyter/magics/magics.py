@@ -23,8 +23,8 @@ from IPython.core.magic import (
 
 from ...client.client import Client
 from ...lines.delivery import Delivery
-from ...lines.line import visible
-from ...protocol.expect import Match
+from ...lines.text import visible
+from ...protocol.match import Match
 from ...protocol.state import State
 from ...settings import KeepAlive
 from ..output.front import Front, front_of

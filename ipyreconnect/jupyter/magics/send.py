@@ -11,8 +11,8 @@ from IPython.core.error import UsageError
 
 from ...client.client import Client
 from ...lines.delivery import Delivery
-from ...protocol.expect import Match
-from ...settings import Secret
+from ...protocol.match import Match
+from ...secret import Secret
 from .escapes import unescape
 from .fill import Filler, bytes_of, pattern_of, secrets_of, text_of
 from .options import Parsed

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...client.client import Client
-from ...lines.line import visible
-from ...lines.transcript import Line
+from ...lines.line import Line
+from ...lines.text import visible
 from ...network import changes
 from ...network.sockets import missing_options
-from ...protocol.connection import QUEUE_PATIENCE
+from ...protocol.outbox import QUEUE_PATIENCE
 from ...protocol.state import State
 from ...settings import NO_KEEPALIVE, Heartbeat, KeepAlive
 from ..output.text import count_of_lines, rendered, shortened

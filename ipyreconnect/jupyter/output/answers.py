@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from ...client.client import Client
 from ...lines.delivery import Delivery
-from ...lines.transcript import Line
+from ...lines.line import Line
 from ...protocol.state import State
 from ..aside import was_sent_aside
 from .saved import redacted

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...client.client import Client
 from ...lines.delivery import Delivery
-from ...lines.line import visible
+from ...lines.text import visible
 from .answers import Answers, Handle, settled
 from .front import Front
 from .terminal import Feed, TerminalLog

@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterator
 
 from ...client.client import Client
-from ...lines.line import visible
-from ...lines.transcript import Line, Transcript
-from ...settings import MASK
+from ...lines.line import Line
+from ...lines.text import visible
+from ...lines.transcript import Transcript
+from ...mask import MASK
 from .text import count_of_lines
 
 __all__ = ["redacted", "static_html"]

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ...lines.line import visible
-from ...lines.transcript import Line, Transcript
+from ...lines.line import Line
+from ...lines.text import visible
+from ...lines.transcript import Transcript
 from .text import rendered
 from .ticker import Follower
 

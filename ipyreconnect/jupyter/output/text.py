@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ...lines.line import visible
-from ...lines.transcript import Line
+from ...lines.line import Line
+from ...lines.text import visible
 
 __all__ = ["count_of_lines", "rendered", "shortened"]
 

@@ -1,7 +1,7 @@
 """What the controls of a panel have in common: they show a client's status, and command it.
 
 What the user does in the browser is a command to the client, run by `Commands` away from every thread that
-others wait for, and answered with what came of it. web/controls.js is the other side.
+others wait for, and answered with what came of it. web/controls.mjs is the other side.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from traitlets import Unicode
 
 from ...client.client import Client
 from .commands import Commands, explain
-from .part import Part, web_text
+from .page import script, style
+from .part import Part
 
 __all__ = ["Control"]
 
@@ -21,8 +22,8 @@ __all__ = ["Control"]
 class Control(Part):
     """A part that shows a client's status and commands the client."""
 
-    _esm = Unicode(web_text("link.js", "controls.js")).tag(sync=True)
-    _css = Unicode(web_text("theme.css", "controls.css")).tag(sync=True)
+    _esm = Unicode(script("controls")).tag(sync=True)
+    _css = Unicode(style("theme", "controls")).tag(sync=True)
 
     def __init__(self, client: Client, commands: Commands, **traits: Any) -> None:
         self._client = client

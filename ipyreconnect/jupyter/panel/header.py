@@ -11,9 +11,10 @@ from typing import Any
 
 from traitlets import Unicode
 
-from ...address import Address, TLSMode
+from ...address import Address
 from ...client.arguments import name_from
 from ...client.client import Client
+from ...profile.base import TLSMode
 from .channel import Tick, View
 from .commands import Commands, explain
 from .controls import Control

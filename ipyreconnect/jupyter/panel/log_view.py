@@ -1,7 +1,7 @@
 """The live log as a widget: the browser shows a window of the transcript and asks only for it; no line of it
 is kept here or in a trait.
 
-What goes over the wire (custom messages only; static/log_view.js is the other side):
+What goes over the wire (custom messages only; web/log.mjs is the other side):
 
 browser → kernel
     hello  {view, want}                 a fresh view; want = {follow, rows, unseen}
@@ -46,12 +46,14 @@ from traitlets import Unicode
 
 from ...client.client import Client
 from ...errors import SettingsError
-from ...lines.transcript import Line, save_lines
+from ...lines.files import save_lines
+from ...lines.line import Line
 from ..output.text import count_of_lines
 from .channel import Tick, View
 from .commands import Commands, explain
 from .finder import Finder, Query
-from .part import Part, web_text
+from .page import script, style
+from .part import Part
 from .rows import encode_rows, spell_out
 
 __all__ = ["LogView"]
@@ -101,8 +103,8 @@ class Search:
 class LogView(Part):
     """The transcript of a client as a log with as many rows as there are lines."""
 
-    _esm = Unicode(web_text("link.js", "selection.js", "log_view.js")).tag(sync=True)
-    _css = Unicode(web_text("theme.css", "log_view.css")).tag(sync=True)
+    _esm = Unicode(script("log")).tag(sync=True)
+    _css = Unicode(style("theme", "log")).tag(sync=True)
     height = Unicode("288px", help="How tall the rows' pane is, in CSS units; the user can drag it.").tag(
         sync=True
     )

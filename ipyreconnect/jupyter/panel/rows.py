@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from ...lines.transcript import Line
+from ...lines.line import Line
 
 __all__ = ["encode_rows", "spell_out"]
 

@@ -9,7 +9,7 @@ from traitlets import Unicode
 
 from ...errors import NotConnected, SettingsError
 from ...protocol.state import State
-from ...settings import Secret
+from ...secret import Secret
 from ..aside import send_aside
 from .channel import Tick, View
 from .controls import Control

@@ -12,8 +12,8 @@ from IPython.core.completer import provisionalcompleter
 import ipyreconnect
 from ipyreconnect import Client
 from ipyreconnect.jupyter.magics.connections import Connections, last_loss
-from ipyreconnect.protocol.events import Status
 from ipyreconnect.protocol.state import State
+from ipyreconnect.protocol.status import Status
 from tests.jupyter.shells import new_shell, run
 from tests.servers.line_server import LineServer, answering
 from tests.watching import until

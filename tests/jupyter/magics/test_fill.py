@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from IPython.core.error import StdinNotImplementedError, UsageError
 
 from ipyreconnect.jupyter.magics.fill import Filler, bytes_of, script_line_of, secrets_of, text_of
-from ipyreconnect.settings import Secret
+from ipyreconnect.secret import Secret
 
 SPACE = {"user": "me", "port": 993, "pw": Secret("hunter2"), "two": "a\nb", "raw": Secret(b"\xff"), "obj": []}
 

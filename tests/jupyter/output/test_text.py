@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipyreconnect.jupyter.output.text import LONGEST, count_of_lines, rendered
-from ipyreconnect.lines.line import visible
-from ipyreconnect.lines.transcript import Line
+from ipyreconnect.lines.line import Line
+from ipyreconnect.lines.text import visible
 
 
 @pytest.mark.parametrize(

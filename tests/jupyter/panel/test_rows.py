@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ipyreconnect.jupyter.panel.rows import ROW_CHARS, encode_rows, spell_out
 from ipyreconnect.lines.delivery import Delivery
-from ipyreconnect.lines.transcript import Line
+from ipyreconnect.lines.line import Line
 
 
 def test_control_characters_are_written_out_and_a_tab_stays_a_tab_too() -> None:

@@ -1,0 +1,120 @@
+"""How one client writes its lines and what it shows of them: encoding, line ends, patterns, secrets. Sends
+nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, cast
+
+from ..errors import SettingsError
+from ..lines.search import Pattern, compile_pattern
+from ..lines.text import HAS_BREAK, encode_line, has_break, has_own_end, in_one_line
+from ..lines.transcript import Transcript
+from ..secret import Secret
+from ..settings import Heartbeat
+from .hiding import forms_of
+
+__all__ = ["Payload", "Wire"]
+
+Payload = str | bytes | Secret
+"""What can be sent: one line of text, bytes as they are, or a line that is secret as a whole."""
+
+
+class Wire:
+    """The encoding, the line end and the secrets of one client. Any thread.
+
+    where: what messages call the server.
+    """
+
+    __slots__ = ("_transcript", "encoding", "eol", "where")
+
+    def __init__(self, where: str, encoding: str | None, eol: bytes, transcript: Transcript) -> None:
+        self.where = where
+        self.encoding = encoding
+        self.eol = eol
+        self._transcript = transcript
+
+    def encode(self, data: Payload, secrets: Iterable[Secret] = ()) -> tuple[bytes, bytes]:
+        """Return what goes out, and the line that the log shows.
+
+        Raises SettingsError for what is no line, and for what has not one byte.
+        """
+        if secrets:
+            self.hide(secrets)
+        if isinstance(data, str):
+            line = encode_line(data, self.encoding, self._transcript.redacted_text, self.eol)
+            wire = line + self.eol
+        elif isinstance(data, bytes):
+            wire, line = data, data.removesuffix(b"\n").removesuffix(b"\r")
+        else:
+            line = self._revealed(data)
+            wire = line + self.eol
+        if not wire:
+            raise SettingsError("there is not one byte to send: give a line; an empty one needs an eol")
+        return wire, self._transcript.redacted(line)
+
+    def _revealed(self, secret: Secret) -> bytes:
+        """Return the line that is secret as a whole; it is hidden from now on."""
+        if not isinstance(secret, Secret):
+            raise SettingsError(
+                f"send takes text (one line) or bytes (as they are), not {type(secret).__name__}"
+            )
+        self.hide((secret,))
+        line = secret.reveal()
+        if has_break(line, self.eol):
+            raise SettingsError(HAS_BREAK if has_break(line) else has_own_end(self.eol))
+        return line
+
+    def hide(self, secrets: Iterable[Secret]) -> None:
+        """Show these as •••• from now on, in all that is sent or received."""
+        self.hide_forms(forms_of(secrets, self.encoding))
+
+    def hide_forms(self, forms: Iterable[bytes]) -> None:
+        """Show these bytes as •••• from now on."""
+        for form in forms:
+            self._transcript.hide(form)
+
+    def redacted_text(self, text: str) -> str:
+        """Return `text` with what is hidden shown as ••••."""
+        return self._transcript.redacted_text(text)
+
+    def redacted_heartbeat(self, heartbeat: Heartbeat | None) -> Heartbeat | None:
+        """Return a heartbeat without what is hidden: what a user may look at."""
+        if heartbeat is None:
+            return None
+        answered = heartbeat.answered
+        if not isinstance(answered, bool):
+            source = answered.pattern if isinstance(answered, re.Pattern) else answered
+            shown = self._redacted(source)
+            if shown != source:
+                # What the mask has cut apart need not be an expression any more.
+                answered = re.escape(cast("str", shown))  # or bytes, which it leaves bytes
+        return replace(heartbeat, line=self._redacted(heartbeat.line), answered=answered)
+
+    def _redacted(self, data: str | bytes) -> str | bytes:
+        hiding = self._transcript
+        return hiding.redacted_text(data) if isinstance(data, str) else hiding.redacted(data)
+
+    def error_in_one_line(self, error: BaseException) -> str:
+        """Name an error of the user's code; what is hidden is masked before anything in it is folded."""
+        try:
+            text = in_one_line(self._transcript.redacted_text(str(error)))
+        except Exception:  # noqa: BLE001 - an error that cannot even be told is one all the same
+            text = ""
+        return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+    def compiled(self, pattern: Pattern) -> re.Pattern[Any]:
+        """Return `pattern` compiled; the SettingsError for one that is no expression shows no secret."""
+        return compile_pattern(pattern, self._transcript.redacted_text)
+
+    def in_vain(self, pattern: re.Pattern[Any], timeout: float) -> str:
+        """Return how an error says that no line matched, without the secrets that were filled in."""
+        source = pattern.pattern
+        awaited = source if isinstance(source, str) else source.decode("utf-8", "replace")
+        return (
+            f"no line from {self.where} matched {self._transcript.redacted_text(awaited)!r} "
+            f"within {timeout:g} s"
+        )
