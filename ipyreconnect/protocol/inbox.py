@@ -4,7 +4,6 @@ on nothing: it yields what came, in order, and each time the connection acts bef
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from ..errors import AttemptFailed, CallerError
@@ -12,6 +11,7 @@ from ..lines.framing import LINE_LIMIT, Announced, Foreign, Framer, Raw, make_fr
 from ..lines.transcript import Runs, Transcript
 from .configuration import Settings
 from .events import Closed, Filled, Framed, Lines, PlainText, Received, Secured
+from .state import NEVER
 from .tls import TLSPipe
 from .traffic import Traffic
 from .unread import PlainLines, Unread
@@ -19,7 +19,6 @@ from .user_framing import FRAMING_PATIENCE, FramingJob, UserFraming
 
 __all__ = ["Inbox"]
 
-NEVER = math.inf
 LONGEST_PLAIN_LINE = 64 * 1024
 """Bytes of a line in the dialogue of STARTTLS; real ones take fewer than a thousand."""
 MAKING_PATIENCE = 30.0

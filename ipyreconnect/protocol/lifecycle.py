@@ -11,12 +11,11 @@ from enum import Enum
 from typing import Any
 
 from ..settings import Retry
-from .state import Effect, Input, Phase, State, transition
+from .state import NEVER, Effect, Input, Phase, State, transition
 from .status import Status
 
 __all__ = ["Cause", "Lifecycle", "Reason"]
 
-NEVER = math.inf
 CHANGES_APART = 0.5
 """Seconds between tries that a change of network sets off: where containers come and go there are many. The
 next one after a change is no later than that."""

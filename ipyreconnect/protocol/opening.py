@@ -5,7 +5,6 @@ the verdict.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 
@@ -17,11 +16,11 @@ from .configuration import Settings
 from .resumption import Resumption
 from .script import ScriptRun, Send
 from .starttls import StartTLS
+from .state import NEVER
 from .tls import TLSInfo, TLSPipe, instead_of_tls
 
 __all__ = ["SCRIPT_PATIENCE", "Opening"]
 
-NEVER = math.inf
 HANDSHAKE_PATIENCE = 10.0
 """Seconds that the peer has for TLS, and for STARTTLS: a mute one must not hold an attempt for ever."""
 SCRIPT_PATIENCE = 30.0

@@ -4,7 +4,6 @@ a connection. Writes to no socket: the driver takes bytes with `next_outgoing` a
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from ..errors import ConnectionLost, OutboxFull
@@ -14,13 +13,12 @@ from ..lines.transcript import Transcript
 from .configuration import QUEUE_LINES, Settings
 from .expect import Expectation
 from .ledger import Ledger
+from .state import NEVER
 from .tls import TLSPipe
 from .traffic import Traffic
 
 __all__ = ["QUEUE_PATIENCE", "Outbox", "QueuedLine"]
 
-NEVER = math.inf
-"""The time of what is not waited for."""
 FAREWELL_PATIENCE = 0.2
 """Seconds that a stop waits for the peer to acknowledge what was sent last; what it has not by then is
 reported and never arrives later."""

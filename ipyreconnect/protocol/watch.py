@@ -13,13 +13,13 @@ from .configuration import Settings
 from .health import UNKNOWN
 from .heartbeats import Heartbeats
 from .kernel_rules import longest_retransmission, user_timeout
+from .state import NEVER
 from .tcp_info import TcpInfo
 from .traffic import Traffic
 from .watchdog import LATE, LONGEST_PAUSE, Watchdog
 
 __all__ = ["Watch"]
 
-NEVER = math.inf
 WATCH_GRID = 0.5
 """Seconds: looks that have time are put off to the next multiple of it, so that a thousand idle connections
 wake the thread together."""
