@@ -89,7 +89,7 @@ class Exchange(ABC):
         self.unconfirmed: tuple[Delivery, ...] = ()
         self.wall_offset = 0.0
         self.along: Runs | None = None
-        self.needed = nothing_needed
+        self.needed: Callable[[int], float] = nothing_needed
         self.session_wanted = False
         self._traffic = traffic = Traffic()
         self.lifecycle = Lifecycle(settings.where, retry, chance)
