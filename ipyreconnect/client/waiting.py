@@ -103,7 +103,7 @@ class Waiting:
     def wait_for_delivery(self, delivery: Delivery, status: str, timeout: float) -> bool:
         """Wait until `delivery` has come as far as `status`; what `Delivery.wait` calls."""
         timeout = seconds_from(timeout)
-        self._driver.call(lambda: self._connection.hurry(time.monotonic()))
+        self._driver.call(lambda: self._connection.outbox.hurry(time.monotonic()))
         self._driver.wait(lambda: delivery.reached(status) or delivery.status == UNCONFIRMED, timeout)
         return delivery.reached(status)
 

@@ -3,7 +3,7 @@ to do come out.
 
 It lives as long as its client, over all reconnections. It opens no socket and reads no clock. The driver
 calls one method for each thing that happens (always with the connection's lock held), then does what stands
-in `effects`, sends what `outgoing` gives and calls `due` at `deadline`.
+in `events`, sends what the outbox gives and calls `due` at `deadline`.
 
 The work is done by parts, each with a state of its own: the outbox (what leaves), the inbox (what comes), the
 opening (TLS, STARTTLS and the on-connect script), the watch (whether the peer lives), the replies, and the
@@ -16,22 +16,18 @@ the transcript shows.
 
 from __future__ import annotations
 
-import re
-
 from ..errors import AttemptFailed, CallerError, ConnectionLost, Ending, NotConnected
 from ..lines.delivery import Delivery
 from ..lines.text import in_one_line
 from ..profile.base import TLSMode
-from ..settings import Heartbeat, KeepAlive, Retry
+from ..settings import KeepAlive
+from .events import Event
 from .exchange import Exchange
 from .expect import Expectation
-from .health import Health
-from .judging import Rules
 from .lifecycle import Cause
-from .state import NEVER, Effect, Input, Phase, State
+from .state import NEVER, Input, Phase, State
 from .status import Status
 from .tcp_info import TcpInfo
-from .user_framing import FramingJob
 
 __all__ = ["Connection"]
 
@@ -84,6 +80,12 @@ class Connection(Exchange):
             earliest = at
         return earliest
 
+    def take_events(self) -> list[Event]:
+        """Return what is to be done, in order; the next call gives what has come since."""
+        events = self.events[:]
+        self.events.clear()
+        return events
+
     @property
     def wants_look(self) -> float:
         """When the kernel's account of the socket is to be looked at (monotonic, s); infinite: no need."""
@@ -95,14 +97,10 @@ class Connection(Exchange):
         hold up the receiving then.
         """
         return (
-            bool(self.replies_.rules or self.expectations.pending)
+            bool(self.replies.rules or self.expectations.pending)
             or self.heartbeats.due_at < NEVER
             or self.state is _CONNECTING
         )
-
-    def seems_silent(self, now: float) -> bool:
-        """Return whether it would count now that nothing was received: see `Watch.seems_silent`."""
-        return self.state is _CONNECTED and self.watch.seems_silent(now)
 
     @property
     def has_alert(self) -> bool:
@@ -135,7 +133,7 @@ class Connection(Exchange):
         """End; legal in every state."""
         state, wall = self.state, now + self.wall_offset
         if state is _CONNECTED:
-            self.heartbeats.due_at = NEVER
+            self.watch.stop()
             self.outbox.say_goodbye(now)
         self.lifecycle.stopped_by_user(wall)
         if state is _WAITING:
@@ -205,10 +203,6 @@ class Connection(Exchange):
         """Put something that happened into the log."""
         self.transcript.append_note(text, now + self.wall_offset)
 
-    def hurry(self, now: float) -> None:
-        """Look at the acknowledgements soon: somebody waits for one."""
-        self.outbox.hurry(now)
-
     def forked(self) -> None:
         """Let go, as a copy in a child process: the connection is the parent's."""
         reason = "the process was forked: the connection stays with its parent"
@@ -219,49 +213,6 @@ class Connection(Exchange):
         self.transcript.end_writing()
         self.unconfirmed = ()
         self.expectations.fail(reason)
-
-    # -- settings of the live connection ---------------------------------------------------------------------
-
-    @property
-    def retry(self) -> Retry:
-        """How long to wait before each attempt."""
-        return self.lifecycle.retry
-
-    def set_retry(self, retry: Retry) -> None:
-        """Wait by `retry` from the next failure on."""
-        self.lifecycle.retry = retry
-
-    @property
-    def replies(self) -> Rules:
-        """Patterns, and the lines that answer those in which they are found."""
-        return self.replies_.rules
-
-    @replies.setter
-    def replies(self, rules: Rules) -> None:
-        self.replies_.rules = rules
-
-    def add_reply(self, pattern: re.Pattern[bytes], template: bytes) -> None:
-        """Answer each line in which `pattern` is found from now on, before the rules that are there."""
-        self.replies_.rules = ((pattern, template), *self.replies_.rules)
-
-    def set_heartbeat(self, heartbeat: Heartbeat | None, now: float) -> None:
-        """Send `heartbeat` from now on, on the live connection too; None: none any more.
-
-        The first one leaves a period later. Another line than before has to be answered once before its
-        silence says anything.
-        """
-        if heartbeat != self.heartbeats.heartbeat:
-            self.watch.change_heartbeat(heartbeat, now, up=self.state is _CONNECTED)
-
-    @property
-    def heartbeat_answered(self) -> bool:
-        """Whether a heartbeat like the present one was ever answered at this address."""
-        self.watch.note_answer()
-        return self.heartbeats.is_answered
-
-    def set_silence(self, silence: float | None, now: float) -> None:
-        """Take so many seconds without anything received for a loss, counted from now on; None: never."""
-        self.watch.change_silence(silence, now, up=self.state is _CONNECTED)
 
     def keepalive_changed(
         self, keepalive: KeepAlive, in_force: KeepAlive | None, info: TcpInfo | None, now: float
@@ -355,7 +306,8 @@ class Connection(Exchange):
         """The kernel took `size` bytes of `outgoing`; return whether something is left."""
         if self.outbox.hand_over(size):
             return True
-        self._opening.has_room()
+        if self._opening.has_script:
+            self._opening.has_room()
         return False
 
     def looked(self, info: TcpInfo | None, now: float, acknowledged: int | None) -> None:
@@ -377,7 +329,7 @@ class Connection(Exchange):
         up = lifecycle.state is _CONNECTED
         unacknowledged = outbox.unacknowledged(acknowledged)
         try:
-            watch.look(info, unacknowledged, now, up=up, may_read=not self.inbox.is_framing)
+            watch.look(info, unacknowledged, now, may_read=not self.inbox.is_framing)
         except ConnectionLost as error:
             self.fail(error, now)
             return
@@ -477,8 +429,7 @@ class Connection(Exchange):
         self.inbox.let_go()
         self._opening.let_go()
         self.outbox.let_go()
-        self.replies_.end()
-        self.session_wanted = False
+        self.replies.end()
 
     def _up(self, now: float) -> None:
         """The connection is made."""
@@ -510,132 +461,6 @@ class Connection(Exchange):
         outbox = self.outbox
         while not outbox.has_failed and (entry := outbox.next_queued()) is not None:
             self._write_line(entry.data, entry.shown, entry.delivery, now, entry.expectation)
-
-    # -- what the driver asks of the parts ----------------------------------------------------------------
-
-    @property
-    def effects(self) -> list[Effect]:
-        """What is to be done, in order."""
-        return self.lifecycle.effects
-
-    @effects.setter
-    def effects(self, effects: list[Effect]) -> None:
-        self.lifecycle.effects = effects
-
-    @property
-    def changes(self) -> list[Status]:
-        """The statuses that nobody has been told, in order."""
-        return self.lifecycle.changes
-
-    @changes.setter
-    def changes(self, changes: list[Status]) -> None:
-        self.lifecycle.changes = changes
-
-    @property
-    def frames_wanted(self) -> bool:
-        """Whether `take_frames` has something."""
-        return self.inbox.has_framing_job
-
-    def take_frames(self) -> FramingJob | None:
-        """Return what the user's framing is to do now."""
-        return self.inbox.take_framing_job()
-
-    @property
-    def to_judge(self) -> bool:
-        """Whether `take_job` has something."""
-        return self.replies_.has_job
-
-    @property
-    def socket_options(self) -> tuple[KeepAlive, int] | None:
-        """What is to be applied to the socket."""
-        return self.watch.socket_options
-
-    @socket_options.setter
-    def socket_options(self, options: tuple[KeepAlive, int] | None) -> None:
-        self.watch.socket_options = options
-
-    @property
-    def pauses_limited(self) -> bool:
-        """Whether the kernel took `longest_retransmission`."""
-        return self.watch.pauses_limited
-
-    @pauses_limited.setter
-    def pauses_limited(self, are_limited: bool) -> None:
-        self.watch.pauses_limited = are_limited
-
-    @property
-    def outgoing(self) -> list[memoryview | bytes]:
-        """What waits to be handed to the kernel."""
-        return self.outbox.outgoing
-
-    def next_outgoing(self) -> memoryview | bytes:
-        """Return the next bytes for the kernel, where there is something `outgoing`."""
-        return self.outbox.next_outgoing()
-
-    @property
-    def handed_over_bytes(self) -> int:
-        """Bytes of the outgoing stream that the kernel took."""
-        return self.outbox.handed_over
-
-    @property
-    def backlog(self) -> tuple[int, int]:
-        """Lines and bytes that wait to be handed to the kernel."""
-        return self.outbox.backlog
-
-    def all_acknowledged(self, acknowledged: int) -> bool:
-        """Whether the peer has all that was written."""
-        return self.outbox.all_acknowledged(acknowledged)
-
-    @property
-    def held(self) -> bool:
-        """Whether decrypted data may be left."""
-        return self.inbox.has_buffered
-
-    @held.setter
-    def held(self, is_held: bool) -> None:
-        self.inbox.has_buffered = is_held
-
-    @property
-    def is_framing(self) -> bool:
-        """Whether the user's framing is at work."""
-        return self.inbox.is_framing
-
-    @property
-    def receives_in_place(self) -> bool:
-        """Whether the bytes from the socket are the transcript's bytes."""
-        return self.inbox.is_in_place
-
-    def reads_at_most(self, room: int) -> int:
-        """Return how many bytes of the `room` for them are to be read at once."""
-        return self.inbox.reads_at_most(room)
-
-    def user_timeout(self, keepalive: KeepAlive, info: TcpInfo | None) -> int:
-        """Return TCP_USER_TIMEOUT in ms for the live socket."""
-        return self.watch.user_timeout(keepalive, info)
-
-    @property
-    def reading(self) -> bool:
-        """Whether the receiving goes on."""
-        return self.watch.is_reading
-
-    def set_reading(self, reading: bool, now: float) -> None:
-        """Note whether the receiving goes on."""
-        self.watch.set_reading(reading, now)
-
-    @property
-    def health(self) -> Health:
-        """What is thought of the peer."""
-        return self.watch.health
-
-    @property
-    def heartbeat(self) -> Heartbeat | None:
-        """The user's."""
-        return self.heartbeats.heartbeat
-
-    @property
-    def silence(self) -> float | None:
-        """Seconds without anything received that are a loss; None: never."""
-        return self.watch.silence
 
 
 def _fate(lost: tuple[Delivery, ...], *, known: bool) -> str:

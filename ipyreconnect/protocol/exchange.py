@@ -17,7 +17,7 @@ from ..lines.transcript import Runs, Transcript, nothing_needed
 from ..profile.base import TLSMode
 from ..settings import KeepAlive, Retry
 from .configuration import Settings
-from .events import Filled, Framed, Lines, PlainText, Received, Secured
+from .events import Event, Filled, Framed, Lines, PlainText, Received, RunFunction, Secured
 from .expect import Expectation, Expectations
 from .heartbeats import Heartbeats
 from .inbox import MAKING_PATIENCE, Inbox
@@ -45,12 +45,13 @@ class Exchange(ABC):
     Attributes:
         settings: what was said when the client was made
         transcript: takes all lines
+        events: what the driver is to do, in order, until `take_events`
         expectations: what is awaited of the lines
         lifecycle: the state, of which this only reads
         outbox, inbox, replies, heartbeats, watch: the parts, each with a state of its own
         unconfirmed: the lines of the last connection that the peer did not acknowledge
         wall_offset: Unix time minus monotonic time (s), as the driver keeps it up
-        along: if set, received lines are appended here too
+        line_sink: if set, received lines are appended here too
         needed: tells from which line on readers still need the transcript's lines
 
     """
@@ -59,15 +60,15 @@ class Exchange(ABC):
         "_ends",
         "_opening",
         "_traffic",
-        "along",
+        "events",
         "expectations",
         "heartbeats",
         "inbox",
         "lifecycle",
+        "line_sink",
         "needed",
         "outbox",
-        "replies_",
-        "session_wanted",
+        "replies",
         "settings",
         "transcript",
         "unconfirmed",
@@ -85,20 +86,20 @@ class Exchange(ABC):
     ) -> None:
         self.settings = settings
         self.transcript = transcript
-        self.expectations = Expectations(transcript, settings.encoding)
+        self.events: list[Event] = []
+        self.expectations = Expectations(transcript, settings.encoding, self.events.append)
         self.unconfirmed: tuple[Delivery, ...] = ()
         self.wall_offset = 0.0
-        self.along: Runs | None = None
+        self.line_sink: Runs | None = None
         self.needed: Callable[[int], float] = nothing_needed
-        self.session_wanted = False
         self._traffic = traffic = Traffic()
-        self.lifecycle = Lifecycle(settings.where, retry, chance)
+        self.lifecycle = Lifecycle(settings.where, retry, chance, self.events)
         self.outbox = Outbox(settings, transcript, traffic)
-        self.inbox = Inbox(settings, transcript, traffic)
+        self.inbox = Inbox(settings, transcript, traffic, self.events)
         self._opening = Opening(settings, transcript)
         self.heartbeats = Heartbeats(settings, traffic)
-        self.watch = Watch(settings, keepalive, traffic, self.heartbeats)
-        self.replies_ = Replies(transcript, settings.encoding)
+        self.watch = Watch(settings, keepalive, traffic, self.heartbeats, self.events)
+        self.replies = Replies(transcript, settings.encoding, self.events)
         self._ends = Ends(
             settings.where,
             settings.profile.goodbye,
@@ -172,8 +173,8 @@ class Exchange(ABC):
     def _has_listeners(self) -> bool:
         """Whether anybody waits for lines."""
         return (
-            bool(self.expectations.pending or self.replies_.rules)
-            or self.along is not None
+            bool(self.expectations.pending or self.replies.rules)
+            or self.line_sink is not None
             or self.lifecycle.state is _CONNECTING
             or self.heartbeats.awaited is not None
         )
@@ -183,14 +184,15 @@ class Exchange(ABC):
         self.outbox.expect_acknowledgement(now)
         if runs is None:
             return
-        if self.along is not None:
-            self.along += runs
+        if self.line_sink is not None:
+            self.line_sink += runs
+        opening = self._opening
         for number, lines in runs:
-            if self._opening.has_script:
+            if opening.has_script:
                 number, lines = self._hear_in_script(number, lines, now)
-            if self.expectations.pending and not self._in_script:
+            if self.expectations.pending and not (opening.is_running and self._in_script):
                 self.expectations.look(number, lines, now + self.wall_offset)
-            if self.replies_.rules and self.lifecycle.state is not _STOPPING:
+            if self.replies.rules and self.lifecycle.state is not _STOPPING:
                 self._answer(lines, now)
             if self.heartbeats.awaited is not None:
                 self.watch.hear(lines)
@@ -233,10 +235,10 @@ class Exchange(ABC):
             self._opening.begin_script(now)
             self._go_on_with_script(now)
         elif self.settings.has_function:
-            self._opening.begin_function()
+            session = self._opening.begin_function()
             self.inbox.begin_function()
-            self.session_wanted = True
             self.lifecycle.show(phase=Phase.SCRIPT)
+            self.events.append(RunFunction(session))
         else:
             self._up(now)
 
@@ -403,7 +405,7 @@ class Exchange(ABC):
 
     def _answer(self, lines: list[bytes], now: float) -> None:
         """Answer received lines by the first rule that is for each."""
-        replies = self.replies_
+        replies = self.replies
         for line in lines:
             if (compared := beginning(line)) is None:
                 continue
@@ -416,7 +418,7 @@ class Exchange(ABC):
         """Answer a line, and give it to the script; elsewhere where an expression may take long over it, or
         over one before.
         """
-        replies = self.replies_
+        replies = self.replies
         judged = replies.judge(line, self._opening.awaits)
         if judged is not None:
             self._obey(judged[0], line, judged[1], now)
@@ -429,11 +431,11 @@ class Exchange(ABC):
 
     def take_job(self) -> Job | None:
         """Return lines that are to be judged now."""
-        return self.replies_.take_job(self._opening.awaits)
+        return self.replies.take_job(self._opening.awaits)
 
     def judged(self, job: Job, verdicts: list[Verdict], now: float) -> None:
         """Do what was found of the lines of a job: answer them, and go on with the script."""
-        for line, verdict in self.replies_.finish(job, verdicts):
+        for line, verdict in self.replies.finish(job, verdicts):
             if self.lifecycle.state is _STOPPING:
                 return
             self._obey(job, line, verdict, now)
@@ -442,7 +444,7 @@ class Exchange(ABC):
         """Do what follows from what was found of a line."""
         opening = self._opening
         if verdict.slow:
-            self.replies_.switch_off(verdict.slow, TOOK_LONG, now + self.wall_offset)
+            self.replies.switch_off(verdict.slow, TOOK_LONG, now + self.wall_offset)
         if verdict.rule is not None and verdict.reply is not None and self.lifecycle.state is not _STOPPING:
             self._send_reply(verdict.rule, verdict.reply, now)
         if job.step is not None and opening.has_script:
@@ -456,7 +458,7 @@ class Exchange(ABC):
         """Send the reply of a rule."""
         if has_break(reply, self.settings.eol):
             # What the peer has put into it must not become a command.
-            rule = self.replies_.shown(pattern)
+            rule = self.replies.shown(pattern)
             why = f"a line break that came with {self.settings.where}'s line"
             self.outbox.refuse(f"the reply to {rule!r} has {why}: it is not sent", now + self.wall_offset)
         else:

@@ -34,6 +34,7 @@ class Opening:
         ends: when the present step has taken too long (monotonic, s); `late` tells what follows
         session: the number of the on-connect function's present session, or of the last one
         is_running: whether what comes is for the on-connect script or function
+        has_script: whether it is a script
         mark: the number of the first line that the script has left for others
 
     """
@@ -48,6 +49,7 @@ class Opening:
         "_settings",
         "_transcript",
         "ends",
+        "has_script",
         "is_running",
         "mark",
         "session",
@@ -64,7 +66,7 @@ class Opening:
     def let_go(self) -> None:
         """Forget all that belongs to one connection."""
         self.ends = NEVER
-        self.is_running = False
+        self.is_running = self.has_script = False
         self._dialogue: StartTLS | None = None
         self._script: ScriptRun | None = None
         self._left: list[Send] = []  # what is to be sent, once the outbox has room for it
@@ -137,11 +139,6 @@ class Opening:
     # -- the on-connect script or function -------------------------------------------------------------------
 
     @property
-    def has_script(self) -> bool:
-        """Whether a script runs."""
-        return self._script is not None
-
-    @property
     def quotes(self) -> bool:
         """Whether a failure now is the script's, which quotes the last lines itself."""
         return self._script is not None and self._script.awaiting is not None
@@ -154,7 +151,7 @@ class Opening:
 
     def begin_script(self, now: float) -> None:
         """Begin to run the script."""
-        self.is_running = True
+        self.is_running = self.has_script = True
         self.claim_lines()
         greeted = self._settings.tls is TLSMode.STARTTLS
         self._script = ScriptRun(self._settings.script, SCRIPT_PATIENCE, greeted=greeted)
@@ -229,7 +226,7 @@ class Opening:
     def end(self) -> None:
         """End: the connection is up."""
         self._script = None
-        self.is_running = False
+        self.is_running = self.has_script = False
         self.ends = NEVER
 
     # -- time-outs -------------------------------------------------------------------------------------------
