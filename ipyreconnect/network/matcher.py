@@ -8,6 +8,7 @@ every thread of the notebook's kernel. In another one it holds up nobody, and ca
 from __future__ import annotations
 
 import marshal
+import os
 import re
 import subprocess
 import sys
@@ -26,10 +27,11 @@ that matched, and its name."""
 PATIENCE = 5.0
 """Seconds that one call may take; an ordinary expression takes a hundredth of one for a call's texts."""
 
-# It imports nothing of ours, so it is ready within 30 ms. What limits its time needs no interpreter's lock,
-# and works even if the notebook's kernel is dead already.
+# It imports nothing of ours, so it is there within 30 ms. What watches over its time needs no
+# interpreter lock. While it looks at a line, the engine lets signals be handled (_sre.c), so each second it
+# asks whether the kernel is still there, which may have been killed.
 _PROGRAM = """
-import faulthandler, marshal, re, signal, sys
+import faulthandler, marshal, os, re, signal, sys
 given, answers = sys.stdin.buffer, sys.stdout.buffer
 def hear():
     size = int.from_bytes(given.read(8), "little")
@@ -38,9 +40,17 @@ def first(texts):
     for index, text in enumerate(texts):
         if match := look(text):
             return index, match.regs, match.lastindex, match.lastgroup
-pattern, flags, patience, work = hear()
+def end_with(parent):
+    def look(number, frame):
+        if os.getppid() != parent:
+            os._exit(0)
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
+pattern, flags, patience, work, parent = hear()
 look = re.compile(pattern, flags).search
 limit = getattr(signal, "setitimer", None) if work else None
+if hasattr(signal, "setitimer"):
+    end_with(parent)
 while asked := hear():
     every, texts = asked
     faulthandler.dump_traceback_later(patience, exit=True)
@@ -82,7 +92,7 @@ class Matcher:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # an interrupt of the kernel is not meant for it
         )
-        self._tell((pattern.pattern, pattern.flags, patience, work))
+        self._tell((pattern.pattern, pattern.flags, patience, work, os.getpid()))
 
     def among(self, texts: list[Any]) -> list[int]:
         """Return the indices of the texts in which the expression is found.
@@ -111,6 +121,11 @@ class Matcher:
             self.close()
             raise TooSlow from None
         return found
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
 
     def kill(self) -> None:
         """End the process, without waiting for its end; `close` is still to be called. Any thread."""
