@@ -77,7 +77,7 @@ class Play:
                 data = bytes(outbox.next_outgoing())[:takes]
                 takes = None if takes is None else takes - len(data)
                 self.wire += data
-                connection.handed_over(len(data))
+                outbox.hand_over(len(data))
             if not connection.events:
                 break
 

@@ -217,10 +217,10 @@ class Transport:
 
     def flush(self) -> bool:
         """Hand to the kernel what it takes of what is to be sent; return whether something is left."""
-        sock, connection, no_wait = self.sock, self._connection, self.no_wait
+        sock, outbox, no_wait = self.sock, self._connection.outbox, self.no_wait
         try:
             while sock is not None:
-                if not connection.handed_over(sock.send(connection.outbox.next_outgoing(), no_wait)):
+                if not outbox.hand_over(sock.send(outbox.next_outgoing(), no_wait)):
                     break
         except (BlockingIOError, InterruptedError):
             return True
@@ -228,7 +228,7 @@ class Transport:
             # What the peer said before it closed may still be there to read, and says more than the failure
             # to write.
             self.read_rest(error)
-            connection.fail(self.loss(error), _monotonic())
+            self._connection.fail(self.loss(error), _monotonic())
         return False
 
     def finish(self) -> None:

@@ -74,9 +74,7 @@ class Connection(Exchange):
             earliest = at
         if (at := self.lifecycle.retry_at) < earliest:
             earliest = at
-        if (at := outbox.farewell_at) < earliest:
-            earliest = at
-        if (at := outbox.expires_at) < earliest:
+        if (at := outbox.ends) < earliest:
             earliest = at
         return earliest
 
@@ -174,7 +172,9 @@ class Connection(Exchange):
             while self._cut_unread(now):  # what came before it stands before it
                 pass
         if session or state is _CONNECTED:
-            self.outbox.check_room(len(data))
+            outbox = self.outbox
+            if outbox.outgoing or len(data) > self.settings.queue_bytes:
+                outbox.check_room(len(data))
             self._write_line(data, line, delivery, now, expectation, in_script=session != 0)
         elif queue and state is not _STOPPED and state is not _STOPPING:
             self.outbox.enqueue(data, line, delivery, expectation, now)
@@ -302,14 +302,6 @@ class Connection(Exchange):
         self.lifecycle.explain(reason)
         self._enter(Input.GIVE_UP, now)
 
-    def handed_over(self, size: int) -> bool:
-        """The kernel took `size` bytes of `outgoing`; return whether something is left."""
-        if self.outbox.hand_over(size):
-            return True
-        if self._opening.has_script:
-            self._opening.has_room()
-        return False
-
     def looked(self, info: TcpInfo | None, now: float, acknowledged: int | None) -> None:
         """Take over what the kernel knows.
 
@@ -389,10 +381,12 @@ class Connection(Exchange):
         if now >= lifecycle.retry_at:
             lifecycle.retry_at = NEVER
             self._enter(Input.RETRY, now)
-        if now >= outbox.farewell_at:
-            outbox.farewell_at = NEVER
-            self._enter(Input.CLOSED, now)
-        outbox.expire(now, now + self.wall_offset)
+        if now >= outbox.ends:
+            if outbox.is_goodbye_late(now):
+                self._enter(Input.CLOSED, now)
+            outbox.expire(now, now + self.wall_offset)
+            if outbox.gets_room():
+                self._go_on_with_script(now)
         if now >= self.heartbeats.due_at:
             line = self.watch.beat(now)
             if line is not None and self._write_quietly(line, now):

@@ -25,7 +25,7 @@ from .judging import Job, Verdict
 from .last_words import Ends
 from .lifecycle import Lifecycle
 from .opening import Opening
-from .outbox import Outbox
+from .outbox import FIRST_LOOK, Outbox
 from .replies import KEEPS_UP_NO_MORE, TOOK_LONG, Replies
 from .state import NEVER, Phase, State
 from .traffic import Traffic
@@ -123,7 +123,7 @@ class Exchange(ABC):
         traffic = self._traffic
         traffic.received += size
         traffic.received_at = now
-        runs: Runs | None = [] if self._has_listeners else None
+        runs: Runs | None = [] if self.expectations.pending or self._has_listeners else None
         if self.transcript.commit(size, now + self.wall_offset, runs):
             self._hear(runs, now)
 
@@ -181,7 +181,8 @@ class Exchange(ABC):
 
     def _hear(self, runs: Runs | None, now: float) -> None:
         """Show the lines that have just come, if anybody waits for lines, to whom that is."""
-        self.outbox.expect_acknowledgement(now)
+        if now + FIRST_LOOK < self.outbox.look_at:
+            self.outbox.expect_acknowledgement(now)
         if runs is None:
             return
         if self.line_sink is not None:
@@ -248,6 +249,7 @@ class Exchange(ABC):
         while (step := opening.next_line) is not None:
             data = step.data + self.settings.eol
             if outbox.is_full(len(data)):
+                outbox.ask_for_room()
                 break
             opening.take_line()
             self._write_line(data, step.shown, Delivery(step.shown), now, in_script=True)
@@ -475,15 +477,14 @@ class Exchange(ABC):
         expectation: Expectation | None = None,
         in_script: bool = False,
     ) -> None:
-        failure = self.outbox.write(data, line, delivery, now, now + self.wall_offset)
-        assert delivery.number is not None
-        following = delivery.number + 1
+        outbox, expectations = self.outbox, self.expectations
+        following = outbox.write(data, line, delivery, now, now + self.wall_offset) + 1
         if not in_script:
-            self.expectations.sent(following)
+            expectations.sent(following)
         if expectation is not None:
-            self.expectations.add(expectation, following)
-        if failure is not None:
-            self.fail(failure, now)
+            expectations.add(expectation, following)
+        if outbox.failure is not None:
+            self.fail(outbox.failure, now)
 
     def _write_quietly(self, data: bytes, now: float) -> bool:
         """Send a line of our own accord: in the log, and with a delivery, but without a change to where the

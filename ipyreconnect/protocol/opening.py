@@ -208,11 +208,6 @@ class Opening:
         self.ends = NEVER if script.deadline is None else script.deadline
         return False
 
-    def has_room(self) -> None:
-        """Have the rest of the script sent, as the kernel has taken all that was: `late` is called for it."""
-        if self._left:
-            self.ends = 0.0
-
     @property
     def error(self) -> ScriptFailed | None:
         """Why the script has failed, if it has."""
