@@ -914,7 +914,7 @@ def test_a_forked_child_waits_for_no_record(tmp_path: Path) -> None:
 def in_flight(client: Client) -> Delivery:
     """Enter a line that is not acknowledged yet; with the turn."""
     delivery = Delivery(b"x")
-    ledger = client._connection._outbox._ledger
+    ledger = client._connection.outbox._ledger
     ledger.add(ledger.sent + 10**6, 1, delivery)
     return delivery
 

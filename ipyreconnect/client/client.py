@@ -135,7 +135,7 @@ class Client(Observed, metaclass=OfferingType):
         about="as set",
     )
     retry = Live(
-        lambda client: client._driver.connection.retry,
+        lambda client: client._driver.connection.lifecycle.retry,
         lambda client, value: client._set_retry(value),
         about="as set",
     )
@@ -145,7 +145,7 @@ class Client(Observed, metaclass=OfferingType):
         about="a Heartbeat, as set, or None; what is hidden in it is shown as ••••",
     )
     silence = Live(
-        lambda client: client._connection.silence,
+        lambda client: client._connection.watch.silence,
         lambda client, value: client._set_silence(value),
         about="seconds without anything received that make a loss, as set, or None",
     )
@@ -216,9 +216,9 @@ class Client(Observed, metaclass=OfferingType):
             self._callbacks,
         )
         self._connection = self._driver.connection
-        self._connection.replies = rules
-        self._connection.set_heartbeat(beat, 0.0)
-        self._connection.set_silence(quiet, 0.0)
+        self._connection.replies.set_rules(rules)
+        self._connection.watch.set_heartbeat(beat, 0.0)
+        self._connection.watch.set_silence(quiet, 0.0)
         path = path_from("record", record)
         self._recorder = None if path is None else Recorder(path, self._driver, self.transcript)
         self._listeners: Listeners | None = None
@@ -272,7 +272,7 @@ class Client(Observed, metaclass=OfferingType):
         """Whether a heartbeat as it is now was ever answered at this address: before that, no silence says
         that a program hangs.
         """
-        return self._driver.call(lambda: self._connection.heartbeat_answered)
+        return self._driver.call(lambda: self._connection.watch.heartbeat_answered)
 
     @property
     def unconfirmed(self) -> list[Line]:
@@ -599,17 +599,17 @@ class Client(Observed, metaclass=OfferingType):
         """
         with refusing(self._wire.redacted_text):
             rule = reply_from(pattern, line, self.encoding, self.eol)
-        self._driver.call(lambda: self._connection.add_reply(*rule))
+        self._driver.call(lambda: self._connection.replies.add(*rule))
 
     def _set_heartbeat(self, heartbeat: Heartbeat | str | bytes | None) -> None:
         before = self._shown_heartbeat
-        meant = unmasked(heartbeat, before, self._connection.heartbeat)
+        meant = unmasked(heartbeat, before, self._connection.watch.heartbeat)
         with refusing(self._wire.redacted_text):
             wanted = heartbeat_from(meant, self.encoding, self.eol)
         shown = self._wire.redacted_heartbeat(wanted)
 
         def change() -> None:
-            self._connection.set_heartbeat(wanted, time.monotonic())
+            self._connection.watch.set_heartbeat(wanted, time.monotonic())
             self._shown_heartbeat = shown
 
         self._driver.call(change)
@@ -619,12 +619,12 @@ class Client(Observed, metaclass=OfferingType):
     def _set_silence(self, silence: float | None) -> None:
         before, wanted = self.silence, silence_from(silence)
         if wanted != before:
-            self._driver.call(lambda: self._connection.set_silence(wanted, time.monotonic()))
+            self._driver.call(lambda: self._connection.watch.set_silence(wanted, time.monotonic()))
             self._driver.post(lambda: self._notify([("silence", before, wanted)]))
 
     def _set_retry(self, retry: Retry | float) -> None:
         before, wanted = self.retry, retry_from(retry)
-        self._driver.call(lambda: self._connection.set_retry(wanted))
+        self._driver.call(lambda: self._connection.lifecycle.set_retry(wanted))
         self._driver.post(lambda: self._notify([("retry", before, wanted)]))
 
     # -- for the skins ---------------------------------------------------------------------------------------

@@ -209,24 +209,26 @@ class FlowControl:
             Whether that brought bytes.
         """
         connection = self._connection
-        if connection.is_framing:
+        if connection.inbox.is_framing:
             return False
         if line_sink is None:
             brought = self._transport.read(wait=wait)
         else:
-            connection.along = line_sink
+            connection.line_sink = line_sink
             try:
                 brought = self._transport.read(wait=wait)
             finally:
-                connection.along = None
-        while not (self.readers and self.reconsider()) and line_sink is None and connection.held:
+                connection.line_sink = None
+        while (
+            not (self.readers and self.reconsider()) and line_sink is None and connection.inbox.has_buffered
+        ):
             self._waiters.wake()  # an on-connect function reads when its condition is asked
             connection.go_on(_monotonic())
         return brought
 
     def receive_buffered(self) -> None:
         """Process what is buffered, unless a pause has begun."""
-        if self._transport.sock is not None and self._connection.held and not self.paused:
+        if self._transport.sock is not None and self._connection.inbox.has_buffered and not self.paused:
             self.receive()
 
     def receive_ready(self, mask: int) -> None:
@@ -238,7 +240,7 @@ class FlowControl:
         transport = self._transport
         if transport.sock is None:
             return
-        if self._connection.is_framing:
+        if self._connection.inbox.is_framing:
             if transport.has_hung_up:
                 transport.look_away()
         elif mask & EVENT_READ and (not self.paused or transport.has_hung_up):
@@ -253,8 +255,8 @@ class FlowControl:
         self.paused = True
         until = self._waits_until(_monotonic())
         self.paused = paused = until < math.inf and self._transport.sock is not None
-        if self._connection.reading is paused:
-            self._connection.set_reading(not paused, _monotonic())
+        if self._connection.watch.is_reading is paused:
+            self._connection.watch.set_reading(not paused, _monotonic())
         if paused and self._timer is None and (loop := self._transport.loop) is not None:
             # One, however often it is paused meanwhile: who reads on moves what it waits for, not the timer.
             self._timer = loop.call_at(until, lambda: self._strand.post(self._time_is_over))

@@ -168,7 +168,7 @@ class Leader:
             left = (ends - _monotonic()) * 1000
             if left <= 0:
                 return
-            if self._connection.held or _poll(poller, left, shield):
+            if self._connection.inbox.has_buffered or _poll(poller, left, shield):
                 self._strand.call_shielded(lambda: self._read_as_leader(line_sink), None)
                 if self.thread != me:
                     return
@@ -180,7 +180,7 @@ class Leader:
         sock, loop = self._transport.sock, self._transport.loop
         if sock is None or self.thread or loop is None or not loop.shared:
             return False
-        if self._connection.is_framing:
+        if self._connection.inbox.is_framing:
             return False
         if self._flow.paused and self._flow.reconsider():
             return False
@@ -205,9 +205,9 @@ class Leader:
         self.lease_ends = now + LEASE
         transport, poller = self._transport, self._poller
         transport.push(0)
-        if transport.sock is None or poller is None or self._connection.effects:
+        if transport.sock is None or poller is None or not self._connection.lifecycle.is_open:
             return
-        if self._connection.held:
+        if self._connection.inbox.has_buffered:
             self._flow.receive(line_sink)
         elif self.was_prompt and now < ends - LONG_MOMENT:
             self.was_prompt = self._flow.receive(line_sink, wait=True)
@@ -239,7 +239,7 @@ class Leader:
         if self._transport.sock is not None and not flow.paused:
             flow.receive(line_sink)
         self._take_wake_up()
-        if flow.paused or self._connection.is_framing:
+        if flow.paused or self._connection.inbox.is_framing:
             self._leave()
         elif self._done is not None and self._done():
             if self._transport.sock is not None:

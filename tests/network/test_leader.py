@@ -216,10 +216,10 @@ def test_a_leader_does_not_wait_for_what_is_there(certificates: Certificates) ->
         until(client, lambda: bool(driver.leader.thread))
 
         def hold_back() -> None:
-            connection.held = True
+            connection.inbox.has_buffered = True
 
         driver.call(hold_back)
-        until(client, lambda: not connection.held)
+        until(client, lambda: not connection.inbox.has_buffered)
         client.stop()
         thread.join(PATIENCE)
 
