@@ -33,9 +33,12 @@ AT_ONCE = 256 * 1024
 """Bytes that are written at once. While the disk is full, they wait in memory: this is also the most memory
 that takes, except for a single line that is longer."""
 PATIENCE = 2.0
-"""Seconds that stops, or the interpreter's exit, wait altogether for records that cannot be written."""
+"""Seconds that stops wait altogether for records that cannot be written. The interpreter's exit waits that
+long after the last time that a record has written something."""
 LEAST_PATIENCE = 0.1
 """Seconds that a stop waits for its own record though others are stuck; a working disk takes milliseconds."""
+LOOK_EVERY = 0.05
+"""Seconds between two looks at the exit whether a record makes progress."""
 TRY_AGAIN = 1.0
 """Seconds until writing is retried after a failure."""
 CALM = 5.0
@@ -68,15 +71,30 @@ def _at_exit() -> None:
     running = {thread: recorder for thread, recorder in tuple(_running.items()) if thread not in _stuck}
     for recorder in running.values():
         recorder.at_exit()
-    ends = time.monotonic() + PATIENCE
+    _wait_for_progress(running)
     for thread, recorder in running.items():
-        thread.join(max(0.0, ends - time.monotonic()))
         if thread.is_alive():
             log.warning(
                 "the record %s is not complete: it has taken nothing for %g s, and the program ends",
                 recorder.path,
                 PATIENCE,
             )
+
+
+def _wait_for_progress(running: dict[threading.Thread, Recorder]) -> None:
+    """Wait until these runs have ended, or PATIENCE seconds after the last time that one has written a line.
+
+    A slow disk is waited for: after the interpreter's exit, nothing would write the rest.
+    """
+    written, ends = -1, 0.0
+    while alive := [thread for thread in running if thread.is_alive()]:
+        now = time.monotonic()
+        progress = sum(recorder.written for recorder in running.values())
+        if progress != written:
+            written, ends = progress, now + PATIENCE
+        elif now >= ends:
+            return
+        alive[0].join(LOOK_EVERY)
 
 
 class Recorder:
@@ -101,7 +119,8 @@ class Recorder:
         self._transcript = transcript
         self._rows = Rows()
         self._next = transcript.end  # the number of the line to read next
-        self._written = self._next  # the file has all lines before this number
+        self.written = self._next
+        """The file has all lines before the line with this number."""
         self._left_at: tuple[int, int, int] | None = None  # the file in which a row is written in part
         self._trouble = ""
         self._missing = 0  # lines that are lost since the trouble began
@@ -267,7 +286,7 @@ class Recorder:
             if not self._may_end or (self._has_more and not gives_up):
                 return False
             self._runs = False
-            trouble, missing, first = self._trouble, self._missing, self._written
+            trouble, missing, first = self._trouble, self._missing, self.written
             self._trouble, self._missing = "", 0
         if gives_up:
             lost = f"; {_missing(missing)} for good" if missing else ""
@@ -295,7 +314,7 @@ class Recorder:
                 self._driver.followed(place, self._next)
             end = transcript.end
             if self._next >= end:
-                self._written = self._next
+                self.written = self._next
                 return
             self._make_rows(min(end, self._next + STEP))
 
@@ -336,7 +355,7 @@ class Recorder:
         file.is_torn = False
         number = self._rows.written(file.write(self._rows.left()))
         if number is not None:
-            self._written = number
+            self.written = number
         self._note_progress()
 
     def _note_progress(self) -> None:
