@@ -11,7 +11,8 @@ from ..errors import ExpectTimeout
 from ..lines.delivery import UNCONFIRMED, Delivery
 from ..lines.text import decode
 from ..lines.transcript import Transcript
-from ..network.driver import Driver, Waiter
+from ..network.driver import Driver
+from ..network.waiting import Waiter
 from ..protocol.expect import Expectation
 from ..protocol.match import Match
 from .arguments import seconds_from
