@@ -143,6 +143,33 @@ def test_what_the_interpreters_end_finds_unwritten_is_recorded(record: Path) -> 
     assert [line.text for line in Transcript.load(record)][1:] == [*lines, "end", "stopped"]
 
 
+SLOW = """
+import sys, time
+from ipyreconnect import Client
+from ipyreconnect.client import recorder
+from ipyreconnect.client.record_file import RecordFile
+recorder.PATIENCE, recorder.AT_ONCE = 0.5, 1  # a row at a time
+write = RecordFile.write
+def write_slowly(file, data):
+    time.sleep(0.03)
+    return write(file, data)
+RecordFile.write = write_slowly
+client = Client(sys.argv[1], record=sys.argv[2]).connect()
+client.expect("^end", timeout=10)
+"""
+
+
+def test_the_interpreters_end_waits_for_a_slow_disk_while_it_takes_something(record: Path) -> None:
+    """However long it is, all of the record is written; nothing else would write the rest later."""
+    lines = [f"line {number}" for number in range(50)]
+    with LineServer(say("\r\n".join([*lines, "end\r\n"]).encode())) as server:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", SLOW, server.address, str(record)]
+        done = subprocess.run(command, check=True, env=environment, stderr=subprocess.PIPE, text=True)
+    assert done.stderr == ""
+    assert [line.text for line in Transcript.load(record)][1:] == [*lines, "end", "stopped"]
+
+
 def test_a_record_that_was_torn_off_is_gone_on_with(record: Path) -> None:
     """What is appended after a writer that was killed begins a line of its own."""
     record.write_text('{"number": 0, "time": 1.0, "dir')
