@@ -20,7 +20,7 @@ IF_NODE = if command -v node >/dev/null && [ -d $(WEB)/node_modules ]; then
 # Jupyter refuses to run as root unless told that this is meant.
 LAB_ARGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help demo test quick web faults kernels lint format bench soak screenshots coverage system clean
+.PHONY: help demo test quick web faults kernels docs lint format bench soak screenshots coverage system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips in one environment break it
@@ -33,7 +33,7 @@ demo: $(VENV)/demo.stamp ## open the guided tour in JupyterLab
 
 # The browser tests run by themselves: playwright keeps an event loop running in the main thread, and IPython, which
 # other tests run in this process, wants to start its own.
-test: lint system web $(VENV)/dev.stamp ## lint, and all the tests: real servers, networks, browsers and notebooks
+test: lint system web docs $(VENV)/dev.stamp ## lint, the site, and all the tests: real servers, networks, browsers, notebooks
 	$(BIN)/python -m pytest $(QUICK) $(ARGS)
 	$(BIN)/python -m pytest --nbmake $(wildcard notebooks) tests -m "not quick and not browser and not bench" $(ARGS)
 	$(BIN)/python -m pytest -m browser $(ARGS)
@@ -53,6 +53,10 @@ kernels: system $(VENV)/dev.stamp $(KERNELS:%=$(VENV)/kernel-%.stamp) ## the ker
 	    KERNEL_PYTHON=$(CURDIR)/$(VENV)/kernel-$$version/bin/python $(BIN)/python -m pytest tests/kernel $(ARGS) || exit; \
 	done
 	$(BIN)/python -m tests.browser.kernels $(KERNELS)
+
+docs: $(VENV)/dev.stamp ## build the site, in build/site; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
+	@echo "open build/site/index.html"
 
 lint: $(VENV)/dev.stamp $(VENV)/web.stamp ## ruff and mypy --strict, and biome and tsc --strict for the panel's page
 	$(BIN)/ruff check
@@ -74,8 +78,8 @@ soak: $(VENV)/dev.stamp ## let 200 clients live through cuts and restarts for te
 screenshots: system $(VENV)/dev.stamp ## take the README's pictures anew
 	$(BIN)/python -m tests.browser.screenshots $(ARGS)
 
-coverage: $(VENV)/dev.stamp ## the quick tests, and the lines that they never run
-	$(BIN)/python -m pytest -m quick --cov --cov-report=term-missing $(ARGS)
+coverage: $(VENV)/dev.stamp ## the quick tests, the lines that they never run, and whether the share has sunk
+	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term-missing $(ARGS)
 
 system:
 	.ci/system-packages

@@ -25,18 +25,11 @@ from hypothesis import strategies as st
 
 from ipyreconnect.errors import Overrun, SettingsError
 from ipyreconnect.lines.delivery import ACKNOWLEDGED, Delivery
+from ipyreconnect.lines.files import from_json, to_json
 from ipyreconnect.lines.framing import LINE_LIMIT, Fragment
-from ipyreconnect.lines.transcript import (
-    DEFAULT_BYTES,
-    LEAST_BYTES,
-    RESERVE,
-    Line,
-    Runs,
-    Transcript,
-    decode,
-    from_json,
-    to_json,
-)
+from ipyreconnect.lines.line import Line
+from ipyreconnect.lines.text import decode
+from ipyreconnect.lines.transcript import DEFAULT_BYTES, LEAST_BYTES, RESERVE, Runs, Transcript
 
 LONGEST: Final = LEAST_BYTES // 16
 """Bytes of the longest received line that the smallest transcript keeps in one piece."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from ipyreconnect import Client, ConnectionLost, ExpectTimeout
+from ipyreconnect import Client, ConnectionLost, ExpectTimeout, NotConnected
 from ipyreconnect.client.session import Session
 from tests.servers.line_server import LineServer, Peer
 from tests.watching import PATIENCE, until
@@ -69,6 +69,28 @@ def test_a_loss_ends_it(server: LineServer) -> None:
         with pytest.raises(ConnectionLost):
             client.expect(FOR_EVER, timeout=PATIENCE)
         until(client, lambda: client.state == "waiting")
+
+
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        (lambda server, client: server.peer(0).close(), ConnectionLost),
+        (lambda server, client: client.stop(), NotConnected),
+    ],
+    ids=["loss", "stop"],
+)
+def test_who_asks_too_late_is_told_so_and_nothing_is_searched(
+    server: LineServer, end: Callable[[LineServer, Client], None], error: type[Exception]
+) -> None:
+    """Nobody waits for what the search would find, so none begins, which nobody would end."""
+    with Client(server.address, retry=60) as client:
+        client.send("hard")
+        until(client, lambda: any(line.data == HARD for line in client.transcript))
+        end(server, client)
+        until(client, lambda: client.state in ("waiting", "stopped"))
+        with pytest.raises(error):
+            client.expect(FOR_EVER, timeout=PATIENCE)
+        assert not any(thread.name == "ipyreconnect-search" for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
