@@ -15,6 +15,8 @@ KERNELS ?= 7.3 6.31
 PAGE := ipyreconnect/jupyter/panel/web
 WEB := tests/web
 NODE_BIN := node_modules/.bin
+# Where Node can't be had, .ci/system-packages says so, and what needs it is left out; in CI it fails.
+IF_NODE = if command -v node >/dev/null && [ -d $(WEB)/node_modules ]; then
 # Jupyter refuses to run as root unless told that this is meant.
 LAB_ARGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 
@@ -40,7 +42,7 @@ quick: web $(VENV)/dev.stamp ## the tests that need only Python and loopback, in
 	$(BIN)/python -m pytest $(QUICK) $(ARGS)
 
 web: $(VENV)/web.stamp ## the tests of the panel's page that need no browser
-	@if [ -d $(WEB)/node_modules ]; then node --test --test-reporter=spec $(WEB)/*.test.mjs; fi
+	@$(IF_NODE) node --test --test-reporter=spec $(WEB)/*.test.mjs; fi
 
 faults: system $(VENV)/dev.stamp ## break real networks, and print how soon each is noticed
 	$(BIN)/python -m pytest -m faults $(ARGS)
@@ -60,12 +62,12 @@ lint: $(VENV)/dev.stamp $(VENV)/web.stamp ## ruff and mypy --strict, and biome a
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	@if [ -d $(WEB)/node_modules ]; then cd $(WEB) && $(NODE_BIN)/biome check . $(CURDIR)/$(PAGE) && $(NODE_BIN)/tsc; fi
+	@$(IF_NODE) cd $(WEB) && $(NODE_BIN)/biome check . $(CURDIR)/$(PAGE) && $(NODE_BIN)/tsc; fi
 
 format: $(VENV)/dev.stamp $(VENV)/web.stamp ## let ruff and biome format and sort everything
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
-	@if [ -d $(WEB)/node_modules ]; then cd $(WEB) && $(NODE_BIN)/biome check --write . $(CURDIR)/$(PAGE); fi
+	@$(IF_NODE) cd $(WEB) && $(NODE_BIN)/biome check --write . $(CURDIR)/$(PAGE); fi
 
 bench: system $(VENV)/bench.stamp ## measure against a bare socket, asyncio, Twisted, pwntools and other widgets
 	$(BIN)/python -m tests.bench $(ARGS)
@@ -102,7 +104,6 @@ $(VENV)/dev.stamp: $(VENV)/venv.stamp pyproject.toml
 	$(PIP) install --editable ".[demo,dataframe]" --group dev
 	@touch $@
 
-# Where Node can't be had, the script says so, and what needs it is left out; in CI it fails.
 $(VENV)/web.stamp: $(VENV)/venv.stamp $(WEB)/package-lock.json
 	.ci/system-packages nodejs npm
 	@if command -v npm >/dev/null; then npm ci --prefix $(WEB) --silent && touch $@; fi

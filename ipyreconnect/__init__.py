@@ -105,7 +105,7 @@ def __dir__() -> list[str]:
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics, on ``%load_ext ipyreconnect``."""
     from .jupyter.display import register
-    from .jupyter.magics.magics import load
+    from .jupyter.magics.extension import load
 
     register(shell)
     load(shell)
@@ -113,7 +113,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Stop every connection of the process and take the magics away, on ``%unload_ext ipyreconnect``."""
-    from .jupyter.magics.magics import unload
+    from .jupyter.magics.extension import unload
 
     unload(shell)
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import Overrun, ReconnectError, SettingsError
+from ..forking import Stage, in_child
 from ..lines.files import to_json
 from ..lines.line import Line
 from ..lines.transcript import Transcript
@@ -58,8 +59,7 @@ def _after_fork_in_child() -> None:
     _stuck.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(Stage.RECORDS, _after_fork_in_child)
 
 
 @atexit.register

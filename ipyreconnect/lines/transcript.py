@@ -34,6 +34,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Reversible
 from typing import Any, overload
 
 from ..errors import Overrun, SettingsError
+from ..forking import Stage, in_child
 from ..mask import MASK, check_encoding, mask_in
 from .delivery import Delivery
 from .files import _rows, from_json, save_lines, to_json
@@ -130,8 +131,7 @@ def _after_fork_in_child() -> None:
     _lock = threading.RLock()  # another thread of the parent may have it
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(Stage.TRANSCRIPTS, _after_fork_in_child)
 
 _Region = tuple["_Block", int, int, int, bytes]
 

@@ -109,7 +109,7 @@ class Connection:
         self.unconfirmed: tuple[Delivery, ...] = ()
         self.wall_offset = 0.0
         self.along: Runs | None = None
-        self.needed = nothing_needed
+        self.needed: Callable[[int], float] = nothing_needed
         self.session_wanted = False
         self._traffic = traffic = Traffic()
         self._lifecycle = Lifecycle(settings.where, retry, chance)

@@ -99,9 +99,9 @@ def test_an_unfinished_loop_leaves_nothing_behind(client: Client) -> None:
             break
         lines = client.follow(start=0)
         next(lines)
-        assert len(client._driver._followers) == 1
+        assert len(client._driver.flow.readers) == 1
         del lines
-        until(client, lambda: not client._driver._followers)
+        until(client, lambda: not client._driver.flow.readers)
     finally:
         gc.enable()
 
@@ -211,14 +211,14 @@ def test_an_async_for_that_is_left_is_closed_by_its_block(client: Client) -> Non
         async with contextlib.aclosing(client.follow(start=0)) as lines:
             async for line in lines:
                 read.append(line.text)
-                assert client._driver._followers
+                assert client._driver.flow.readers
                 break
         return read + [line.text async for line in lines]
 
     client.send("one", expect="^one$")
     client.send("two", expect="^two$")
     assert asyncio.run(leave()) == ["one"]
-    until(client, lambda: not client._driver._followers)
+    until(client, lambda: not client._driver.flow.readers)
 
 
 def test_a_cancelled_async_for_leaves_no_trace(client: Client) -> None:
@@ -227,14 +227,14 @@ def test_a_cancelled_async_for_leaves_no_trace(client: Client) -> None:
     async def read() -> None:
         lines: AsyncIterator[Line] = client.follow()
         task = asyncio.ensure_future(anext(lines))
-        while not client._driver._waiters:
+        while not client._driver.waiters.waiting:
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(read())
-    until(client, lambda: not client._driver._waiters and not client._driver._followers)
+    until(client, lambda: not client._driver.waiters.waiting and not client._driver.flow.readers)
 
 
 # -- observing
@@ -287,7 +287,7 @@ def test_a_task_that_reads_a_flood_can_be_cancelled() -> None:
 
         task = asyncio.create_task(read())
         await asyncio.sleep(0)
-        while not client._driver._followers:
+        while not client._driver.flow.readers:
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -295,4 +295,4 @@ def test_a_task_that_reads_a_flood_can_be_cancelled() -> None:
 
     with LineServer(flood(500_000)) as server, Client(server.address) as client:
         asyncio.run(main())
-        until(client, lambda: not client._driver._followers)
+        until(client, lambda: not client._driver.flow.readers)

@@ -75,7 +75,7 @@ def test_a_second_task_is_refused_also_where_they_share_an_iterator(client: Clie
     async def read() -> None:
         lines = aiter(client.follow())
         first = asyncio.create_task(collect(lines), name="reader")
-        while not client._driver._waiters:
+        while not client._driver.waiters.waiting:
             await asyncio.sleep(0)
         with pytest.raises(CallerError, match=BEING_READ.format(name="reader")):
             await anext(lines)
@@ -131,7 +131,7 @@ def test_a_second_task_is_refused_in_words(client: Client) -> None:
     async def read() -> None:
         lines = client.follow()
         first = asyncio.create_task(collect(lines), name="reader")
-        while not client._driver._waiters:
+        while not client._driver.waiters.waiting:
             await asyncio.sleep(0)
         with pytest.raises(CallerError, match=BEING_READ.format(name="reader")):
             await anext(lines)

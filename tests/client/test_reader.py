@@ -25,8 +25,8 @@ from ipyreconnect import (
     Transcript,
 )
 from ipyreconnect.client.session import Session
-from ipyreconnect.network import driver as driver_module
-from ipyreconnect.network.driver import LEASE
+from ipyreconnect.network import following
+from ipyreconnect.network.leader import LEASE
 from tests.client.helping import Thread, Transport, burst, count_on, number_of, on_thread, secure, small
 from tests.servers.certificates import Certificates
 from tests.servers.line_server import (
@@ -73,7 +73,7 @@ def test_a_slow_follower_holds_up_the_receiving_and_loses_nothing() -> None:
             if len(got) % 2000 == 0:
                 # So slow that the I/O thread reads meanwhile.
                 threading.Event().wait(1.5 * LEASE)
-                pauses += client._driver._paused
+                pauses += client._driver.flow.paused
         assert got == [b"%08d" % number for number in range(count)]
         assert pauses
 
@@ -175,7 +175,7 @@ def test_a_reset_takes_nothing_from_a_follower_that_reads() -> None:
         lines = client.follow(as_bytes=True)
         client.send("go")
         assert next(lines) == b"0"
-        until(client, lambda: client._driver._paused)
+        until(client, lambda: client._driver.flow.paused)
         server.peer(0).reset()
         until(client, lambda: client.state == "waiting")
         assert list(islice(lines, count - 1)) == [b"%d" % number for number in range(1, count)]
@@ -219,7 +219,7 @@ def test_a_forgotten_follower_holds_nothing_up() -> None:
     with LineServer(talk) as server, Client(server.address, transcript=small(5_000)) as client:
         lines = client.follow(as_bytes=True)
         begin(client, lines)
-        until(client, lambda: client._driver._paused)
+        until(client, lambda: client._driver.flow.paused)
         start = time.monotonic()
         until(client, lambda: client.transcript.oldest > 20_000)
         assert time.monotonic() - start < 1.5
@@ -240,9 +240,9 @@ def test_a_follower_that_missed_lines_and_is_gone_holds_nothing_up() -> None:
         lines = client.follow(start=0)
         with pytest.raises(Overrun):
             next(lines)
-        assert len(client._driver._followers) == 1
+        assert len(client._driver.flow.readers) == 1
         del lines
-        until(client, lambda: not client._driver._followers)
+        until(client, lambda: not client._driver.flow.readers)
 
 
 def test_following_a_flood_begins_with_what_is_kept() -> None:
@@ -268,7 +268,7 @@ def test_each_overrun_tells_exactly_how_many_lines_are_lost(
     """Lines of the peer, that is: what was sent in between counts for nothing. Then the same follow() goes on
     with the oldest line that is kept.
     """
-    monkeypatch.setattr(driver_module, "RECORD_PATIENCE", 0.0)  # nothing is kept for it: it is too slow
+    monkeypatch.setattr(following, "RECORD_PATIENCE", 0.0)  # nothing is kept for it: it is too slow
     with LineServer(count_on) as server, Client(server.address, transcript=kept) as client:
         lines: Iterator[Any] = client.follow(as_bytes=as_bytes, start=0)
         total = got = overruns = 0
@@ -305,7 +305,7 @@ def counted(client: Client, total: int) -> bool:
 @pytest.mark.parametrize("as_bytes", [False, True])
 def test_what_was_only_sent_is_no_loss(as_bytes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all that was forgotten was sent by the client itself, nobody is told of an overrun."""
-    monkeypatch.setattr(driver_module, "RECORD_PATIENCE", 0.0)
+    monkeypatch.setattr(following, "RECORD_PATIENCE", 0.0)
     with LineServer(count_on) as server, Client(server.address, transcript=10) as client:
         lines: Iterator[Any] = client.follow(as_bytes=as_bytes)
         client.send("1")
@@ -329,7 +329,7 @@ def test_what_was_forgotten_before_is_lost_too() -> None:
 
 def test_an_async_for_is_told_as_well_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next loop over the same object begins with the oldest line that is kept."""
-    monkeypatch.setattr(driver_module, "RECORD_PATIENCE", 0.0)
+    monkeypatch.setattr(following, "RECORD_PATIENCE", 0.0)
 
     async def read(lines: Any) -> tuple[int, int]:
         lost = 0

@@ -21,7 +21,7 @@ from ipyreconnect.client.record_file import RecordFile
 from ipyreconnect.client.recorder import Recorder
 from ipyreconnect.lines.files import from_json
 from ipyreconnect.lines.transcript import LEAST_BYTES
-from ipyreconnect.network import driver as driver_module
+from ipyreconnect.network import following
 from tests.servers.line_server import LineServer, echo, say
 from tests.watching import PATIENCE, until
 
@@ -320,7 +320,7 @@ def test_what_the_transcript_had_to_forget_meanwhile_is_said(
     """In the record, with the numbers, and in the log, with how many; what is kept is written."""
     monkeypatch.setattr(recorder_module, "TRY_AGAIN", 0.01)
     monkeypatch.setattr(recorder_module, "CALM", 0.0)
-    monkeypatch.setattr(driver_module, "RECORD_PATIENCE", 0.05)
+    monkeypatch.setattr(following, "RECORD_PATIENCE", 0.05)
     disk.take(0)
     kept = Transcript(lines=100, bytes=LEAST_BYTES)
     flood = say((b"x" * 1000 + b"\r\n") * 20_000 + b"done\r\n")

@@ -271,7 +271,7 @@ def test_a_dropped_coroutine_leaves_no_trace(client: Client) -> None:
         client._driver.call(coroutines.clear)
 
     asyncio.run(drop())
-    assert (client._driver._waiters, client._connection.expectations.pending) == ([], [])
+    assert (client._driver.waiters.waiting, client._connection.expectations.pending) == ([], [])
 
 
 def test_a_cancelled_coroutine_leaves_no_trace() -> None:
@@ -280,14 +280,14 @@ def test_a_cancelled_coroutine_leaves_no_trace() -> None:
 
         async def cancel() -> None:
             task = asyncio.create_task(client.aexpect("late"))
-            while not client._driver._waiters:
+            while not client._driver.waiters.waiting:
                 await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
 
         asyncio.run(cancel())
-        assert (client._driver._waiters, client._connection.expectations.pending) == ([], [])
+        assert (client._driver.waiters.waiting, client._connection.expectations.pending) == ([], [])
         server.peer(0).send(b"late\r\n")
         assert client.expect("late").text == "late"
 
@@ -298,7 +298,7 @@ def test_a_loss_ends_a_coroutine_s_wait() -> None:
 
         async def wait() -> None:
             task = asyncio.create_task(client.aexpect("never"))
-            while not client._driver._waiters:
+            while not client._driver.waiters.waiting:
                 await asyncio.sleep(0)
             server.peer(0).reset()
             with pytest.raises(ConnectionLost):

@@ -22,7 +22,7 @@ from ...lines.transcript import Transcript
 from ...protocol.health import Verdict
 from ...protocol.state import State
 from ...protocol.status import Status
-from ..output.terminal import shortened
+from ..output.text import shortened
 from .options import suggest
 
 STOPPED_KEPT = 8

@@ -15,7 +15,8 @@ from typing import Any
 
 import anywidget
 
-from .publisher import Channel, Tick, View, get_publisher
+from .channel import Channel, Tick, View
+from .publisher import get_publisher
 
 __all__ = ["Part", "free_from_busy_cells"]
 

@@ -112,7 +112,7 @@ def test_an_interrupt_with_the_wait_just_begun_leaves_no_waiter(
 ) -> None:
     """Who is interrupted when another thread has begun to watch for it is forgotten."""
     interrupted(driver, lambda: driver.wait(lambda: False, PATIENCE), monkeypatch)
-    assert driver.call(lambda: driver._waiters) == []
+    assert driver.call(lambda: driver.waiters.waiting) == []
 
 
 def test_posted_work_waits_for_nobody_and_is_done(driver: Driver) -> None:
@@ -159,7 +159,7 @@ def test_a_finalizer_in_the_middle_of_a_step_may_forget_a_follower(client: Clien
         gc.collect()
 
     driver.call(collect)
-    assert driver._followers == []
+    assert driver.flow.readers == []
     client.send("y", expect="y")
 
 

@@ -1,24 +1,11 @@
-"""When a panel speaks and when it is silent: the publisher's flow control, with times as literal numbers."""
+"""When a panel sends something and when it is silent, with times as literal numbers."""
 
 from __future__ import annotations
 
-import gc
-import threading
-import time
-import weakref
 from collections import deque
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from functools import partial
 from itertools import pairwise
-from typing import Any
 
-import pytest
-
-from ipyreconnect.client.client import Client
-from ipyreconnect.jupyter.panel.panel import Panel
-from ipyreconnect.jupyter.panel.publisher import (
-    EXPECTED,
+from ipyreconnect.jupyter.panel.channel import (
     HEARTBEAT,
     LAG,
     LATE,
@@ -29,39 +16,9 @@ from ipyreconnect.jupyter.panel.publisher import (
     UNSEEN,
     WINDOW_BYTES,
     WINDOWS,
-    Channel,
-    Publisher,
-    Tick,
-    View,
+    Position,
 )
-
-
-class Stage:
-    """A channel with what it sent, and a state that can be changed."""
-
-    def __init__(self) -> None:
-        self.sent: list[dict[str, Any]] = []
-        self.woken = 0
-        self.state: Any = 0
-        self.keyed = False
-        self.buffers: list[bytes] = []
-        self.channel = Channel(self, self.compose, self.wake)
-
-    def send(self, content: Any, buffers: Sequence[bytes] | None = None) -> None:
-        self.sent.append(content)
-
-    def wake(self) -> None:
-        self.woken += 1
-
-    def compose(self, views: Mapping[str, View]) -> Tick:
-        return Tick({"state": self.state}, self.buffers, key=self.state if self.keyed else None)
-
-    def change(self, state: Any) -> None:
-        self.state = state
-        self.channel.poke()
-
-    def ticks(self) -> list[Any]:
-        return [content["state"] for content in self.sent if content["m"] == "tick"]
+from tests.jupyter.stage import Stage
 
 
 def with_view() -> Stage:
@@ -212,7 +169,7 @@ def test_while_a_cell_runs_every_tick_asks() -> None:
     stage = with_view()
     run_on(stage, 100.1, 130.0, every=0.1, delay=0.05)
     for view in stage.channel.views.values():
-        view.acknowledge(stage.channel.number, 0, 130.0)
+        view.acknowledge(Position(stage.channel.number), 130.0)
     stage.change("busy")
     stage.channel.step(131.0, True)
     assert stage.sent[-1]["asks"]
@@ -333,86 +290,3 @@ def test_a_channel_that_ends_has_its_views_say_goodbye() -> None:
     assert not ended
     stage.channel.leave("new")
     assert ended
-
-
-def test_closing_waits_for_a_goodbye_but_not_for_a_view_that_is_gone() -> None:
-    """The kernel would complain of a word that comes after the last widget is closed."""
-
-    class Polite(Stage):
-        def send(self, content: Any, buffers: Sequence[bytes] | None = None) -> None:
-            super().send(content, buffers)
-            if content["m"] == "end":
-                threading.Timer(0.05, lambda: publisher.post(lambda: self.channel.leave("v"))).start()
-
-    publisher = Publisher()
-    polite, gone = Polite(), Stage()
-    for stage in (polite, gone):
-        stage.channel.hear("v", time.monotonic())
-        publisher.add(stage.channel)
-    publisher.remove([polite.channel])
-    assert not polite.channel.views
-    publisher.remove([gone.channel])
-    assert gone.sent[-1] == {"m": "end"}
-
-
-@pytest.mark.parametrize("saved_lines", [0, 5])
-def test_a_panel_that_is_shown_reckons_with_its_view_at_once(saved_lines: int) -> None:
-    """On a deaf kernel it is alive during the cell that shows it, also where nothing of it is stored."""
-    with closing(Panel(Client("127.0.0.1:9"), saved_lines=saved_lines)) as panel:
-        panel.show()
-        passed = threading.Event()
-        panel.log.publisher.post(passed.set)
-        assert passed.wait(5)
-        assert EXPECTED in panel.log.channel.views
-
-
-def test_the_thread_starts_with_the_first_panel_and_ends_with_the_last() -> None:
-    """Nothing runs while there is no panel; what was posted before the end is still done."""
-    publisher = Publisher()
-    stages = [Stage(), Stage()]
-    done = threading.Event()
-    for stage in stages:
-        publisher.add(stage.channel)
-    publisher.post(done.set)
-    assert done.wait(5)
-    publisher.remove([stages[0].channel])
-    names = [thread.name for thread in threading.enumerate()]
-    assert "ipyreconnect-publisher" in names
-    publisher.remove([stages[1].channel])
-    names = [thread.name for thread in threading.enumerate()]
-    assert "ipyreconnect-publisher" not in names
-
-
-def test_what_comes_too_late_for_the_last_panel_is_dropped() -> None:
-    """An answer to a panel that was closed meanwhile keeps nothing of it alive."""
-    publisher, stage = Publisher(), Stage()
-    publisher.add(stage.channel)
-    publisher.remove([stage.channel])
-    late = weakref.ref(stage)
-    publisher.post(partial(stage.change, 1))
-    del stage
-    gc.collect()
-    assert late() is None
-
-
-def test_an_error_in_one_panel_does_not_silence_the_others() -> None:
-    """What goes wrong is logged, and the thread goes on."""
-    publisher = Publisher()
-    bad, good = Stage(), Stage()
-    told = threading.Event()
-
-    def fail(views: Mapping[str, View]) -> Tick:
-        raise RuntimeError("no state today")
-
-    def tell(views: Mapping[str, View]) -> Tick:
-        told.set()
-        return Tick({"state": 1})
-
-    bad.channel = Channel(bad, fail, publisher.wake)
-    good.channel = Channel(good, tell, publisher.wake)
-    for stage in (bad, good):
-        publisher.add(stage.channel)
-    for stage in (bad, good):
-        publisher.post(lambda channel=stage.channel: channel.hear("v", time.monotonic()))  # type: ignore[misc]
-    assert told.wait(5)
-    publisher.remove([bad.channel, good.channel])
