@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .settings import KeepAlive as KeepAlive
     from .settings import Retry as Retry
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "TLS",

@@ -1,6 +1,4 @@
-"""What the driver of a client calls, with the turn: hands each thing on to who deals with it, and does none
-of it.
-"""
+"""Receives what a connection's driver reports, and dispatches it to observers, watchers and the worker."""
 
 from __future__ import annotations
 
@@ -17,63 +15,68 @@ from .worker import Worker
 __all__ = ["Callbacks"]
 
 _AT_FIRST = Status()
-"""What a client is before it has begun; of them all, as each takes 144 bytes."""
+"""The status of a client that has not connected yet; shared, as each takes 144 bytes."""
 
 log = logging.getLogger("ipyreconnect")
 
 
 class Callbacks:
-    """The `Sink` of one client's driver.
+    """Implements the `Sink` of one client's driver; every method is called with the connection's lock held.
 
-    notify: has the client's observers told of changes. worker:
-    runs the client's slow code; it is given before the client first connects.
+    Args:
+        notify: Notifies the observers of the client's traits, without waiting for them.
+
+    Attributes:
+        worker: Runs the client's slow code; to be set before the client first connects.
     """
 
-    __slots__ = ("_notify", "_told", "_watchers", "worker")
+    __slots__ = ("_notified", "_notify", "_watchers", "worker")
 
     worker: Worker
 
     def __init__(self, notify: Callable[[list[Change]], None]) -> None:
         self._notify = notify
-        self._told = _AT_FIRST
-        self._watchers: tuple[Callable[[], None], ...] = ()  # replaced, never changed
+        self._notified = _AT_FIRST
+        self._watchers: tuple[
+            Callable[[], None], ...
+        ] = ()  # replaced as a whole, never mutated: it may be iterated over meanwhile
 
-    def add_watcher(self, poke: Callable[[], None]) -> None:
-        """Call `poke()` after anything changed. With the turn."""
-        self._watchers = (*self._watchers, poke)
+    def add_watcher(self, watcher: Callable[[], None]) -> None:
+        """Call `watcher()` after each change; it may only set a flag or wake a thread."""
+        self._watchers = (*self._watchers, watcher)
 
-    def remove_watcher(self, poke: Callable[[], None]) -> None:
-        """Call `poke` no more; harmless when it is unknown. With the turn."""
-        self._watchers = tuple(each for each in self._watchers if each != poke)
+    def remove_watcher(self, watcher: Callable[[], None]) -> None:
+        """Stop calling `watcher`; does nothing if it is unknown."""
+        self._watchers = tuple(each for each in self._watchers if each != watcher)
 
     def poke(self) -> None:
-        """Tell the watchers."""
-        for poke in self._watchers:
+        """Call the watchers: something may have changed."""
+        for watcher in self._watchers:
             try:
-                poke()
+                watcher()
             except Exception:
                 log.exception("a watcher failed; the connection goes on")
 
     def changed(self, statuses: list[Status]) -> None:
-        """Have the observers told, in order."""
+        """Notify the observers of these statuses, in order."""
         changes: list[Change] = []
         for status, following in zip_longest(statuses, statuses[1:]):
             if following is not None and (status.state, status.phase) == (following.state, following.phase):
-                continue  # the rest of what belongs to this state is still to come
-            before, self._told = self._told, status
+                continue  # an intermediate step of the same state
+            before, self._notified = self._notified, status
             changes += _changes(before, status)
         self._notify(changes)
 
     def run_function(self, session: int) -> None:
-        """Have the on-connect function run, as the session of that number."""
+        """Run the on-connect function, as the session of that number."""
         self.worker.run_function(session)
 
     def search(self, expectation: Expectation) -> None:
-        """Have it looked for elsewhere, as its expression may take long."""
+        """Search for it in a process of its own, as its regular expression may take long."""
         self.worker.search(expectation)
 
     def work(self, job: Callable[[], None]) -> None:
-        """Have code of the user's run, after what was given before."""
+        """Run a job of the user's framing, after those posted before."""
         self.worker.work(job)
 
 
@@ -86,7 +89,7 @@ def _changes(before: Status, after: Status) -> Iterator[Change]:
         ("connected_since", before.connected_since, after.connected_since),
         ("phase", phases[0], phases[1]),
         ("health", before.health or UNKNOWN, after.health or UNKNOWN),
-        # Last: who observes the state finds the rest as it belongs to it.
+        # Last, so that an observer of the state finds the other traits up to date.
         ("state", before.state.value, after.state.value),
     )
     for name, old, new in pairs:

@@ -450,7 +450,7 @@ class Client(Observed, metaclass=OfferingType):
         """
         if expect is not None:
             expectation, work = self._question(data, expect, whole, queue, secrets)
-            return self._waiting.for_answer(expectation, seconds_from(timeout), work)
+            return self._waiting.send_and_expect(expectation, seconds_from(timeout), work)
         wire, line = self._wire.encode(data, secrets)
         delivery = Delivery(line, self._waits_for_deliveries)
         self._driver.call(lambda: self._connection.send(wire, line, delivery, time.monotonic(), queue=queue))
@@ -484,7 +484,7 @@ class Client(Observed, metaclass=OfferingType):
         answer is gone.
         """
         expectation = Expectation(self._wire.compiled(pattern), whole=whole)
-        return self._waiting.for_line(expectation, seconds_from(timeout))
+        return self._waiting.expect(expectation, seconds_from(timeout))
 
     async def asend(
         self,
@@ -502,14 +502,14 @@ class Client(Observed, metaclass=OfferingType):
         if expect is None:
             return self.send(data, queue=queue, secrets=secrets)
         expectation, work = self._question(data, expect, whole, queue, secrets)
-        return await self._waiting.afor_answer(expectation, seconds_from(timeout), work)
+        return await self._waiting.asend_and_expect(expectation, seconds_from(timeout), work)
 
     async def aexpect(self, pattern: Pattern, timeout: float = 10.0, *, whole: bool = False) -> Match:
         """Do what `expect` does, from a coroutine of any event loop; a cancelled one leaves the connection as
         it was.
         """
         expectation = Expectation(self._wire.compiled(pattern), whole=whole)
-        return await self._waiting.afor_line(expectation, seconds_from(timeout))
+        return await self._waiting.aexpect(expectation, seconds_from(timeout))
 
     def hide(self, *secrets: Secret) -> None:
         """Show these as •••• from now on, in all that is sent or received: in the log, a record, an error.
@@ -561,7 +561,7 @@ class Client(Observed, metaclass=OfferingType):
         def add() -> None:
             if self._listeners is None:
                 self._listeners = Listeners(self._driver, self.transcript, self._notifier, self.name)
-                self._callbacks.add_watcher(self._listeners.poke)
+                self._callbacks.add_watcher(self._listeners.wake)
             self._listeners.add(key_of(listener), listener, origin)
 
         self._driver.call(add)

@@ -1,4 +1,4 @@
-"""The received lines as they come: what `Client.follow` returns, to be iterated over. Sends nothing."""
+"""The loops over received lines: what `Client.follow` returns. Sends nothing."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ T = TypeVar("T")
 
 
 class Follow(Generic[T]):
-    """The received lines, as they come; made by `Client.follow`, iterated with `for`, `next`, or `async for`.
+    """Iterates over received lines as they come, with `for`, `next` or `async for`; made by `Client.follow`.
 
-    There is one row of lines, however it is iterated: what one loop has left, the next one goes on with. It
-    belongs to one thread, or task, at a time: until that has left its loop, another one's attempt to read
-    raises CallerError.
+    All loops over one object share its position: a loop goes on where the one before was left. One thread or
+    task at a time may read: until its loop ends, any other one's attempt raises CallerError.
     """
 
     def __init__(
@@ -31,20 +30,20 @@ class Follow(Generic[T]):
     ) -> None:
         self._reader: Reader[T] = Reader(driver, transcript, where, as_bytes, start)
         if driver.connection.state is not State.STOPPED:
-            self._reader.begin()  # what comes before the first loop is kept for it, too
+            self._reader.register()  # what comes before the first loop is kept for it, too
 
     def __iter__(self) -> Iterator[T]:
-        # A chain hands out the lines of a part without a step of Python for each, which is half the cost.
-        # Each loop has its own, which goes when the loop is left: from then on others may read.
+        # A chain yields the lines of a batch without running Python code for each, which is half the cost.
+        # Each loop has a chain of its own, which is collected when the loop ends: then others may read.
         return chain.from_iterable(Loop(self._reader))
 
     def __next__(self) -> T:
         reader = self._reader
         if not reader.ownership.owners:
-            for line in reader.hand:
+            for line in reader.batch:
                 return line
-        for part in reader.parts():
-            for line in part:
+        for batch in reader.batches():
+            for line in batch:
                 return line
         raise StopIteration
 
@@ -55,27 +54,28 @@ class Follow(Generic[T]):
         return await anext(Awaited(self._reader))
 
     def close(self) -> None:
-        """End the iteration, also one that another thread waits in; a loop that is left needs no close."""
+        """End the iteration, also for a thread or task that waits in it; a loop that was left needs none."""
         self._reader.close()
 
     async def aclose(self) -> None:
-        """Do what `close` does: so that a block of `contextlib.aclosing` ends an `async for` that is left."""
+        """Do what `close` does; for `contextlib.aclosing`."""
         self.close()
 
     def __del__(self) -> None:
-        self._reader.forget()
+        self._reader.abandon()
 
 
 class Loop(Generic[T]):
-    """One `for` over a `Follow`, part by part; for a chain, which threads may share though they must not.
+    """One `for` loop over a `Follow`, batch by batch; iterated by a chain, which threads may share in error.
 
-    A chain forgets what it goes through when that raises, also while another thread is in it, whose loop then
-    ends in silence; and if it is a generator that runs, the interpreter may crash. So nothing is raised here.
+    When its iterator raises, a chain drops it even while another thread is inside: that thread's loop would
+    end silently, and if the iterator is a running generator, the interpreter may crash. So a second thread
+    gets an iterator that raises, instead of an exception here.
     """
 
     def __init__(self, reader: Reader[T]) -> None:
         self._reader = reader
-        self._parts = reader.parts()
+        self._batches = reader.batches()
         self._inside = threading.Lock()
 
     def __iter__(self) -> Loop[T]:
@@ -85,13 +85,13 @@ class Loop(Generic[T]):
         if not self._inside.acquire(blocking=False):
             return iter(self._reader.ownership.refuse, None)
         try:
-            return next(self._parts)
+            return next(self._batches)
         finally:
             self._inside.release()
 
 
 class Awaited(Generic[T]):
-    """One `async for` over a `Follow`."""
+    """One `async for` loop over a `Follow`."""
 
     def __init__(self, reader: Reader[T]) -> None:
         self._reader = reader
@@ -105,21 +105,21 @@ class Awaited(Generic[T]):
         reader = self._reader
         if self._owner is None:
             self._owner = reader.ownership.claim(current_owner())
-            reader.begin()
+            reader.register()
         while True:
-            for line in reader.hand:
+            for line in reader.batch:
                 return line
-            if not await self._take():
+            if not await self._read_batch():
                 self._release()
                 raise StopAsyncIteration
 
-    async def _take(self) -> bool:
-        """Take the next lines; return whether it goes on."""
-        if self._inside:  # another task is
+    async def _read_batch(self) -> bool:
+        """Read the next lines; return whether the loop goes on."""
+        if self._inside:  # another task is, which shares this iterator
             self._reader.ownership.refuse()
         self._inside = True
         try:
-            return await self._reader.take_in_turn()
+            return await self._reader.aread_batch()
         finally:
             self._inside = False
 

@@ -1,4 +1,4 @@
-"""Sees to it that one thread or task at a time reads a `Follow`; reads nothing itself."""
+"""Lets one thread or task at a time read from a `Follow`; reads nothing itself."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from ..errors import CallerError
 __all__ = ["Owner", "Ownership", "current_owner"]
 
 Owner = int | weakref.ref["asyncio.Task[object]"]
-"""Who reads: the thread of that ident, or an asyncio task."""
+"""Who reads: the ident of a thread, or a reference to an asyncio task."""
 
 
 def current_owner() -> Owner:
-    """Return who runs this in an event loop of asyncio's: the task, or the thread where it is none."""
+    """Return the asyncio task that runs, or the thread if its event loop runs no task now."""
     task = asyncio.current_task()
     return threading.get_ident() if task is None else weakref.ref(task)
 
 
 class Ownership:
-    """Whose the loops are that have begun and have not been left: all those of one.
+    """The owner of the loops over one `Follow` that have not ended. Safe to use from any thread.
 
-    where: what messages call the server. Any thread.
+    Args:
+        where: How messages name the server.
+
+    Attributes:
+        owners: The owner, once for each loop; loops of one owner may be nested.
     """
 
     __slots__ = ("_where", "owners")
@@ -33,23 +37,27 @@ class Ownership:
     def __init__(self, where: str) -> None:
         self._where = where
         self.owners: list[Owner] = []
-        """One for each loop."""
 
     def claim(self, owner: Owner) -> Owner:
-        """Begin a loop; return whose it is, for `release`. Raises CallerError where another's has not been
-        left.
+        """Begin a loop.
+
+        Returns:
+            `owner`, to be passed to `release`.
+
+        Raises:
+            CallerError: A loop of another owner has not ended.
         """
         owners = self.owners
         owners.append(owner)
-        while (first := owners[0]) != owner:  # of two at once, the quicker one's
-            if _is_there(first):
+        while (first := owners[0]) != owner:  # where two claim it at once, the first one in the list wins
+            if _is_alive(first):
                 owners.remove(owner)
                 self.refuse()
             self.release(first)
         return owner
 
     def refuse(self) -> NoReturn:
-        """Raise the CallerError for who would read beside whose it is."""
+        """Raise the CallerError for somebody who is not the owner."""
         owner = next(iter(self.owners), None)
         name = "another thread" if owner is None else _name_of(owner)
         raise CallerError(
@@ -58,15 +66,17 @@ class Ownership:
         )
 
     def release(self, owner: Owner) -> None:
-        """Note that a loop was left. Finalizers too."""
+        """End a loop. May be called from finalizers."""
         try:
             self.owners.remove(owner)
-        except ValueError:  # its thread or task has ended without leaving it, and another one has begun
+        except (
+            ValueError
+        ):  # its thread or task ended without leaving the loop, and another has claimed it since
             pass
 
 
-def _is_there(owner: Owner) -> bool:
-    """Say whether a thread or task has not ended."""
+def _is_alive(owner: Owner) -> bool:
+    """Return whether a thread or task is still alive."""
     if isinstance(owner, int):
         return owner in sys._current_frames()
     task = owner()

@@ -1,8 +1,8 @@
-"""What an on-connect function is given: send, expect and read, on the connection being made; ends with it.
+"""The session that an on-connect function is given: send, expect and read, on the connection being made.
 
-The function runs on a thread of its own after every (re)connection, before it counts as connected.
-It reads what the server says in order, from the first byte on: what an expectation has passed over or found
-is read, and `readexactly` goes on behind it.
+The function runs on a thread of its own after every (re)connection, before the connection counts as
+connected. It reads what the server sends in order, from the first byte on: what an expectation has skipped or
+matched is read, and `readexactly` continues after it.
 """
 
 from __future__ import annotations
@@ -34,13 +34,19 @@ from .wire import Wire
 __all__ = ["Session"]
 
 GRACE = 0.1
-"""Seconds after a time-out for which what had come before it is still looked at."""
+"""Seconds after a time-out for which what had been received before it is still searched."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """Lines that were read: the match in the last of them, if there is one, the number of that line and when
-    it came (Unix time, s), and how many bytes all of them took.
+    """Lines that were read in one step.
+
+    Attributes:
+        found: The match in the last of them, if there is one.
+        number: The number of the last line.
+        lines: The lines.
+        at: When the last one came (Unix time, seconds).
+        size: How many received bytes they took.
     """
 
     found: re.Match[Any] | None
@@ -53,9 +59,7 @@ class _Read:
 class Session:
     """One run of an on-connect function; made by the client.
 
-    number: of the connection's session. waiting: gives who waits for the deliveries, as for `Delivery`.
-
-    Each method raises ConnectionLost once the connection, or its turn at being made, is over.
+    Every method raises ConnectionLost once the connection is lost, or the function has ended.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class Session:
         self._over = False
 
     def end(self) -> None:
-        """Be of no use any more, as the function has ended. Any thread."""
+        """End the session: the function has ended. Safe to call from any thread."""
         self._over = True
 
     def _check(self) -> None:
@@ -109,8 +113,20 @@ class Session:
     ) -> Delivery | Match:
         """Send one line of text (the line end is added), or bytes as they are; see `Client.send`.
 
-        expect: read at most `timeout` seconds on, until a line matches that was received afterwards, and
-        return the `Match`; it raises what `Session.expect` raises. whole: as there.
+        Args:
+            data: The line.
+            expect: Also wait for a line received afterwards that matches.
+            whole: As for `Session.expect`.
+            timeout: Seconds to wait at most.
+            secrets: Parts of `data` that are shown as •••• from now on.
+
+        Returns:
+            With `expect` the `Match`, otherwise the `Delivery`.
+
+        Raises:
+            SettingsError: `data` is not one line.
+            ExpectTimeout: With `expect`, no line matched in time.
+            ConnectionLost: The connection is lost.
         """
         pattern, seconds = None if expect is None else self._wire.compiled(expect), seconds_from(timeout)
         wire, line = self._wire.encode(data, secrets)
@@ -123,38 +139,48 @@ class Session:
         return delivery if pattern is None else self._read_until(pattern, seconds, first, whole=whole)
 
     def expect(self, pattern: Pattern, timeout: float = SCRIPT_PATIENCE, *, whole: bool = False) -> Match:
-        """Read lines until one matches, at most `timeout` seconds long; return the `Match`.
+        """Read lines, cut by the connection's framing, until one matches.
 
-        Lines are cut as the connection's framing does it. whole: look into all of a logical line, also into
-        what was announced in it; else what is compared is its beginning, as for `Client.expect`.
-        Raises ExpectTimeout, ConnectionLost, and SettingsError for a pattern that is no regular expression.
+        Args:
+            pattern: A regular expression.
+            timeout: Seconds to wait at most.
+            whole: Search all of a logical line, with the bytes that it announced; by default only its
+                beginning is compared, as for `Client.expect`.
+
+        Returns:
+            The `Match`.
+
+        Raises:
+            ExpectTimeout: No line matched in time.
+            ConnectionLost: The connection is lost.
+            SettingsError: `pattern` is not a regular expression.
         """
         return self._read_until(self._wire.compiled(pattern), seconds_from(timeout), whole=whole)
 
     def _read_until(
         self, compiled: re.Pattern[Any], timeout: float, first: int = 0, *, whole: bool = False
     ) -> Match:
-        """Read lines until one matches whose number is `first` or more."""
+        """Read lines until one matches whose number is at least `first`."""
         ends = time.monotonic() + timeout
         transcript = self._connection.transcript
         expectation = Expectation(compiled, first, whole=whole)
         last: list[bytes] = []
-        left: int | None = None  # bytes that had come when the time was over
+        left: int | None = None  # bytes that had been received when the time was over, and were not read yet
         while (read := self._read_some(expectation, ends)) is not None:
             if read.found is not None:
                 line = read.number, read.lines[-1], read.at
                 return Match(line, read.found, transcript, self._since_send)
             last = [*last, *read.lines[-QUOTED:]][-QUOTED:]
             if (now := time.monotonic()) >= ends:
-                # What had come by then is looked at, and not what goes on coming.
+                # Search what had been received by then, not what keeps coming.
                 left = self._unread_bytes() if left is None else left - read.size
                 if left <= 0 or now > ends + GRACE:
                     break
         texts = [transcript.redacted_text(decode(line, self._wire.encoding)) for line in last]
-        raise ExpectTimeout(f"{self._wire.in_vain(compiled, timeout)}; {last_lines(texts)}")
+        raise ExpectTimeout(f"{self._wire.no_match_message(compiled, timeout)}; {last_lines(texts)}")
 
     def _read_some(self, expectation: Expectation, ends: float) -> _Read | None:
-        """Read the next lines, up to one that matches; None where none comes until `ends` (monotonic, s)."""
+        """Read the next lines, up to one that matches; None if none comes until `ends` (monotonic, s)."""
         first, plain = self._peek()
         if not plain:
             read = self._read_line(ends)
@@ -163,7 +189,7 @@ class Session:
             number, line, at = read
             found = self._look(expectation, number, [line], ends)
             return _Read(found, number, [line], at, len(line) + 1)
-        # Many at once, as far as they are passed over.
+        # Many at once, up to the first match.
         lines = split_lines(plain)
         found = self._look(expectation, first, lines, ends)
         if expectation.cursor < first + len(lines):
@@ -176,7 +202,7 @@ class Session:
         return self._driver.call(lambda: len(self._connection.unread(self._number)))
 
     def _peek(self) -> tuple[int, bytes]:
-        """Return what `Unread.peek` does."""
+        """Return the number of the next line, and unread whole lines; see `Unread.peek`."""
 
         def work() -> tuple[int, bytes]:
             self._check()
@@ -197,8 +223,16 @@ class Session:
     def _look(
         self, expectation: Expectation, number: int, lines: list[bytes], ends: float
     ) -> re.Match[Any] | None:
-        """Look at `lines`, whose first has `number`, up to the one that matches, or else up to the first over
-        which the expression may take long: this one is looked at elsewhere. The cursor stands behind it.
+        """Search lines up to the first match, and leave the expectation's cursor after the last one searched.
+
+        A line over which the regular expression may take long is searched in a process of its own, and is the
+        last one of this call.
+
+        Args:
+            expectation: What is searched for.
+            number: The number of the first line.
+            lines: The lines.
+            ends: When the time is over (monotonic, seconds).
         """
         found = expectation.look(number, lines, self._wire.encoding)
         if found is not None:
@@ -216,12 +250,11 @@ class Session:
             return search_one(expectation.pattern, text, max(0.1, ends - time.monotonic()))
         except TooSlow:
             self._check()
-            raise ExpectTimeout(
-                f"{self._wire.in_vain(expectation.pattern, 0)}: the expression takes too long over a line"
-            ) from None
+            no_match = self._wire.no_match_message(expectation.pattern, 0)
+            raise ExpectTimeout(f"{no_match}: the expression takes too long over a line") from None
 
     def _read_line(self, ends: float) -> tuple[int, bytes, float] | None:
-        """Return the next line; None where none comes until `ends` (monotonic, s)."""
+        """Read the next line: its number, bytes and time; None if none comes until `ends` (monotonic, s)."""
         read: list[tuple[int, bytes, float]] = []
 
         def look() -> bool:
@@ -245,8 +278,9 @@ class Session:
         read: list[tuple[int, bytes, float]],
         ends: float,
     ) -> tuple[int, bytes, float] | None:
-        """Do what `_read_line` does with the user's own framing, on this thread: byte by byte, so that
-        `readexactly` goes on right behind the line.
+        """Read a line with the user's own framing, on this thread.
+
+        It is fed byte by byte, so that `readexactly` continues right after the line.
         """
         connection = self._connection
 
@@ -267,11 +301,19 @@ class Session:
         return None
 
     def readexactly(self, size: int, timeout: float = SCRIPT_PATIENCE) -> bytes:
-        """Return the next `size` bytes, wherever they stand, line ends and all, waiting at most `timeout`
-        seconds for them. What follows begins a new line.
+        """Read exactly `size` bytes, line ends included; what follows begins a new line.
 
-        Raises ExpectTimeout, then nothing is read; ConnectionLost; SettingsError for what is no number of
-        bytes.
+        Args:
+            size: How many bytes.
+            timeout: Seconds to wait at most.
+
+        Returns:
+            The bytes.
+
+        Raises:
+            ExpectTimeout: They did not come in time; nothing is read then.
+            ConnectionLost: The connection is lost.
+            SettingsError: `size` is not a number of bytes.
         """
         size = whole_number(size, "readexactly takes a number of bytes", 0)
         timeout = seconds_from(timeout)
@@ -299,7 +341,7 @@ class Session:
             )
 
     def _wait(self, look: Callable[[], bool], timeout: float) -> bool:
-        """Wait until `look()` with the turn gives true; what it raises is raised here."""
+        """Wait until `look()`, called with the connection's lock held, is true; raise what it raises."""
         error: list[Exception] = []
         true: list[bool] = []
 
@@ -314,5 +356,5 @@ class Session:
 
         self._driver.wait(done, timeout)
         if error:
-            raise error.pop()  # popped, for its traceback will know this frame
+            raise error.pop()  # popped: its traceback refers to this frame, which must not keep it alive
         return bool(true)

@@ -16,11 +16,11 @@ from ..lines.framing import beginning
 from ..lines.search import LineSearch
 from ..lines.text import decode
 from ..network.driver import Driver
-from ..network.matcher import Matcher
+from ..network.matcher import PATIENCE, Matcher
 from ..protocol.expect import Expectation
 from ..protocol.match import found_at
 
-__all__ = ["SlowSearch", "search_one"]
+__all__ = ["PATIENCE", "Matcher", "SlowSearch", "search_one"]
 
 LONGEST = 24 * 3600.0
 """Seconds after which a process that searches ends, though nobody has ended it: its kernel is dead then."""

@@ -1,5 +1,5 @@
-"""Traits whose values are looked up when they are read, and whose observers run on a thread of their own;
-knows no connection.
+"""Traits that are computed when they are read, and whose observers run on a thread of their own; knows no
+connection.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ from .origin import Origin, key_of
 __all__ = ["Change", "Live", "Observed"]
 
 Change = tuple[str, Any, Any]
-"""Of which trait, the value before, and the value now."""
+"""The name of a trait, its old value and its new value."""
 
 log = logging.getLogger("ipyreconnect")
 
 
 class Live(traitlets.TraitType[Any, Any]):
-    """A trait whose value is looked up when it is read; its owner tells who observes it.
+    """A trait that is computed when it is read; its owner notifies the observers.
 
-    read, write: called with the owner, on the thread that reads or sets it. Without `write` it is only read.
+    Args:
+        read: Called with the owner, on the thread that reads the trait; returns the value.
+        write: Called with the owner and a new value, on the thread that sets the trait; None: read-only.
+        about: What the trait means.
     """
 
     def __init__(
@@ -40,20 +43,24 @@ class Live(traitlets.TraitType[Any, Any]):
         self._write = write
 
     def get(self, obj: Any, cls: Any = None) -> Any:
-        """Look the value up."""
+        """Compute the value."""
         return self._read(obj)
 
     def set(self, obj: Any, value: Any) -> None:
-        """Have the owner change it. Raises TraitError where it is only read."""
+        """Pass a new value to the owner.
+
+        Raises:
+            TraitError: The trait is read-only.
+        """
         if self._write is None:
             raise traitlets.TraitError(f"{self.name} follows the connection; it can be observed, not set")
         self._write(obj, value)
 
 
 class Observed(traitlets.HasTraits):
-    """Has traits whose observers are called on the notifier's thread, each where it was given.
+    """Has traits whose observers run on the notifier's thread, in the context that registered them.
 
-    `_origin` is where those are called of which that is not known.
+    `_origin` is the context for observers that were registered by other means than `observe`.
     """
 
     _origin: Origin
@@ -73,7 +80,7 @@ class Observed(traitlets.HasTraits):
     ) -> None:
         """Call `handler(change)` when a trait changes, on the observers' thread; see `HasTraits.observe`."""
         super().observe(handler, names, type)
-        # Those that a subclass declares are registered before `__init__`.
+        # traitlets registers the observers that a subclass declares before `__init__` runs.
         self.__dict__.setdefault("_origins", {})[key_of(handler)] = Origin()
 
     def unobserve(
@@ -82,37 +89,37 @@ class Observed(traitlets.HasTraits):
         names: Any = traitlets.All,
         type: Any = "change",  # noqa: A002 - traitlets' name for it
     ) -> None:
-        """Call `handler` no more; see `HasTraits.unobserve`."""
+        """Stop calling `handler`; see `HasTraits.unobserve`."""
         super().unobserve(handler, names, type)
-        # Where it still observes another trait, it is called where its owner was made.
+        # If it still observes another trait, it is called in the owner's context from now on.
         self._origins.pop(key_of(handler), None)
 
     def unobserve_all(self, name: Any = traitlets.All) -> None:
-        """Call no handler of that trait any more; see `HasTraits.unobserve_all`."""
+        """Stop calling all handlers of a trait; see `HasTraits.unobserve_all`."""
         super().unobserve_all(name)
         if name is traitlets.All:
             self._origins.clear()
 
     @property
     def _notifier(self) -> Notifier:
-        """Who calls the observers: most have none, and need none. One thread at a time, the first time."""
+        """Runs the observers; made when it is first needed. One thread at a time may make it."""
         if self._calls is None:
             self._calls = Notifier()
         return self._calls
 
     def _notify(self, changes: list[Change]) -> None:
-        """Have the observers told, in order. One thread at a time; waits for none of them."""
+        """Notify the observers, in order, without waiting for them. One thread at a time may call it."""
         if changes and self._trait_notifiers:
-            self._notifier.post(lambda: self._tell(changes))
+            self._notifier.post(lambda: self._run_observers(changes))
 
-    def _tell(self, changes: list[Change]) -> None:
+    def _run_observers(self, changes: list[Change]) -> None:
         for name, old, new in changes:
             change = Bunch(name=name, old=old, new=new, owner=self, type="change")
-            # Not by `notify_change`: there, one that raises would rob the others.
+            # `notify_change` would skip the other observers where one raises.
             for observer in self._observers(name):
                 try:
                     self._origins.get(key_of(observer), self._origin).call(observer, change)
-                except BaseException:  # a SystemExit of one must not end the others
+                except BaseException:  # a SystemExit of one must not stop the others
                     log.exception("an observer of %s failed; the connection and the others go on", name)
 
     def _observers(self, name: str) -> list[Callable[[Bunch], object]]:

@@ -1,4 +1,4 @@
-"""Waits for what comes of an expectation or a delivery, in threads and in coroutines; sends nothing."""
+"""Waits for the outcome of an expectation or a delivery, in threads and in coroutines; sends nothing."""
 
 from __future__ import annotations
 
@@ -21,17 +21,24 @@ from .wire import Wire
 __all__ = ["Waiting", "until"]
 
 LAST_LINES = 5
-"""How many lines a time-out quotes."""
+"""How many received lines the message of a time-out quotes."""
 INTERRUPT_EVERY = 0.2
-"""Seconds: an interrupt does not wake a kernel's event loop, so what waits in it looks around this often
-(measured: 0.24–0.37 s)."""
+"""Seconds. An interrupt (Ctrl-C, the kernel's Stop) does not wake the kernel's event loop, so a waiting
+coroutine wakes up this often to let it through (measured: 0.24–0.37 s)."""
 MANY_LINES = 4096
-"""Lines that an expectation looks through at once: some milliseconds."""
+"""Lines that an expectation may search while it holds the connection's lock: some milliseconds."""
 
 
 async def until(driver: Driver, done: Callable[[], bool], timeout: float | None) -> bool:
-    """Wait in a coroutine until `done()`, which is called with the turn, at most `timeout` seconds; return
-    whether it is. See INTERRUPT_EVERY.
+    """Wait in a coroutine until `done()` is true.
+
+    Args:
+        driver: What happens to its connection wakes the coroutine.
+        done: The condition; it is called on any thread, with the connection's lock held.
+        timeout: Seconds to wait at most; None means no limit.
+
+    Returns:
+        Whether the condition is true now.
     """
     loop = asyncio.get_running_loop()
     woken = loop.create_future()
@@ -41,7 +48,7 @@ async def until(driver: Driver, done: Callable[[], bool], timeout: float | None)
             woken.set_result(None)
 
     def wake() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
             loop.call_soon_threadsafe(set_result)
 
     waiter = Waiter(done, wake)
@@ -59,10 +66,10 @@ async def until(driver: Driver, done: Callable[[], bool], timeout: float | None)
 
 
 class Waiting:
-    """What one client waits for. Any thread; the coroutines in any event loop of asyncio's.
+    """Waits on behalf of one client, in any thread or in any asyncio event loop.
 
-    Each of its methods that returns a `Match` raises ExpectTimeout when the time is over, and ConnectionLost
-    when the connection that was to answer is gone.
+    Methods that return a `Match` raise ExpectTimeout when `timeout` seconds are over, and ConnectionLost when
+    the connection that was to answer is gone.
     """
 
     __slots__ = ("__weakref__", "_connection", "_driver", "_transcript", "_wire", "encoding")
@@ -72,49 +79,54 @@ class Waiting:
         self._connection = driver.connection
         self._transcript = transcript
         self._wire = wire
-        self.encoding = wire.encoding  # of the text of a delivery, which asks for it
+        self.encoding = wire.encoding  # read by `Delivery`, to show its text
 
-    def for_line(self, expectation: Expectation, timeout: float) -> Match:
-        """Expect a line, at most `timeout` seconds long."""
+    def expect(self, expectation: Expectation, timeout: float) -> Match:
+        """Wait for a line, from the last send or match on."""
         began = time.monotonic()
         for _ in self._rule_out(expectation):
             if time.monotonic() - began >= timeout:
                 return self._result(expectation, timeout)
-        return self._outcome(expectation, timeout, lambda: self._expect(expectation), began)
+        return self._outcome(expectation, timeout, lambda: self._begin(expectation), began)
 
-    async def afor_line(self, expectation: Expectation, timeout: float) -> Match:
-        """Do what `for_line` does, in a coroutine."""
+    async def aexpect(self, expectation: Expectation, timeout: float) -> Match:
+        """Do what `expect` does, in a coroutine."""
         began = time.monotonic()
         for _ in self._rule_out(expectation):
             if time.monotonic() - began >= timeout:
                 return self._result(expectation, timeout)
             await asyncio.sleep(0)
-        return await self._async_outcome(expectation, timeout, lambda: self._expect(expectation), began)
+        return await self._async_outcome(expectation, timeout, lambda: self._begin(expectation), began)
 
-    def for_answer(self, expectation: Expectation, timeout: float, ask: Callable[[], None]) -> Match:
-        """Do `ask` with the turn, which sends a line with this expectation, and wait for the answer, at most
-        `timeout` seconds; raises what `ask` raises.
+    def send_and_expect(self, expectation: Expectation, timeout: float, send: Callable[[], None]) -> Match:
+        """Send a line and wait for its answer.
+
+        Args:
+            expectation: What the answer looks like.
+            timeout: Seconds to wait at most.
+            send: Sends the line together with the expectation; it is called with the connection's lock held,
+                and what it raises is raised here.
         """
-        return self._outcome(expectation, timeout, ask, time.monotonic())
+        return self._outcome(expectation, timeout, send, time.monotonic())
 
-    async def afor_answer(self, expectation: Expectation, timeout: float, ask: Callable[[], None]) -> Match:
-        """Do what `for_answer` does, in a coroutine."""
-        return await self._async_outcome(expectation, timeout, ask, time.monotonic())
+    async def asend_and_expect(
+        self, expectation: Expectation, timeout: float, send: Callable[[], None]
+    ) -> Match:
+        """Do what `send_and_expect` does, in a coroutine."""
+        return await self._async_outcome(expectation, timeout, send, time.monotonic())
 
     def wait_for_delivery(self, delivery: Delivery, status: str, timeout: float) -> bool:
-        """Wait until `delivery` has come as far as `status`; what `Delivery.wait` calls."""
+        """Wait until `delivery` has reached `status`; called by `Delivery.wait`."""
         timeout = seconds_from(timeout)
         self._driver.call(lambda: self._connection.hurry(time.monotonic()))
         self._driver.wait(lambda: delivery.reached(status) or delivery.status == UNCONFIRMED, timeout)
         return delivery.reached(status)
 
-    def _expect(self, expectation: Expectation) -> None:
+    def _begin(self, expectation: Expectation) -> None:
         self._connection.expect(expectation, time.monotonic())
 
     def _rule_out(self, expectation: Expectation) -> Iterator[None]:
-        """Look through what was received, if that is much, before the connection is asked to: with its turn,
-        nobody else could do anything meanwhile.
-        """
+        """Search a large backlog without the connection's lock, which would keep everybody else waiting."""
         transcript = self._transcript
         start, end = self._connection.expectations.looks_from, transcript.end
         return expectation.rule_out(transcript, start, end) if end - start > MANY_LINES else iter(())
@@ -122,7 +134,7 @@ class Waiting:
     def _outcome(
         self, expectation: Expectation, timeout: float, work: Callable[[], None], began: float
     ) -> Match:
-        """Do `work` and wait for what comes of it until `timeout` seconds after `began`."""
+        """Call `work` with the lock held, and wait for the outcome until `timeout` seconds after `began`."""
         self._driver.call_and_wait(
             work,
             lambda: expectation.outcome is not None,
@@ -134,7 +146,7 @@ class Waiting:
     async def _async_outcome(
         self, expectation: Expectation, timeout: float, work: Callable[[], None], began: float
     ) -> Match:
-        asyncio.get_running_loop()  # raises, before anything was done, where no event loop of asyncio's runs
+        asyncio.get_running_loop()  # fails where no asyncio loop runs, before anything is done
         driver = self._driver
         try:
             driver.call(work)
@@ -142,7 +154,7 @@ class Waiting:
             await until(driver, lambda: expectation.outcome is not None, left)
         finally:
             if expectation.outcome is None:
-                # Posted: a coroutine that was dropped is closed by the garbage collector, at any moment.
+                # Not called but posted: the garbage collector may close a dropped coroutine at any moment.
                 driver.post(lambda: self._connection.forget(expectation))
         return self._result(expectation, timeout)
 
@@ -151,32 +163,32 @@ class Waiting:
         if isinstance(outcome, Match):
             return outcome
         if outcome is not None:
-            # Its traceback will know this frame, and with it all the caller's: no cycle must keep them alive.
+            # The traceback refers to this frame and to the caller's: avoid a cycle that keeps them alive.
             expectation.outcome = None
             try:
                 raise outcome
             finally:
                 del outcome
-        told = (
+        detail = (
             "the line is still queued, and sent once connected"
             if expectation.unsent
-            else self._told_of_what_came(expectation.origin)
+            else self._describe_received(expectation.origin)
         )
-        raise ExpectTimeout(f"{self._wire.in_vain(expectation.pattern, timeout)}; {told}")
+        raise ExpectTimeout(f"{self._wire.no_match_message(expectation.pattern, timeout)}; {detail}")
 
-    def _told_of_what_came(self, origin: int) -> str:
-        """Return how a time-out tells of what was received from line `origin` on."""
+    def _describe_received(self, origin: int) -> str:
+        """Describe what has been received from line `origin` on, for the message of a time-out."""
         transcript = self._transcript
         end = transcript.end
         lines = transcript.lines(max(origin, end - 10 * LAST_LINES), end)
         last = [line for line in lines if line.direction == "<"][-LAST_LINES:]
         begun = self._driver.call(lambda: transcript.unfinished)
-        told = f"{'no whole line' if begun else 'nothing'} was received since the last send"
+        text = f"{'no whole line' if begun else 'nothing'} was received since the last send"
         if last:
             shown = "".join(f"\n  < {line.text[:200]!r}" for line in last)
-            told = f"the last {'line' if len(last) == 1 else 'lines'}:{shown}"
+            text = f"the last {'line' if len(last) == 1 else 'lines'}:{shown}"
         if begun:
-            # A prompt, say. Of what may be the half of a secret, nothing is shown.
+            # Such as a prompt. It may be one half of a secret, so it is not shown where there are secrets.
             quoted = "" if transcript.hides else f": {decode(begun[:200], self.encoding)!r}"
-            told += f"\n  and an unfinished one of {len(begun)} byte{'s' * (len(begun) > 1)}{quoted}"
-        return told
+            text += f"\n  and an unfinished one of {len(begun)} byte{'s' * (len(begun) > 1)}{quoted}"
+        return text

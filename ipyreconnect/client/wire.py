@@ -1,6 +1,4 @@
-"""How one client writes its lines and what it shows of them: encoding, line ends, patterns, secrets. Sends
-nothing.
-"""
+"""Encodes what a client sends, hides its secrets and compiles its patterns; sends nothing itself."""
 
 from __future__ import annotations
 
@@ -20,13 +18,16 @@ from .hiding import forms_of
 __all__ = ["Payload", "Wire"]
 
 Payload = str | bytes | Secret
-"""What can be sent: one line of text, bytes as they are, or a line that is secret as a whole."""
+"""What can be sent: one line of text, bytes as they are, or one line that is secret as a whole."""
 
 
 class Wire:
-    """The encoding, the line end and the secrets of one client. Any thread.
+    """The encoding, line end and secrets of one client. Safe to use from any thread.
 
-    where: what messages call the server.
+    Attributes:
+        where: How messages name the server.
+        encoding: Encoding of text that is sent and read; None means UTF-8, and ISO-8859-1 where that fails.
+        eol: The bytes that are appended to a line of text.
     """
 
     __slots__ = ("_transcript", "encoding", "eol", "where")
@@ -38,9 +39,17 @@ class Wire:
         self._transcript = transcript
 
     def encode(self, data: Payload, secrets: Iterable[Secret] = ()) -> tuple[bytes, bytes]:
-        """Return what goes out, and the line that the log shows.
+        """Encode one line.
 
-        Raises SettingsError for what is no line, and for what has not one byte.
+        Args:
+            data: The line.
+            secrets: Parts of `data` to hide from now on.
+
+        Returns:
+            The bytes to send, and the line without its end as the log shows it, secrets hidden.
+
+        Raises:
+            SettingsError: It is not one line, the encoding does not know it, or it has no bytes at all.
         """
         if secrets:
             self.hide(secrets)
@@ -57,7 +66,7 @@ class Wire:
         return wire, self._transcript.redacted(line)
 
     def _revealed(self, secret: Secret) -> bytes:
-        """Return the line that is secret as a whole; it is hidden from now on."""
+        """Return a line that is secret as a whole, and hide it from now on."""
         if not isinstance(secret, Secret):
             raise SettingsError(
                 f"send takes text (one line) or bytes (as they are), not {type(secret).__name__}"
@@ -69,20 +78,20 @@ class Wire:
         return line
 
     def hide(self, secrets: Iterable[Secret]) -> None:
-        """Show these as •••• from now on, in all that is sent or received."""
+        """Show these secrets as •••• from now on, in everything that is sent or received."""
         self.hide_forms(forms_of(secrets, self.encoding))
 
     def hide_forms(self, forms: Iterable[bytes]) -> None:
-        """Show these bytes as •••• from now on."""
+        """Show these bytes as •••• from now on; see `hiding.forms_of`."""
         for form in forms:
             self._transcript.hide(form)
 
     def redacted_text(self, text: str) -> str:
-        """Return `text` with what is hidden shown as ••••."""
+        """Return `text` with every hidden part shown as ••••."""
         return self._transcript.redacted_text(text)
 
     def redacted_heartbeat(self, heartbeat: Heartbeat | None) -> Heartbeat | None:
-        """Return a heartbeat without what is hidden: what a user may look at."""
+        """Return a copy of a heartbeat that is safe to show: hidden parts are ••••."""
         if heartbeat is None:
             return None
         answered = heartbeat.answered
@@ -90,7 +99,7 @@ class Wire:
             source = answered.pattern if isinstance(answered, re.Pattern) else answered
             shown = self._redacted(source)
             if shown != source:
-                # What the mask has cut apart need not be an expression any more.
+                # A masked regular expression need not be a valid one any more.
                 answered = re.escape(cast("str", shown))  # or bytes, which it leaves bytes
         return replace(heartbeat, line=self._redacted(heartbeat.line), answered=answered)
 
@@ -98,20 +107,24 @@ class Wire:
         hiding = self._transcript
         return hiding.redacted_text(data) if isinstance(data, str) else hiding.redacted(data)
 
-    def error_in_one_line(self, error: BaseException) -> str:
-        """Name an error of the user's code; what is hidden is masked before anything in it is folded."""
+    def describe_error(self, error: BaseException) -> str:
+        """Describe an error of the user's code in one line; secrets are hidden before it is shortened."""
         try:
             text = in_one_line(self._transcript.redacted_text(str(error)))
-        except Exception:  # noqa: BLE001 - an error that cannot even be told is one all the same
+        except Exception:  # noqa: BLE001 - an error whose str() fails is still to be named
             text = ""
         return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
     def compiled(self, pattern: Pattern) -> re.Pattern[Any]:
-        """Return `pattern` compiled; the SettingsError for one that is no expression shows no secret."""
+        """Compile a pattern.
+
+        Raises:
+            SettingsError: It is not a regular expression; the message shows no secret.
+        """
         return compile_pattern(pattern, self._transcript.redacted_text)
 
-    def in_vain(self, pattern: re.Pattern[Any], timeout: float) -> str:
-        """Return how an error says that no line matched, without the secrets that were filled in."""
+    def no_match_message(self, pattern: re.Pattern[Any], timeout: float) -> str:
+        """Return the error message for a pattern that no line matched within `timeout` seconds."""
         source = pattern.pattern
         awaited = source if isinstance(source, str) else source.decode("utf-8", "replace")
         return (

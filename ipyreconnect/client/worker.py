@@ -1,5 +1,5 @@
-"""Runs a client's slow code, each where it holds up nobody: its on-connect function, its framing, and the
-expressions that may take for ever. Calls no observers and no listeners.
+"""Runs a client's slow code on threads of its own: the on-connect function, the user's framing, and regular
+expressions that may take long. Observers and listeners run on the notifier's threads instead.
 """
 
 from __future__ import annotations
@@ -22,10 +22,17 @@ __all__ = ["Worker"]
 
 
 class Worker:
-    """The threads for one client's slow code. Its methods are called with the turn, and wait for nothing.
+    """Runs the slow code of one client.
 
-    function: the on-connect function, if there is one. name: what its thread is called after. origin: where
-    all that is run as if. waiting: gives who waits for the deliveries of a session, as for `Delivery`.
+    Its public methods are called with the connection's lock held, and only start what is to be done.
+
+    Args:
+        driver: Where results are posted to.
+        wire: For the sessions of the on-connect function.
+        function: The on-connect function, if there is one.
+        name: The client's name; the function's thread is named after it.
+        origin: The context in which the user's code runs.
+        waiting: Returns the object that waits for deliveries, as for `Delivery`.
     """
 
     __slots__ = ("_driver", "_function", "_jobs", "_name", "_origin", "_waiting", "_wire")
@@ -48,31 +55,32 @@ class Worker:
         self._jobs: Notifier | None = None
 
     def work(self, job: Callable[[], None]) -> None:
-        """Have code of the user's (a framing) run on a thread of this client's, one after the other; other
-        than its observers and listeners, it may be what they wait for.
+        """Run a job of the user's framing, one after the other.
+
+        Not on the notifier's thread: an observer or a listener may be waiting for what this job frames.
         """
         if self._jobs is None:
             self._jobs = Notifier()
         self._jobs.post(lambda: self._origin.call(job))
 
     def search(self, expectation: Expectation) -> None:
-        """Have it looked for on a thread and in a process of its own."""
+        """Search for it on a thread and in a process of its own."""
         SlowSearch(expectation, self._driver).begin()
 
     def run_function(self, session: int) -> None:
-        """Run the on-connect function on a thread of its own; what it raises is why the attempt failed."""
+        """Run the on-connect function on a thread of its own; what it raises fails the attempt."""
 
         def run() -> None:
-            self._ended(session, self._run(session))
+            self._report(session, self._run(session))
 
         try:
             name = f"ipyreconnect-script-{self._name}"
             threading.Thread(target=self._origin.call, args=(run,), name=name, daemon=True).start()
-        except (RuntimeError, MemoryError) as error:  # no thread is to be had
-            self._ended(session, ScriptFailed(f"on-connect function: {error}"))
+        except (RuntimeError, MemoryError) as error:  # no thread could be started
+            self._report(session, ScriptFailed(f"on-connect function: {error}"))
 
     def _run(self, session: int) -> Exception | None:
-        """Call the function, and return why it failed. On its own thread."""
+        """Call the function; return its error, None if it succeeded. Runs on its own thread."""
         try:
             if self._function is not None:
                 given = Session(self._driver, self._wire, session, self._waiting)
@@ -81,12 +89,12 @@ class Worker:
                 finally:
                     given.end()
         except ReconnectError as error:
-            # Else it would keep this call, and all that the function made, until the collector runs.
+            # The traceback would keep the function's frames alive until the garbage collector runs.
             return error.with_traceback(None)
         except BaseException as error:  # noqa: BLE001 - whatever the user's function raises is the reason
-            return ScriptFailed(f"on-connect function: {self._wire.error_in_one_line(error)}")
+            return ScriptFailed(f"on-connect function: {self._wire.describe_error(error)}")
         return None
 
-    def _ended(self, session: int, error: Exception | None) -> None:
+    def _report(self, session: int, error: Exception | None) -> None:
         connection = self._driver.connection
         self._driver.post(lambda: connection.script_ended(session, error, time.monotonic()))

@@ -1,5 +1,4 @@
-// The bar below the log: how many lines there are, whether the kernel is alive, what the user can choose, and
-// notices.
+// The bar below the log: the number of lines, the state of the kernel, the user's options, and notices.
 
 import { button, count, h, say, setOn, toggle } from "./dom.mjs";
 
@@ -9,6 +8,7 @@ import { button, count, h, say, setOn, toggle } from "./dom.mjs";
 /** @type {Record<Times, string>} */
 const TIMES = { clock: "time", delta: "Δ time", off: "time" };
 
+/** The bar of a log. */
 export class Bar {
   life = h("span", { class: "ipr-life", role: "status" });
   #count = h("span", { class: "ipr-count" });
@@ -19,7 +19,7 @@ export class Bar {
   /**
    * @param {{ follow: () => void, wrap: () => void, times: () => void }} on called when the user presses a
    *   button
-   * @param {...Node} more elements between the times and the other buttons
+   * @param {...Node} more elements before the buttons
    */
   constructor(on, ...more) {
     this.#times = choice("times", "time", "Times: of the day, since the line before, none (t)", on.times);
@@ -103,7 +103,7 @@ export function saveMenu(save) {
   return menu;
 }
 
-/** What is told to the user until it is dismissed. */
+/** A message to the user, shown until it is dismissed. */
 export class Notice {
   el = h("div", { class: "ipr-notice", role: "status", hidden: true });
 

@@ -1,5 +1,5 @@
-// The controls of a panel that stock widgets can't give: header, settings and send box; each view is one of
-// them.
+// The entry of the controls: a model's `kind` says which of header, settings and send box a view is.
+// controls.py is the kernel's side.
 
 import { renderHeader } from "./header.mjs";
 import { renderSend } from "./send.mjs";

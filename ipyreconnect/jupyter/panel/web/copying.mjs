@@ -1,5 +1,4 @@
-// What is copied of the log when the user has selected text in it, which may be out of sight, or not even
-// here.
+// Copying of selected log text, which may be out of sight or not fetched yet.
 
 import { count } from "./dom.mjs";
 import { more, timeOf } from "./row.mjs";
@@ -10,35 +9,35 @@ import { copied, shownText } from "./text.mjs";
 /** @import { Ends } from "./selection.mjs" */
 /** @import { Viewport } from "./viewport.mjs" */
 
-/** @typedef {{ text: string, count: number }} Copy the text, and of how many lines it is */
+/** @typedef {{ text: string, count: number }} Copy a text, and the number of its lines */
 
-const MOST = 10_000; // lines: the cache has room for them, and for more a file is the better place
+const MOST = 10_000; // lines; the cache can hold these, and more are better saved to a file
 
 /**
- * Return the text of what is selected.
+ * Return the selected text.
  *
  * @param {Space} space
  * @param {Ends} ends from top to bottom
  * @param {Times} times
- * @returns {Copy | null} null while some of the lines are not here
+ * @returns {Copy | null} null while some of the lines are not fetched yet
  */
 export function copyOf(space, [low, high], times) {
   const lines = [];
   for (let at = low.at; at <= high.at; at++) {
     const line = space.pages.get(at);
     if (!line && at >= space.first) return null;
-    if (!line) continue; // it was forgotten before it was asked for
+    if (!line) continue; // it was forgotten before it was fetched
     const text = selectedPart(line, low, high);
     if (text !== null) lines.push({ line, text });
   }
-  // Of one line its text; of several what one sees: who said what, and when.
+  // A single line is copied as its text, several with their times and directions.
   if (lines.length === 1) return { text: lines[0].text, count: 1 };
   const whole = lines.map(({ line, text }) => `${timeOf(line, times)} ${line.dir} ${text}`.trimStart());
   return { text: whole.join("\n"), count: lines.length };
 }
 
 /**
- * Return the selected part of a line; null for a line that is only touched at its edge.
+ * Return the selected part of a line, or null if the selection only touches its edge.
  *
  * @param {Line} line
  * @param {Ends[0]} low
@@ -52,14 +51,15 @@ function selectedPart(line, low, high) {
   return copied(line.text, from, to) + (line.cut && to === length ? ` … ${more(line)}` : "");
 }
 
+/** Handles the copying in a viewport. */
 export class Copying {
-  #waiting = false; // for lines that are not here; as soon as they are, they are copied
+  #waiting = false; // whether lines are fetched that are to be copied then
   #viewport;
   #notice;
 
   /**
    * @param {Viewport} viewport
-   * @param {(text: string, bad: boolean) => void} notice called to tell the user something
+   * @param {(text: string, bad: boolean) => void} notice shows a message to the user
    */
   constructor(viewport, notice) {
     this.#viewport = viewport;
@@ -77,12 +77,12 @@ export class Copying {
     return ends && ends[1].at - ends[0].at < MOST ? [ends[0].at, ends[1].at + 1] : null;
   }
 
-  /** Copy nothing any more. */
+  /** Forget what was to be copied. */
   cancel() {
     this.#waiting = false;
   }
 
-  /** Copy what was asked for before, if all of it is here now. */
+  /** Copy what is waited for, if all of it is here now. */
   async goOn() {
     const copy = this.#waiting ? this.#selected() : null;
     if (!copy) return;
@@ -91,8 +91,8 @@ export class Copying {
       await navigator.clipboard.writeText(copy.text);
       this.#tell(copy);
     } catch {
-      // Only a key that was just pressed may write to the clipboard; and where the page came without TLS,
-      // only that event.
+      // Browsers allow writing to the clipboard only just after a key was pressed, and only in its event if
+      // the page came without TLS.
       this.#notice(`${count(copy.count, "line")} are ready to be copied: copy again`, true);
     }
   }
@@ -121,7 +121,7 @@ export class Copying {
   }
 
   /**
-   * Say how much it was where one cannot see that.
+   * Say how many lines were copied, if not all of them are visible.
    *
    * @param {Copy} copy
    */

@@ -1,12 +1,12 @@
-// Small helpers for all modules: elements are made here, and numbers, times and durations put into words.
+// Helpers for all modules: making elements, and formatting numbers, times and durations.
 
 /**
- * Make an element: h("div", { class: "x", title: "y" }, child, "text"). Text is only ever text, never markup.
+ * Make an element: h("div", { class: "x", title: "y" }, child, "text"). Texts are never parsed as markup.
  *
  * @template {keyof HTMLElementTagNameMap} T
  * @param {T} tag
- * @param {Record<string, unknown>} properties attributes; "onclick" and the like take a listener; null and
- *   false are left out
+ * @param {Record<string, unknown>} properties attributes; "onclick" etc. are listeners; null and false are
+ *   left out
  * @param {...(Node | string | null | undefined)} children
  * @returns {HTMLElementTagNameMap[T]}
  */
@@ -22,7 +22,7 @@ export function h(tag, properties = {}, ...children) {
 }
 
 /**
- * Set an element's text, only where it differs: an equal write would still cost a layout.
+ * Set an element's text if it differs: setting it always costs a layout.
  *
  * @param {Element} element
  * @param {string} text
@@ -41,7 +41,7 @@ export const button = (text, properties) =>
   h("button", { type: "button", class: "ipr-toggle", ...properties }, text);
 
 /**
- * Make a button that is on or off.
+ * Make a button that is on or off; it is off.
  *
  * @param {string} text
  * @param {Record<string, unknown>} properties

@@ -1,4 +1,4 @@
-// What the padlock says: whether others can read what is sent, and what that rests on.
+// The padlock in the header: whether the connection is encrypted and verified, and why.
 
 import { h, say, span } from "./dom.mjs";
 
@@ -65,6 +65,7 @@ function addExpiry(words, expires, left) {
   words.text += left > 0 ? `, certificate ends in ${span(left)}` : ", certificate expired";
 }
 
+/** The padlock. */
 export class Padlock {
   el = h("span", { class: "ipr-lock", role: "img", tabindex: "0", hidden: true });
 
@@ -75,7 +76,7 @@ export class Padlock {
     say(this.el, text);
     this.el.title = facts.join("\n");
     this.el.setAttribute("aria-label", `${text}. ${facts.join(". ")}`);
-    // Where nothing was sent yet, that it will be plain text is no news.
+    // That it will not be encrypted is of no interest before it is connected.
     this.el.hidden = kind === "plain" && !encryption.connected;
   }
 }

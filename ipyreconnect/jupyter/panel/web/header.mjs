@@ -1,5 +1,6 @@
-// The header of a panel: which connection this is, how it is, and the buttons that change it. It decides
-// nothing: it asks for what the user wants, and shows what the kernel answers. controls.py is the other side.
+// The header of a panel: which connection this is, its state, and the buttons that change it. It holds no
+// state of its own: it sends what the user asks for and shows what the kernel reports. controls.py is the
+// kernel's side.
 
 import { button, clock, h, say, span } from "./dom.mjs";
 import { Padlock } from "./encryption.mjs";
@@ -14,8 +15,8 @@ import { Ribbon } from "./ribbon.mjs";
 /** @import { Change } from "./ribbon.mjs" */
 
 /**
- * What the kernel tells of a connection. Moments are in seconds from when it was told: its clock may be
- * another machine's.
+ * What the kernel reports of a connection. Times are relative to the report, in seconds, as the kernel may
+ * have another clock.
  *
  * @typedef {object} Connection
  * @property {string} name
@@ -34,7 +35,7 @@ import { Ribbon } from "./ribbon.mjs";
  * @property {boolean} wants_tls
  * @property {boolean} verify
  * @property {Tls | null} tls
- * @property {string} trouble what went wrong with what the user asked for
+ * @property {string} trouble why the last command failed
  * @property {Change[]} strip
  * @property {Health | null} health
  * @property {Trip[]} round_trips how long ago, and how long they took
@@ -64,10 +65,10 @@ function moment(seconds) {
 }
 
 /**
- * Say how the connection is and what comes next.
+ * Describe the state of a connection, and what happens next.
  *
  * @param {Connection} connection
- * @param {number} passed seconds since that was so
+ * @param {number} passed seconds since the report
  */
 export function sentenceOf(connection, passed) {
   const { state, reason, stopped } = connection;
@@ -96,7 +97,7 @@ function waitingWords({ retry_in: retryIn, attempt }, passed) {
   if (retryIn == null) return "waiting";
   const left = retryIn - passed;
   const when = left > 0.05 ? `in ${left < 60 ? `${left.toFixed(1)} s` : span(left)}` : "now";
-  return `next try ${when} (try ${attempt + 1})`; // the one that comes next, after those that were made
+  return `next try ${when} (try ${attempt + 1})`; // the number of the next one
 }
 
 /** @param {Connection} connection */
@@ -106,7 +107,7 @@ function connectingWords({ phase, attempt, connections }) {
 }
 
 /**
- * Say to screen readers that it is connected or not, and why.
+ * Return what screen readers say of a connection: whether it is up, and if not, why.
  *
  * @param {Connection} connection
  */
@@ -116,7 +117,7 @@ export function announcementOf({ name, state, reason, stopped }) {
 }
 
 /**
- * How often what counts on is drawn, ms; 0: never.
+ * Return how often the countdown and the ages are redrawn, ms; 0: never.
  *
  * @param {Connection} connection
  * @param {boolean} gone
@@ -127,6 +128,7 @@ function paceOf({ state, retry_in: retryIn }, gone) {
   return state === "connected" ? 1000 : 0;
 }
 
+/** The view of a header. */
 class Header {
   #word = h("span", {}, "…");
   #spoken = h("span", { class: "ipr-hidden", role: "status" });
@@ -174,11 +176,11 @@ class Header {
 
   /** @type {Connection | null} */
   #connection = null;
-  #at = 0; // when that was so, in seconds on the page's own clock
+  #at = 0; // when the kernel reported it, in seconds on the page's clock
   #timer = 0;
   #silentSince = new Date();
-  #announced = ""; // the state that screen readers were told
-  #unheard = ""; // what a kernel that is gone could not be asked for
+  #announced = ""; // the state that screen readers were last told
+  #unheard = ""; // why the kernel could not be asked for something
   #link;
 
   /** @param {RenderProps} props */
@@ -214,7 +216,7 @@ class Header {
         class: "ipr-push",
         title,
         onclick: () => this.#ask(wish),
-        // A key that is held down must not press the button that takes the place of this one.
+        // A key that is held down must not press the button that replaces this one.
         onkeydown: (/** @type {KeyboardEvent} */ event) => event.repeat && event.preventDefault(),
       },
       text,
@@ -282,7 +284,7 @@ class Header {
   /** @param {Connection} connection */
   #showName({ state, name, named, address, peer }) {
     this.#root.dataset.state = state;
-    // What was true when the kernel last spoke is no news of the connection: it went with the kernel.
+    // The last known state says nothing any more: the connection ended with the kernel.
     say(this.#word, this.#gone ? "kernel gone" : state);
     say(this.#name, name);
     this.#name.hidden = !named;
@@ -296,8 +298,7 @@ class Header {
     const { state } = connection;
     const sentence = sentenceOf(connection, now() - this.#at);
     say(this.#detail, this.#gone ? `since ${clock(this.#silentSince)}; until then ${state}` : sentence);
-    // While it tries and waits in turn, the room of the longest sentence stays: the log below must not jump
-    // with each try.
+    // Between tries, keep the height of the longest sentence: the log below must not jump with each of them.
     const trying = state === "connecting" || state === "waiting";
     this.#second.style.minHeight = trying ? `${this.#second.offsetHeight}px` : "";
   }
@@ -311,7 +312,7 @@ class Header {
   }
 
   /**
-   * Offer what makes sense now; Connect and Reconnect now share one place. The focus stays among the buttons.
+   * Show the buttons that make sense now. Connect and Reconnect share one place, and the focus stays with it.
    *
    * @param {Connection} connection
    */
@@ -328,7 +329,7 @@ class Header {
   }
 
   /**
-   * Tell screen readers that it is connected or not, and why; not each try.
+   * Tell screen readers of a connection or a loss, but not of each try.
    *
    * @param {Connection} connection
    */
@@ -339,7 +340,7 @@ class Header {
   }
 
   /**
-   * Draw what counts on, from one absolute moment: the kernel need not speak for it.
+   * Redraw the countdown and the ages by the page's clock, without messages from the kernel.
    *
    * @param {Connection} connection
    */

@@ -1,10 +1,10 @@
-// How the server is: alive, silent or dying, what that rests on, and the last round-trip times as a plot. The
-// kernel tells it every two seconds; in between only its age is counted on.
+// The health of the peer: the verdict (alive, silent, dying …), the facts behind it, and a plot of round-trip
+// times. The kernel reports it every two seconds; in between, only the ages grow.
 
 import { count, h, say, span } from "./dom.mjs";
 
 /**
- * What the kernel knows of the peer: `Health` in Python. Times are in seconds.
+ * `Health` in Python; times are in seconds.
  *
  * @typedef {object} Health
  * @property {string} verdict
@@ -19,7 +19,7 @@ import { count, h, say, span } from "./dom.mjs";
  */
 
 /**
- * @typedef {[number, number]} Trip when, and the round-trip time, in seconds; when is on the page's own clock
+ * @typedef {[number, number]} Trip when, and the round-trip time, in seconds; when is on the page's clock
  */
 
 const ROUND_TRIPS = 60;
@@ -36,17 +36,17 @@ const HEIGHT = 16; // px
 const milliseconds = (seconds) => `${Number((1000 * seconds).toPrecision(2))} ms`;
 
 /**
- * Less than the pace of the kernel's word is no news.
+ * Ages below the interval of the reports mean nothing.
  *
  * @param {number} seconds
  */
 const ago = (seconds) => (seconds < 3 ? "just now" : `${span(seconds)} ago`);
 
 /**
- * Return the verdict in words, and the mood that gives it its colour.
+ * Return the verdict in words, and the mood that selects its colour.
  *
  * @param {Health} health
- * @param {number} passed seconds since that was so
+ * @param {number} passed seconds since the report
  * @returns {[string, "well" | "soso" | "bad"]}
  */
 export function verdictWords({ verdict, dead_in: deadIn }, passed) {
@@ -61,7 +61,7 @@ export function verdictWords({ verdict, dead_in: deadIn }, passed) {
 }
 
 /**
- * Return what the verdict rests on, the most telling first: the end may be clipped.
+ * Return the facts behind the verdict, the most important first, as the end may be clipped.
  *
  * @param {Health} health
  * @param {number} passed seconds since that was so
@@ -95,6 +95,7 @@ function worryingFacts({ probes, probes_of: probesOf, unacknowledged, retransmit
   return facts;
 }
 
+/** The line of the header that shows the health. */
 export class HealthLine {
   #verdict = h("span", { class: "ipr-verdict-word" });
   #facts = h("span", { class: "ipr-facts" });
@@ -104,10 +105,10 @@ export class HealthLine {
   #health = null;
   /** @type {Trip[]} */
   #trips = [];
-  #at = 0; // when the kernel told it
+  #at = 0; // when the kernel reported it
 
   /**
-   * Take the round-trip times that the kernel has kept.
+   * Begin with a report and the round-trip times that the kernel has kept.
    *
    * @param {Health | null} health
    * @param {Trip[]} trips
@@ -120,7 +121,7 @@ export class HealthLine {
   }
 
   /**
-   * Take what the kernel knows now.
+   * Take a new report.
    *
    * @param {Health | null} health
    * @param {number} now seconds
@@ -133,12 +134,12 @@ export class HealthLine {
   }
 
   /**
-   * @param {boolean} gone whether the kernel is gone: nothing is known then
+   * @param {boolean} gone whether the kernel is gone, and nothing is known
    * @param {number} now seconds
    */
   show(gone, now) {
     const health = gone ? null : this.#health;
-    // Its room stays: the log below must not jump with every loss.
+    // It is hidden but keeps its place: the log below must not jump with every loss.
     this.el.classList.toggle("ipr-unknown", !health);
     if (!health) return;
     const passed = now - this.#at;
@@ -169,7 +170,7 @@ function draw(plot, trips, now) {
   const most = Math.max(...values);
   const whole = Math.max(SHORTEST, now - trips[0][0]);
   const x = (/** @type {number} */ when) => WIDTH - 3 - ((now - when) / whole) * (WIDTH - 5);
-  // From zero, so that noise looks like noise.
+  // The axis starts at zero, so that noise looks like noise.
   const y = (/** @type {number} */ seconds) => HEIGHT - 2 - (seconds / (1.3 * most || 1)) * (HEIGHT - 4);
   context.strokeStyle = context.fillStyle = getComputedStyle(plot).color;
   context.lineWidth = 1.25;

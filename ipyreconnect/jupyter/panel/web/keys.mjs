@@ -1,4 +1,4 @@
-// The keys of the log.
+// Keyboard shortcuts of the log.
 
 /** @import { Viewport } from "./viewport.mjs" */
 
@@ -11,7 +11,7 @@
  */
 
 /**
- * Have the keys move the log and do what its buttons do.
+ * Bind the keys that scroll the log, and those that do what its buttons do.
  *
  * @param {Viewport} viewport
  * @param {Actions} actions
@@ -36,10 +36,10 @@ export function bindKeys(viewport, actions) {
 function actionOf(event, viewport, actions) {
   const { key, altKey, target } = event;
   if ((event.ctrlKey || event.metaKey) && !altKey) {
-    // All lines, and not the whole page with all its menus.
+    // Select all lines, and not the whole page with its menus.
     return /** @type {Keymap} */ ({ a: () => viewport.selectAll(), f: actions.openSearch })[key];
   }
-  // The blank presses a button in a row.
+  // In a row, the blank presses its button.
   if (altKey || (key === " " && target !== viewport.scroller)) return undefined;
   const { height, line } = viewport.position;
   const page = Math.max(line, height - 2 * line);

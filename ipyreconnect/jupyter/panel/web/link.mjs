@@ -1,6 +1,6 @@
 // The link between one view and the kernel. It says hello, acknowledges the ticks that ask for it once they
-// are painted, and knows by the age of the last message whether the kernel is alive. publisher.py is the
-// other end and explains the flow.
+// are painted, and tells by the age of the last message whether the kernel is alive. publisher.py is the
+// kernel's side and explains the protocol.
 
 import { clock } from "./dom.mjs";
 
@@ -32,17 +32,18 @@ const CHECK = 1000; // ms between two looks at the clock
 const PAINTED = 1000; // ms after which a tick is acknowledged though no frame was drawn
 const NO_KERNEL = "the kernel does not answer: nothing was done";
 
+/** The link of one view. */
 export class Link {
   view = crypto.getRandomValues(new Uint32Array(2)).join("-");
   /** @type {LifeState} */
   life = "new";
-  #heard = Date.now(); // when the kernel last sent something
-  #spoke = 0; // when we last sent something
+  #heard = Date.now(); // when the kernel last sent a message
+  #spoke = 0; // when this view last sent a message
   #checked = Date.now();
   #retries = 0;
   #seq = 0; // the last tick that was painted
-  #wanted = ""; // what the kernel was last told that we want
-  #left = false; // whether we said goodbye
+  #wanted = ""; // what the kernel was last told that this view wants
+  #left = false; // whether this view said goodbye
   #unseen = false; // whether the view is scrolled out of sight
   #options;
 
@@ -58,7 +59,7 @@ export class Link {
     });
   }
 
-  /** Say hello to the kernel, and from now on what is in sight. */
+  /** Say hello to the kernel, and report from now on whether the view is visible. */
   start() {
     const { el, signal } = this.#options;
     this.#tell("hello");
@@ -72,7 +73,7 @@ export class Link {
     document.addEventListener("visibilitychange", () => this.refresh(), { signal });
   }
 
-  /** Whether nobody can see this view now. */
+  /** Whether the view is not visible now. */
   get hidden() {
     return document.hidden || this.#unseen;
   }
@@ -88,16 +89,16 @@ export class Link {
       this.#spoke = Date.now();
       this.#options.model.send({ ...content, view: this.view });
     } catch {
-      // The kernel is gone; the age of its last message tells the user.
+      // The kernel is gone, which the age of its last message will show.
     }
   }
 
   /**
-   * Ask the kernel for what the user wants. A kernel that is gone is not asked, and `refuse` gets the reason.
+   * Send what the user asks for, unless the kernel is gone; then `refuse` gets the reason.
    *
    * @param {Message} content
    * @param {(reason: string) => void} refuse
-   * @returns {boolean} whether it was asked
+   * @returns {boolean} whether it was sent
    */
   ask(content, refuse) {
     const gone = this.life === "gone" || isGone(this.#options.el);
@@ -106,7 +107,7 @@ export class Link {
     return !gone;
   }
 
-  /** Tell the kernel what this view wants, if that has changed. */
+  /** Tell the kernel what this view wants if that has changed. */
   refresh() {
     if (this.life !== "new" && JSON.stringify(this.#wants()) !== this.#wanted) this.#tell("ack");
   }
@@ -161,8 +162,8 @@ export class Link {
   }
 
   /**
-   * Do something after the next paint, so that a slow browser slows the kernel down. A tab that is not shown
-   * paints nothing and does it at once.
+   * Call `act` after the next paint, so that a slow browser slows the kernel down; at once in a hidden tab,
+   * which paints nothing.
    *
    * @param {() => void} act
    */
@@ -186,7 +187,7 @@ export class Link {
 
   #check() {
     const now = Date.now();
-    // A machine that slept, or a throttled tab: silence proves nothing before the kernel has had time to
+    // The machine slept, or the tab was throttled: the silence means nothing until the kernel has had time to
     // answer.
     const slept = now - this.#checked > 4 * CHECK;
     this.#checked = now;
@@ -196,7 +197,7 @@ export class Link {
     } else if (this.#isSilent(now)) {
       this.#retry(now);
     } else if (Math.floor(now / KEEP) > Math.floor(this.#spoke / KEEP)) {
-      // All views at the same moment: each message makes the kernel's indicator busy for a while.
+      // All views do this at the same moment, as each message makes the kernel's indicator busy for a while.
       this.#tell(this.life === "new" ? "hello" : "ack");
     }
   }
@@ -216,8 +217,9 @@ export class Link {
 }
 
 /**
- * Keep a key that was pressed in the panel from the notebook, which would cut the cell for an x. Keys with
- * Ctrl or Cmd are the notebook's, except those that edit the text in a field and the one that runs the cell.
+ * Hide a key that was pressed in the panel from the notebook, which would cut the cell for an x. Keys with
+ * Ctrl or Cmd are left to the notebook, except those that edit text in a field and the one that runs the
+ * cell.
  *
  * @param {KeyboardEvent} event
  */
@@ -236,11 +238,11 @@ function keepKey(event) {
 const isGone = (el) => Boolean(el.closest(".ipyreconnect-gone"));
 
 /**
- * Show on all parts of the panel whether the kernel is alive, so that one glance is enough.
+ * Show on the whole panel whether the kernel is alive.
  *
  * @param {Element} el any element of the panel
  * @param {Life} life
- * @returns {string} the same in words; empty while all is well
+ * @returns {string} the same in words; empty while it is alive
  */
 export function showLife(el, { state, since }) {
   const root = el.closest(".ipyreconnect-panel") || el;

@@ -1,5 +1,5 @@
-// The log widget, made of its parts: lines from the kernel, the window on them, the search, the bar.
-// log_view.py is the other side and describes the messages.
+// The entry of the log widget: it connects the parts (lines from the kernel, viewport, search, bar) with each
+// other. log_view.py is the kernel's side and documents the messages.
 
 import { Bar, Notice, saveMenu } from "./bar.mjs";
 import { Copying } from "./copying.mjs";
@@ -21,7 +21,7 @@ import { WholeLine } from "./whole_line.mjs";
 /** @typedef {{ height: string, label: string }} Traits */
 /** @typedef {{ first: number, end: number, tail: Rows | null, found: Record<string, Found> }} Tick */
 /**
- * What a view leaves to the next one of the same log.
+ * What the next view of the same log takes over.
  *
  * @typedef {object} Memory
  * @property {number} top
@@ -31,11 +31,12 @@ import { WholeLine } from "./whole_line.mjs";
  * @property {string} height of the pane, as the user has dragged it; empty: as the trait says
  */
 
-const UNMEASURED = 30; // rows that are asked for before it is known how many have room
+const UNMEASURED = 30; // rows to ask for while the height of the pane is not known
 
 /** @type {Record<Times, Times>} */
 const NEXT_TIMES = { clock: "delta", delta: "off", off: "clock" };
 
+/** The view of a log. */
 class Log {
   #all = new Space("lines");
   #height = ""; // of the pane, before the user dragged it
@@ -170,7 +171,7 @@ class Log {
    */
   #takeTick(content, buffers) {
     const viewport = this.#viewport;
-    // The kernel's numbers only grow; a smaller one would be another kernel's.
+    // The numbers only grow, unless it is another kernel.
     this.#all.first = content.first;
     this.#all.end = content.end;
     if (!viewport.known) {
@@ -218,7 +219,7 @@ class Log {
   }
 
   /**
-   * Show all of a line whose button was pressed.
+   * Show the whole line whose button was pressed.
    *
    * @param {Element} target
    */
@@ -245,7 +246,7 @@ class Log {
     scroller.classList.toggle("ipr-at-end", position.follow);
   }
 
-  /** What there is to tell screen readers of; null before the kernel has told. */
+  /** What screen readers may be told; null before the first tick. */
   #state() {
     if (!this.#viewport.known) return null;
     return { all: this.#all, follow: this.#viewport.position.follow, hidden: this.#link.hidden };
@@ -268,8 +269,8 @@ class Log {
   }
 }
 
-// A module is loaded once a model. What a view knew when it was taken away (a cell scrolled far off, an
-// output rendered again) is here for the next one.
+// A module is loaded once per model, so this outlives a view that is removed because its cell is scrolled far
+// away or its output is rendered again.
 /** @type {Memory | null} */
 let memory = null;
 

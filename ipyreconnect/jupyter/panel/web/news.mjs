@@ -1,5 +1,4 @@
-// What the log says over its rows, and to screen readers: that there is nothing, that there is something new,
-// and what.
+// Messages over the rows and for screen readers: that there are no lines yet, and that new ones have come.
 
 import { count, h, say } from "./dom.mjs";
 import { shownText } from "./text.mjs";
@@ -11,7 +10,7 @@ const SUMMARY = 4000; // ms between two sentences of the live region
 const LONGEST = 120; // characters of a line in such a sentence
 
 /**
- * Return what the button says that leads to the newest line; nothing where it is in sight or followed.
+ * Return the text of the button that leads to the newest line; empty if that is visible or followed.
  *
  * @param {Position} position
  * @param {number} fresh how many lines are new
@@ -22,17 +21,18 @@ export function newsText(position, fresh) {
   return fresh ? `↓ ${count(fresh, space.kind === "hits" ? "new hit" : "new line")}` : "↓ newest";
 }
 
+/** The messages of a log. */
 export class News {
   empty = h("div", { class: "ipr-empty" }, "waiting for the kernel…");
   summary = h("div", { class: "ipr-hidden", role: "status", "aria-live": "polite" });
-  #told = -1; // the end of the lines that screen readers were told of; -1: there was none yet
+  #told = -1; // the end of the lines that screen readers were told of
   #timer;
 
   /**
    * @param {object} options
    * @param {() => void} options.onPress called to go to the newest line
    * @param {() => { all: Space, follow: boolean, hidden: boolean } | null} options.state what there is; null
-   *   before that is known
+   *   before the first tick
    */
   constructor({ onPress, state }) {
     this.button = h("button", { class: "ipr-news", type: "button", hidden: true, onclick: onPress });
@@ -47,7 +47,7 @@ export class News {
   }
 
   /**
-   * Begin to tell what is new: these lines are not.
+   * Begin to report new lines: those after these.
    *
    * @param {Space} all
    */
@@ -59,7 +59,7 @@ export class News {
   /**
    * @param {Position} position
    * @param {number} fresh
-   * @param {string} emptyText what it says when there is no line
+   * @param {string} emptyText shown if there are no lines
    */
   show(position, fresh, emptyText) {
     const text = newsText(position, fresh);
@@ -69,13 +69,13 @@ export class News {
   }
 
   /**
-   * Tell screen readers how many lines have come.
+   * Tell screen readers how many lines are new.
    *
    * @param {{ all: Space, follow: boolean, hidden: boolean }} state
    */
   #tell({ all, follow, hidden }) {
     if (all.end > this.#told && !hidden) {
-      // Else it is not in sight, though a tick may have brought it.
+      // If it does not follow, the newest line is not visible, even if it is in the cache.
       const newest = follow ? all.pages.get(all.end - 1) : null;
       const text = newest ? `, the last: ${shownText(newest.text).slice(0, LONGEST)}` : "";
       say(this.summary, count(all.end - this.#told, "new line") + text);

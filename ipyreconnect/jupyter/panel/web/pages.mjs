@@ -1,5 +1,5 @@
-// The lines that the kernel has sent, and which of the others to ask it for; log_view.py describes the
-// messages. Knows nothing of what the page looks like.
+// The cache of lines that the kernel has sent, and the requests for missing ones. log_view.py documents the
+// messages. No DOM access.
 
 const PAGE = 256; // lines, the unit of the cache and of requests
 const PAGES = 96; // kept: 25 000 lines
@@ -10,13 +10,13 @@ const REFRESH = 400; // ms between looks at the visible lines whose delivery is 
 
 /**
  * @typedef {object} Line
- * @property {number} at where it stands: its line number, or among the hits its ordinal
+ * @property {number} at its place in its space: the line number, or the ordinal of the hit
  * @property {number} n its line number
  * @property {string} dir "<" received, ">" sent, "*" a note
  * @property {string} mark the delivery status of a sent line: q(ueued), s(ent), a(cknowledged),
  *   u(nconfirmed); else "-"
  * @property {boolean} part whether it is a part of a longer line
- * @property {number} cut how many characters of it were not sent
+ * @property {number} cut how many characters at its end were left out
  * @property {number} time seconds since the epoch
  * @property {number | null} before the time of the line before it
  * @property {string} text
@@ -41,7 +41,7 @@ const REFRESH = 400; // ms between looks at the visible lines whose delivery is 
 const decoder = new TextDecoder();
 
 /**
- * Return a buffer of the kernel's as text.
+ * Decode a text from the kernel.
  *
  * @param {DataView} buffer
  */
@@ -130,8 +130,8 @@ export class Pages {
 }
 
 /**
- * What one can move in: all lines by their numbers, or the hits of a search by their ordinals; first ≤ at <
- * end.
+ * What a viewport can show: all lines by their numbers, or the hits of a search by their ordinals, with first
+ * ≤ at < end.
  */
 export class Space {
   pages = new Pages();
@@ -148,7 +148,7 @@ export class Space {
   }
 
   /**
-   * Take over an answer of the kernel.
+   * Add the lines of an answer from the kernel.
    *
    * @param {RowsMessage} content
    * @param {DataView[]} buffers
@@ -160,12 +160,12 @@ export class Space {
   }
 
   /**
-   * Return the pages around the first and the last of the lines a ≤ at < b that are not here, as a range that
-   * the kernel answers at once.
+   * Return which lines to request so that a ≤ at < b are in the cache: whole pages, from the first missing
+   * line on, as many as the kernel sends in one answer.
    *
    * @param {number} a
    * @param {number} b
-   * @returns {[number, number] | null} null when all are here
+   * @returns {[number, number] | null} null if none is missing
    */
   missing(a, b) {
     let low = Math.max(a, this.first);
@@ -178,7 +178,7 @@ export class Space {
   }
 
   /**
-   * The first of the lines a ≤ at < b whose delivery may still change, or b.
+   * Return the first of the lines a ≤ at < b whose delivery status may still change, or b.
    *
    * @param {number} a
    * @param {number} b
@@ -192,8 +192,8 @@ export class Space {
 }
 
 /**
- * Asks the kernel for lines: one request at a time, except that visible lines never wait for what was asked
- * for in advance.
+ * Requests lines from the kernel: one request at a time, except that a request for visible lines does not
+ * wait for one that was made in advance.
  */
 export class Fetcher {
   /** @type {{ id: number, at: number, space: Space, urgent: boolean } | null} */
@@ -206,7 +206,7 @@ export class Fetcher {
 
   /**
    * @param {(request: { m: "rows", id: number, a: number, b: number, hits: boolean }) => void} send
-   * @param {(ms: number) => void} retryIn called when `fetch` should be called again, though nothing may have
+   * @param {(ms: number) => void} retryIn called when `fetch` should be called again, even if no answer has
    *   come
    * @param {() => number} now ms, monotonic
    */
@@ -217,7 +217,7 @@ export class Fetcher {
   }
 
   /**
-   * Ask for what is most needed of the lines that are not here.
+   * Request the missing lines that are needed most.
    *
    * @param {Space} space
    * @param {number} from the first visible line
@@ -241,11 +241,11 @@ export class Fetcher {
   }
 
   /**
-   * Return where an answer belongs.
+   * Return the space that an answer belongs to.
    *
    * @param {RowsMessage} content
    * @param {Space} all
-   * @returns {Space | null} null: it is of a search that was given up
+   * @returns {Space | null} null if it belongs to a search that was given up
    */
   spaceOf(content, all) {
     if (content.id !== this.#inFlight?.id) return content.hits ? null : all;
@@ -263,7 +263,7 @@ export class Fetcher {
   }
 
   /**
-   * Visible sent lines whose delivery may have changed since.
+   * Return the visible sent lines whose delivery status may have changed since the last look.
    *
    * @param {Space} space
    * @param {number} from

@@ -1,4 +1,4 @@
-// The rows on the screen: as many as are in sight, filled again and again. Knows lines and their look, and no
+// The pool of row elements: as many as are visible, reused while the log scrolls. Does not talk to the
 // kernel.
 
 import { h } from "./dom.mjs";
@@ -9,6 +9,7 @@ import { Row } from "./row.mjs";
 
 const MARKING = 150; // ms that marking what is searched for may take in one frame
 
+/** The rows of a viewport. */
 export class Pool {
   el = h("div", { class: "ipr-rows" });
   /** @type {Row[]} */
@@ -24,13 +25,13 @@ export class Pool {
     });
   }
 
-  /** The rows in use, in order. */
+  /** The visible rows, in order. */
   get shown() {
     return this.#rows.filter((row) => !row.el.hidden);
   }
 
   /**
-   * The row in use that an element is in.
+   * The visible row that contains an element.
    *
    * @param {Node} node
    */
@@ -39,12 +40,13 @@ export class Pool {
   }
 
   /**
-   * Show the lines from ≤ at < to; rows that stay in sight keep their elements.
+   * Show the lines from ≤ at < to; lines that were visible before keep their elements.
    *
    * @param {Space} space
    * @param {number} from
    * @param {number} to
-   * @param {Look} look its pattern is taken away where marking takes too long
+   * @param {Look} look its pattern is removed if marking takes too long
+   * @returns {boolean} whether the focus was on an element that is hidden now
    */
   show(space, from, to, look) {
     const wanted = to - from;
@@ -82,7 +84,7 @@ export class Pool {
     return row && !row.el.hidden ? row.el.offsetHeight || usual : usual;
   }
 
-  /** Forget what the rows show: other lines will have the same numbers. */
+  /** Forget which lines the rows show: the next ones are of another space. */
   forget() {
     for (const row of this.#rows) row.at = -1;
   }
@@ -97,7 +99,7 @@ export class Pool {
   }
 
   /**
-   * Move rows from one end to the other so that the line `from` comes first, if it is on the screen.
+   * Move rows from one end to the other, so that the lines that stay visible keep their rows.
    *
    * @param {number} from
    */
@@ -116,7 +118,7 @@ export class Pool {
     }
   }
 
-  /** Whether the focus, which was in a row, has gone with it. */
+  /** Whether the focus is no longer on a visible element of a row. */
   #lostFocus() {
     const active = document.activeElement;
     return !active || !this.el.contains(active) || active.closest("[hidden]") !== null;

@@ -1,18 +1,20 @@
-// Where in its lines the log stands. The truth is `top`, the fractional number of the line at the pane's
-// upper edge: wheel and keys move it exactly, whatever the scrollbar can express. Only numbers: knows no
-// elements.
+// The position of the view in the log. It is kept as `top`, the fractional number of the line at the pane's
+// upper edge, which wheel and keys change exactly; the scrollbar is too coarse for that. Only arithmetic, no
+// DOM access.
 
 /** @import { Space } from "./pages.mjs" */
 
-// Rows laid out above the first visible one: when lines wrap, their heights must be known before they scroll in.
+// Rows laid out above the first visible one: when lines wrap, their heights must be known before they scroll
+// in.
 const LEAD = 6;
 
 /** @param {number[]} numbers */
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
+/** Which lines are visible, and how scrolling changes that. */
 export class Position {
   top = 0;
-  follow = true; // whether the newest line stays in sight
+  follow = true; // whether the newest line stays visible
   wrap = false; // whether lines wrap, and so may be higher than `line`
   height = 0; // px of the pane
   line = 18; // px of a row that does not wrap
@@ -22,23 +24,23 @@ export class Position {
     this.space = space;
   }
 
-  /** How many rows have room, when none wraps. */
+  /** How many rows fit into the pane, if none wraps. */
   get rows() {
     return Math.ceil(this.height / this.line) || 0;
   }
 
-  /** The largest sensible top, when every row is one line high. */
+  /** The top at which the last line is at the lower edge, if no row wraps. */
   get last() {
     return Math.max(this.space.first, this.space.end - this.height / this.line);
   }
 
-  /** Whether all lines have room, if none wraps. */
+  /** Whether all lines fit into the pane, if none wraps. */
   get showsAll() {
     return this.last <= this.space.first;
   }
 
   /**
-   * Return the nearest top that there is.
+   * Limit a top to the lines that exist.
    *
    * @param {number} top
    */
@@ -48,9 +50,9 @@ export class Position {
   }
 
   /**
-   * Adjust the top to the lines that there are now.
+   * Adjust the top to the lines that exist now, and return which ones to lay out.
    *
-   * @returns {[number, number]} the lines to lay out, from ≤ at < to
+   * @returns {[number, number]} from ≤ at < to
    */
   range() {
     const { first, end } = this.space;
@@ -58,27 +60,26 @@ export class Position {
     const top = Math.floor(this.top);
     const to = this.follow ? end : Math.min(end, top + this.rows + 2);
     if (!this.wrap) return [Math.max(first, top), to];
-    // Lines that wrap are laid out from the end upwards when the end is in sight, so there must be enough of
-    // them.
+    // If the end is visible, lines that wrap are placed from there upwards, so enough of them are needed.
     const from = Math.min((this.follow ? end : top) - LEAD, end - this.rows - 1);
     return [Math.max(first, from), to];
   }
 
   /**
-   * Return by how many pixels rows that do not wrap are moved up, the first of them being the line `from`.
+   * Return how far up to shift rows that do not wrap, px.
    *
-   * @param {number} from
+   * @param {number} from the first line that is laid out
    */
   offset(from) {
     return (this.top - from) * this.line;
   }
 
   /**
-   * Return by how many pixels rows that wrap are moved up, now that they are measured, and adjust the top
-   * where the last line is at the lower edge.
+   * Return how far up to shift rows that wrap, px, and correct the top if the last line is at the lower
+   * edge: only now that the rows are measured is it known.
    *
    * @param {number} from the first line that is laid out
-   * @param {number[]} heights px
+   * @param {number[]} heights of the rows, px
    * @returns {{ offset: number, atEnd: boolean }}
    */
   wrappedOffset(from, heights) {
@@ -96,12 +97,12 @@ export class Position {
   }
 
   /**
-   * Move by so many pixels, as far as there are lines.
+   * Scroll, as far as there are lines.
    *
    * @param {number} pixels
    * @param {(at: number) => number} heightOf the height of a row that is laid out, px
-   * @returns {"not" | "moved" | "to the end"} where lines wrap, only the layout knows whether this was the
-   *   end
+   * @returns {"not" | "moved" | "to the end"} where lines wrap, only `wrappedOffset` can tell whether this
+   *   was the end
    */
   move(pixels, heightOf) {
     if (this.wrap && this.follow && pixels > 0) return "not";

@@ -1,5 +1,5 @@
-// What is searched for: how it is marked in the rows, and how far the kernel is, in words. Only values: knows
-// no elements and no kernel.
+// The query of a search: what is marked in the rows, and its progress in words. Only values: no DOM access,
+// no messages.
 
 import { count } from "./dom.mjs";
 
@@ -8,25 +8,25 @@ import { count } from "./dom.mjs";
 /** @typedef {{ text: string, regex: boolean, case: boolean }} Wish what the user typed and chose */
 
 /**
- * What the kernel tells of a search; of the lines, `behind` are not searched yet.
+ * What the kernel reports of a search; `behind`: how many lines are not searched yet.
  *
  * @typedef {{ id: number, first: number, end: number, behind: number, error: string }} Found
  */
 
-const MUCH = 20_000; // lines: while more are not searched yet, it says how many per cent are
+const MUCH = 20_000; // lines; if more are not searched yet, the progress is shown in per cent
 
-/** A search, and how far it is. */
+/** A search and its progress. */
 export class Query {
-  error = ""; // why it can't be done
+  error = ""; // why it failed
   behind; // lines that are not searched yet
-  searched = -1; // the end of the lines that are
-  lost = false; // whether the kernel does not know of it
+  searched = -1; // the end of the lines that are searched
+  lost = false; // whether the kernel does not know it
   asked = 0; // when the kernel was last asked, ms
 
   /**
    * @param {number} id
    * @param {Wish} wish
-   * @param {number} until the end of the lines that there are now: hits in later ones are news
+   * @param {number} until the end of the lines now; hits in later ones are new
    */
   constructor(id, wish, until) {
     this.id = id;
@@ -35,7 +35,7 @@ export class Query {
     this.behind = wish.text ? 1 : 0;
   }
 
-  /** Whether it still looks through the lines that were there when it began. */
+  /** Whether lines that existed when it began are not searched yet. */
   get catchingUp() {
     return this.searched < this.until;
   }
@@ -47,7 +47,7 @@ export class Query {
   }
 
   /**
-   * Take what the kernel says.
+   * Take a report from the kernel.
    *
    * @param {Found} found
    * @param {Space} all
@@ -60,12 +60,11 @@ export class Query {
 }
 
 /**
- * Return the pattern that marks in the rows what is searched for. It only marks: which lines are hits is the
- * kernel's word.
+ * Return the pattern that marks the hits in the rows. Which lines are hits is decided by the kernel.
  *
  * @param {Wish} wish
- * @returns {RegExp | null} null: nothing is marked, as with an expression that only Python understands or
- *   that might not end
+ * @returns {RegExp | null} null if nothing can be marked: the expression is valid in Python only, or matching
+ *   it might not end
  */
 export function markingPattern({ text, regex, case: matchCase }) {
   if (!text || (regex && !isTame(text))) return null;
@@ -77,24 +76,23 @@ export function markingPattern({ text, regex, case: matchCase }) {
 }
 
 /**
- * A repetition, with the sign behind it that makes it lazy or possessive; the beginning of a group; any other
- * character.
+ * A repetition with its suffix (lazy or possessive), the beginning of a group, or any other character.
  */
 const TOKENS = /(?:[*+]|\{\d*,\d*\}|\{\d+\})[?+]?|\(\??|./gs;
 const REPETITION = /^(?:[*+]|\{\d*,\d*\}|\{\d+\})/;
 const VARIATION = /^(?:[*+?|]|\{\d*,\d*\}|\{\d+\})/;
 const ENDLESS = /^(?:[*+]|\{\d*,\})/;
-const MOST_ENDLESS = 2; // repetitions without a bound: they take the square of a text's length
+const MOST_ENDLESS = 2; // unbounded repetitions: with two, matching takes the square of the length
 
 /**
- * Whether a regular expression can be looked for in a row without a risk: nothing here could end a match that
- * takes for ever, as the kernel can. So it has no repetition of what repeats or has a choice, no reference to
- * a group, and few repetitions without a bound.
+ * Whether matching a regular expression takes a bounded time. JavaScript cannot stop a match that takes for
+ * ever, as the kernel can. So a group that contains repetitions or alternatives must not be repeated, groups
+ * must not be referred to, and few repetitions may be unbounded.
  *
  * @param {string} source
  */
 export function isTame(source) {
-  // References stand out; other escapes and sets are single characters.
+  // Mark references; replace other escapes and sets by a single character.
   const text = source
     .replace(/\\[1-9]/g, "\0")
     .replace(/\\[^0]/gs, "x")
@@ -105,14 +103,14 @@ export function isTame(source) {
 }
 
 /**
- * Whether a group is repeated in which something repeats, or is a choice.
+ * Whether a group that contains repetitions or alternatives is repeated.
  *
  * @param {string[]} tokens
  */
 function repeatsVaried(tokens) {
-  // Of each group that is open, the whole first: whether something in it repeats, or is a choice.
+  // Whether the expression, and each group that is open, contains repetitions or alternatives.
   const open = [false];
-  let wasVaried = false; // whether such a group has just ended
+  let wasVaried = false; // whether such a group has just been closed
   for (const token of tokens) {
     if (wasVaried && REPETITION.test(token)) return true;
     wasVaried = token === ")" && open.length > 1 && open.pop() === true;
@@ -123,7 +121,7 @@ function repeatsVaried(tokens) {
 }
 
 /**
- * Say how far a search is and what it has found.
+ * Describe the progress and the result of a search.
  *
  * @param {Query} query
  * @param {Space} hits

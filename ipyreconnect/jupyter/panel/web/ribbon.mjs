@@ -1,4 +1,4 @@
-// The states of the last ten minutes as one coloured line.
+// The ribbon: the states of the last ten minutes as one coloured line.
 
 import { h, span } from "./dom.mjs";
 
@@ -11,7 +11,7 @@ const LENGTH = 600; // seconds
  * Return the stretches of the last ten minutes.
  *
  * @param {Change[]} changes the oldest first
- * @param {number} passed seconds since that was so
+ * @param {number} passed seconds since the report
  * @returns {Stretch[]}
  */
 export function stretchesOf(changes, passed) {
@@ -22,7 +22,7 @@ export function stretchesOf(changes, passed) {
 }
 
 /**
- * Return the line as a gradient; blank where nothing is known yet.
+ * Return a CSS gradient; transparent where nothing is known.
  *
  * @param {Stretch[]} stretches
  */
@@ -38,7 +38,7 @@ export function gradientOf(stretches) {
 }
 
 /**
- * Say how long each state has lasted.
+ * Describe how long each state has lasted.
  *
  * @param {Stretch[]} stretches
  */
@@ -50,6 +50,7 @@ export function summaryOf(stretches) {
   return `the last ${span(Math.max(stretches[0]?.from ?? 0, 1))}: ${words.join(", ")}`;
 }
 
+/** The ribbon. */
 export class Ribbon {
   el = h("div", { class: "ipr-ribbon", role: "img" });
 

@@ -1,5 +1,4 @@
-// One line on the screen: its elements are made once and filled again and again. Knows lines and their look,
-// and no kernel.
+// One row of the log. Its elements are made once and reused for other lines. Does not talk to the kernel.
 
 import { clock, count, h, say, span } from "./dom.mjs";
 import { hasControls, pieces } from "./text.mjs";
@@ -7,8 +6,7 @@ import { hasControls, pieces } from "./text.mjs";
 /** @import { Line } from "./pages.mjs" */
 
 /**
- * @typedef {"clock" | "delta" | "off"} Times what stands before a line: the time of day, since the line
- *   before, nothing
+ * @typedef {"clock" | "delta" | "off"} Times the time of day, since the line before, or nothing
  */
 
 /**
@@ -41,7 +39,7 @@ const DELIVERIES = {
 const DIRECTIONS = { "<": ["in", "received"], ">": ["out", "sent"], "*": ["note", "note"] };
 
 /**
- * Put a text into an element: as text nodes and spans, never as markup.
+ * Set the text of an element. It is never parsed as markup.
  *
  * @param {Element} element
  * @param {string} text
@@ -111,7 +109,7 @@ function delta(seconds) {
 }
 
 /**
- * What stands before a line.
+ * Return the time to show before a line.
  *
  * @param {Line} line
  * @param {Times} times
@@ -122,14 +120,14 @@ export function timeOf(line, times) {
 }
 
 /**
- * What is missing of a line.
+ * Describe what is missing of a line.
  *
  * @param {Line} line
  */
 export const more = (line) => count(line.cut, "more character");
 
 /**
- * The kind of a note, by its first word: only for its colour.
+ * Return the kind of a note by its first word; it only selects the colour.
  *
  * @param {string} text
  */
@@ -157,7 +155,7 @@ const PART = {
   title: "a part of a longer line",
 };
 
-/** A row of the pool. */
+/** The elements of one row. */
 export class Row {
   time = h("span", { class: "ipr-time" });
   arrow = h("span", { class: "ipr-arrow", role: "img" });
@@ -176,7 +174,7 @@ export class Row {
   #filled = null;
 
   /**
-   * Show a line, or that it is not here yet.
+   * Show a line, or that it is being loaded.
    *
    * @param {number} at
    * @param {Line | undefined} line
@@ -224,7 +222,7 @@ export class Row {
     this.more.hidden = !line.cut;
     if (!line.cut) return;
     const number = line.cut.toLocaleString();
-    // In a narrow log the number must do.
+    // In a narrow log only the number is shown.
     this.more.replaceChildren(
       `+${number}`,
       h("span", { class: "ipr-words" }, more(line).slice(number.length)),
@@ -234,8 +232,8 @@ export class Row {
   }
 
   /**
-   * Show in the row of the hit that was stepped to where it is: the text moves, or the button stands for what
-   * is not here.
+   * Highlight the current hit: scroll the text to it, or highlight the button if the hit is in the part that
+   * was cut off.
    *
    * @param {boolean} on
    * @param {RegExp | null} pattern
@@ -258,8 +256,7 @@ export class Row {
   }
 
   /**
-   * A row that is drawn again, for its delivery or by each tick, keeps its elements, and so what the user
-   * selects in it.
+   * Set the text if it has changed: otherwise the text that the user has selected in it would be lost.
    *
    * @param {string} text
    * @param {RegExp | null} pattern

@@ -1,14 +1,15 @@
-// The scrollbar of the log. It only stands for the position: browsers limit an element's height (Chromium to
-// 33.5 M px, which is 1.6 M rows), so the spacer is at most 8 M px high and the thumb's position is scaled.
+// The scrollbar of the log. Browsers limit an element's height (Chromium to 33.5 M px, which is 1.6 M rows),
+// so the spacer that makes the log scroll is at most 8 M px high, and the thumb's position is scaled.
 
 import { h } from "./dom.mjs";
 
 const TALLEST = 8_000_000; // px of the spacer
 
+/** The scrollbar of a viewport. */
 export class Scrollbar {
   spacer = h("div", { class: "ipr-spacer" });
   #scroller;
-  #expected = 0; // the scrollTop that we set ourselves
+  #expected = 0; // the scrollTop that was set here
   #dragging = false; // the user holds the thumb
 
   /**
@@ -36,11 +37,11 @@ export class Scrollbar {
   }
 
   /**
-   * Put the thumb where the view stands, unless the user holds it.
+   * Move the thumb to the position of the view, unless the user holds it.
    *
-   * @param {number} content px of all rows together
-   * @param {number} pane px
-   * @param {number} share how far down the view stands, from 0 to 1
+   * @param {number} content the height of all rows together, px
+   * @param {number} pane the height of the pane, px
+   * @param {number} share the position, from 0 (first line) to 1 (last line)
    */
   place(content, pane, share) {
     if (this.#dragging) return;
@@ -51,7 +52,7 @@ export class Scrollbar {
     this.#expected = this.#scroller.scrollTop;
   }
 
-  /** Take the next move of the thumb for the user's: the pane has got another size. */
+  /** Note that the size of the pane has changed: the next scroll event is taken for the user's. */
   resized() {
     this.#expected = -1;
   }

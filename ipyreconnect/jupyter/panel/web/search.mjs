@@ -1,5 +1,5 @@
-// The search: says what to search for, takes what the kernel finds, and leads from hit to hit. The kernel
-// searches; here are only the hits that were looked at.
+// The search: sends the query, takes the kernel's results, and steps from hit to hit. The kernel does the
+// searching; this side caches only the hits that were looked at.
 
 import { Space } from "./pages.mjs";
 import { markingPattern, Query, verdictOf } from "./query.mjs";
@@ -14,26 +14,27 @@ import { SearchBar } from "./search_bar.mjs";
 const PATIENCE = 4000; // ms after which a search that the kernel does not know of is asked for again
 
 /**
- * The steps of the user from hit to hit: one at a time, each from where the one before has led to, however
- * fast the keys are.
+ * The user's steps from hit to hit. Each begins where the one before has led to, so they are done one at a
+ * time.
  */
 class Steps {
   ordinal = -1; // the hit that was stepped to
-  busy = false; // whether the kernel is asked for the next one
+  busy = false; // whether the kernel has been asked for the next one
   /** @type {Direction[]} */
   queue = [];
   /** @type {Direction | 0} */
-  wanted = 0; // a step to be made as soon as there is a hit
+  wanted = 0; // a step to make as soon as there is a hit
   /** @type {Direction | 0} */
-  mayTurn = 0; // the direction in which it may go round the end, once
-  turned = false; // whether it did
+  mayTurn = 0; // the direction in which it may wrap around, once
+  turned = false; // whether it has wrapped around
 }
 
+/** The search in a log. */
 export class Search {
   hits = new Space("hits");
   #query = new Query(0, { text: "", regex: false, case: false }, 0);
   #steps = new Steps();
-  #left = 0; // the top among all lines before only the hits were shown
+  #left = 0; // the top before only the hits were shown
   #link;
   #viewport;
   #all;
@@ -44,7 +45,7 @@ export class Search {
    * @param {Link} options.link
    * @param {Viewport} options.viewport
    * @param {Space} options.all all lines
-   * @param {(reason: string) => void} options.refuse called when something can't be done
+   * @param {(reason: string) => void} options.refuse called when something fails
    */
   constructor({ link, viewport, all, refuse }) {
     this.#link = link;
@@ -70,7 +71,7 @@ export class Search {
     return this.#query.wish.regex;
   }
 
-  /** What a log without lines says. */
+  /** The text of an empty log. */
   get emptyText() {
     if (!this.#filtering) return "no line yet";
     return this.#query.error || (this.#query.behind ? "searching …" : "no line has it");
@@ -92,7 +93,7 @@ export class Search {
   }
 
   /**
-   * Take what the kernel says of the searches of this view.
+   * Take the kernel's report of the search of this view.
    *
    * @param {Found | undefined} found
    */
@@ -103,18 +104,18 @@ export class Search {
     if (!found || query.lost) return this.askAgain();
     this.hits.first = found.first;
     this.hits.end = Math.max(this.hits.end, found.end);
-    // What was found in lines that had come before is no new hit.
+    // Hits in lines that existed when the search began are not new.
     if (query.catchingUp && this.#filtering) this.#viewport.seenEnd = this.hits.end;
     query.take(found, this.#all);
     if (this.#steps.wanted && !this.hits.isEmpty) this.step(this.#steps.wanted);
-    // Later on, nobody wants to be taken away from a log that runs.
+    // Later hits must not move the view: the user may be reading.
     else if (!query.catchingUp) this.#steps.wanted = 0;
     this.#showVerdict();
   }
 
   /**
-   * Search again where the kernel has forgotten it, as this view could not be heard for long; but not while
-   * nobody looks.
+   * Send the query again if the kernel has forgotten it, as it does with a view that was silent for long; but
+   * not while it is hidden.
    */
   askAgain() {
     const { lost, asked } = this.#query;
@@ -122,7 +123,7 @@ export class Search {
   }
 
   /**
-   * Go to the next hit after the one we are at, or after what is in sight; the kernel knows where it is.
+   * Go to the next hit after the current one, or after the first visible line. The kernel finds it.
    *
    * @param {Direction} direction
    */
@@ -136,7 +137,7 @@ export class Search {
   }
 
   /**
-   * Go to the hit that the kernel found for a step.
+   * Take the hit that the kernel has found for a step.
    *
    * @param {number} id of the search
    * @param {[number, number] | null} hit its ordinal and its line
@@ -158,7 +159,7 @@ export class Search {
     this.#showVerdict();
   }
 
-  /** Search for what the fields say; the kernel counts, and goes on as lines come. */
+  /** Start a search if the fields have changed. The kernel continues it as lines come. */
   #find() {
     const { wish } = this.bar;
     if (this.#query.isFor(wish)) return;
@@ -189,7 +190,7 @@ export class Search {
   }
 
   /**
-   * Where a step begins.
+   * Return the line where a step begins.
    *
    * @param {Direction} direction
    */
@@ -201,7 +202,7 @@ export class Search {
   }
 
   /**
-   * Go on from the other end, once.
+   * Wrap around: continue from the other end, once.
    *
    * @param {Direction} direction
    */
@@ -225,7 +226,7 @@ export class Search {
   }
 
   /**
-   * Show only the hits, or all lines again; what is in sight stays in sight as far as it can.
+   * Show only the hits, or all lines again; what is visible stays visible if it can.
    *
    * @param {boolean} on
    */

@@ -1,4 +1,4 @@
-// The fields and buttons of the search, and what they say. Knows nothing of lines.
+// The search bar: its fields, buttons and messages. Does not know the lines.
 
 import { button, h, isOn, say, setOn, toggle } from "./dom.mjs";
 
@@ -7,6 +7,7 @@ import { button, h, isOn, say, setOn, toggle } from "./dom.mjs";
 const LONGEST_QUERY = 1000; // characters, the kernel's limit
 const TYPING = 150; // ms without a key after which it searches
 
+/** The search bar of a log. */
 export class SearchBar {
   #needle = h("input", {
     type: "text",
@@ -28,7 +29,7 @@ export class SearchBar {
 
   /**
    * @param {object} on
-   * @param {() => void} on.change called when something else is to be searched for
+   * @param {() => void} on.change called when the query has changed
    * @param {(direction: 1 | -1) => void} on.enter called to search at once, and to go to the next hit or the
    *   one before
    * @param {(direction: 1 | -1) => void} on.step called to go to the next hit or the one before
@@ -60,7 +61,7 @@ export class SearchBar {
         onclick: () => on.open(false),
       }),
     );
-    /** The button that opens it, for another bar. */
+    /** The button that opens it, to be put elsewhere. */
     this.opener = button("search", {
       title: "Search all lines (/)",
       "aria-expanded": "false",
@@ -79,7 +80,7 @@ export class SearchBar {
     this.#filter.addEventListener("click", () => on.filter(!isOn(this.#filter)));
     this.el.addEventListener("keydown", (event) => {
       event.stopPropagation();
-      if (event.isComposing) return; // these keys are the input method's
+      if (event.isComposing) return; // these keys belong to the input method
       if (event.key === "Escape") on.open(false);
       if (event.key !== "Enter" || event.target !== this.#needle) return;
       clearTimeout(this.#typing);
@@ -88,7 +89,7 @@ export class SearchBar {
   }
 
   /**
-   * What is to be searched for: nothing while it is closed.
+   * What to search for; nothing while the bar is closed.
    *
    * @returns {Wish}
    */
@@ -115,7 +116,7 @@ export class SearchBar {
   }
 
   /**
-   * Say that the last step went round the end, or did not.
+   * Show whether the last step has wrapped around.
    *
    * @param {boolean} on
    */

@@ -1,9 +1,10 @@
-// What the user selects in the log, kept by line and character: the browser's own selection stays with the
-// rows' elements, which show other lines once the log moves. Knows rows and their texts, and no kernel.
+// The selection in the log, kept by line and character. The browser's own selection is bound to elements,
+// which show other lines once the log scrolls; so it is read when the user changes it, and set again after
+// each paint. Does not talk to the kernel.
 
 /** @typedef {{ at: number, offset: number }} Place a line, and how many of its characters stand before it */
 /**
- * @typedef {[Place, Place]} Ends where a selection begins and where it ends; the user may have gone backwards
+ * @typedef {[Place, Place]} Ends where a selection begins and ends; it may go backwards
  */
 /** @typedef {{ at: number, el: HTMLElement, text: Element }} ShownRow */
 
@@ -20,7 +21,7 @@ const same = (one, other) => one.at === other.at && one.offset === other.offset;
 const precedes = (one, other) => one.at < other.at || (one.at === other.at && one.offset <= other.offset);
 
 /**
- * Return the ends from top to bottom.
+ * Return the ends in the order of the lines.
  *
  * @param {Ends} ends
  * @returns {Ends}
@@ -28,10 +29,10 @@ const precedes = (one, other) => one.at < other.at || (one.at === other.at && on
 export const inOrder = ([one, other]) => (precedes(one, other) ? [one, other] : [other, one]);
 
 /**
- * Return the place nearest to another one that is shown.
+ * Return the visible place that is nearest to a place.
  *
  * @param {Place} place
- * @param {{ at: number, text: { textContent: string | null } }[]} shown the rows in sight: at least one,
+ * @param {{ at: number, text: { textContent: string | null } }[]} shown the visible rows: at least one,
  *   without gaps
  * @returns {Place}
  */
@@ -49,26 +50,26 @@ export function nearest({ at, offset }, shown) {
 /**
  * Return what is selected now that the page's selection may have changed.
  *
- * @param {Ends} found where the page's selection begins and ends
+ * @param {Ends} found the page's selection
  * @param {Ends | null} kept what was selected before
- * @param {Ends | null} shown the same, as far as it could be shown
- * @param {{ fresh: boolean, pressed: boolean }} mouse whether it has just begun a new selection; whether it
- *   selects
+ * @param {Ends | null} shown its nearest visible places: what the page was made to select
+ * @param {{ fresh: boolean, pressed: boolean }} mouse whether its button has just begun a new selection;
+ *   whether it is down
  * @returns {Ends | null} `kept` itself if nothing has changed
  */
 export function changedEnds(found, kept, shown, { fresh, pressed }) {
   const [beginStays, endStays] = found.map((place, i) => shown !== null && same(place, shown[i]));
   if (beginStays && endStays) return kept;
   const old = fresh ? null : kept;
-  // An end that the user has not moved is still where it was, however far out of sight. The mouse moves only
-  // the second one, though the browser begins anew where nothing that is selected was in sight any more.
+  // An end that the user has not moved stays, however far out of sight it is. The mouse moves only the second
+  // one, even if the browser begins a new selection because nothing that was selected is visible any more.
   const begin = (old && (beginStays || pressed) ? old : found)[0];
   const end = (old && endStays ? old : found)[1];
   return same(begin, end) ? null : [begin, end];
 }
 
 /**
- * Return how many characters of an element stand before a point in it.
+ * Return how many characters of an element precede a point in it.
  *
  * @param {Element} element
  * @param {Node} node
@@ -81,6 +82,7 @@ export function offsetIn(element, node, offset) {
   return part.toString().length;
 }
 
+/** The selection of a log, and the listeners that keep it. */
 export class LogSelection {
   /** @type {Ends | null} */
   #kept = null;
@@ -93,7 +95,7 @@ export class LogSelection {
   /**
    * @param {object} options
    * @param {HTMLElement} options.inner the element that holds the rows
-   * @param {() => ShownRow[]} options.rows the rows in sight, in order
+   * @param {() => ShownRow[]} options.rows the visible rows, in order
    * @param {() => void} options.onChange called when something else is selected, or nothing
    * @param {AbortSignal} options.signal ends with the view
    */
@@ -116,7 +118,7 @@ export class LogSelection {
     return this.#kept && inOrder(this.#kept);
   }
 
-  /** Whether the mouse selects just now. */
+  /** Whether the user is selecting with the mouse now. */
   get pressed() {
     return this.#pressed;
   }
@@ -138,7 +140,7 @@ export class LogSelection {
     this.#onChange();
   }
 
-  /** Take over what the user has selected since. */
+  /** Read what the user has selected since the last call. */
   take() {
     const selection = pageSelection();
     const rows = this.#rows();
@@ -155,7 +157,7 @@ export class LogSelection {
     this.#onChange();
   }
 
-  /** Select what was selected, once the rows show other lines. */
+  /** Select the same text again, now that the rows show other lines. */
   restore() {
     const rows = this.#rows();
     const wanted = rows.length ? this.#shown(rows) : null;
@@ -169,7 +171,7 @@ export class LogSelection {
   }
 
   /**
-   * What is selected, as far as it can be shown.
+   * The visible places nearest to the ends.
    *
    * @param {ShownRow[]} rows
    * @returns {Ends | null}
@@ -192,8 +194,8 @@ export class LogSelection {
     const target = /** @type {Node} */ (event.target);
     const row = event.shiftKey && this.#kept && this.#rows().find(({ el }) => el.contains(target));
     if (!row || !this.#kept) return;
-    // JupyterLab takes the click for its own where no text is selected, as is so of the page's while all that
-    // is selected is out of sight. So the row is selected before; how much of it is left to the browser.
+    // JupyterLab handles the click itself if the page has no selected text, which is so while everything that
+    // is selected is out of sight. So the row is selected first; the browser then decides how much of it.
     const [begin] = this.#kept;
     this.#kept = [begin, { at: row.at, offset: row.at < begin.at ? 0 : Number.POSITIVE_INFINITY }];
     this.restore();
@@ -210,7 +212,7 @@ export class LogSelection {
 const pageSelection = () => /** @type {Selection} */ (document.getSelection());
 
 /**
- * Where in the log the page's selection begins and ends.
+ * Return the page's selection as places in the log.
  *
  * @param {Selection} selection
  * @param {ShownRow[]} rows
@@ -222,7 +224,7 @@ const endsOf = ({ anchorNode, anchorOffset, focusNode, focusOffset }, rows) => [
 ];
 
 /**
- * Where in the log a point of the page is; for all that is above or below the rows, the nearest place.
+ * Return the place of a point of the page; the nearest one if it is above or below the rows.
  *
  * @param {Node} node
  * @param {number} offset
@@ -240,7 +242,7 @@ function placeOf(node, offset, rows) {
 }
 
 /**
- * The point of the page where a place is that is shown.
+ * Return the point of the page at a visible place.
  *
  * @param {Place} place
  * @param {ShownRow[]} rows

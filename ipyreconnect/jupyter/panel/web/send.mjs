@@ -1,4 +1,4 @@
-// The send box: what is typed goes to the kernel, and comes back here when it could not be sent.
+// The send box: sends what is typed to the kernel, and puts it back when it could not be sent.
 
 import { h, say, setOn, toggle } from "./dom.mjs";
 import { Link, showLife } from "./link.mjs";
@@ -9,7 +9,7 @@ const HINT = "a line to send; Enter sends it, ↑ ↓ bring back earlier ones";
 const MASKED_HINT = "a masked line; Enter sends it";
 const LONGEST = 200; // lines in the history
 
-/** The lines that were sent, the newest last; each is kept once. */
+/** The lines that were sent, without repetitions. */
 export class History {
   /** @type {string[]} */
   #lines = [];
@@ -35,6 +35,7 @@ export class History {
 
 const sentLines = new History(); // shared by the views of one send box; masked lines never enter
 
+/** The view of a send box. */
 class SendBox {
   #input = h("input", {
     type: "text",
@@ -88,7 +89,7 @@ class SendBox {
       onLife: (life) => showLife(this.#root, life),
     });
     this.#input.addEventListener("keydown", (event) => this.#press(event));
-    // What was wrong was said of another line.
+    // The error was about another line.
     this.#input.addEventListener("input", () => this.#complain(""));
     this.#input.addEventListener("paste", (event) => this.#paste(event));
     this.#link.start();
@@ -101,14 +102,14 @@ class SendBox {
   }
 
   /**
-   * Mask the next line: it is not shown, not kept in the history, and not brought back when it could not be
-   * sent.
+   * Mask the next line, or not. A masked line is not displayed, not kept in the history, and not put back if
+   * it could not be sent.
    *
    * @param {boolean} on
    */
   #setMask(on) {
     this.#masked = on;
-    // Not "password": browsers would offer to remember it.
+    // The type is not "password", as browsers would offer to save it.
     this.#input.style.setProperty("-webkit-text-security", on ? "disc" : "none");
     this.#root.classList.toggle("ipr-masked", on);
     setOn(this.#mask, on);
@@ -122,7 +123,7 @@ class SendBox {
     const id = ++this.#sent;
     this.#complain("");
     const asked = this.#link.ask({ m: "send", id, text, masked }, (reason) => this.#complain(reason));
-    if (!asked) return; // what was typed stays
+    if (!asked) return; // and keep what was typed
     this.#pending.set(id, masked ? "" : text);
     if (text && !masked) sentLines.add(text);
     this.#draft = "";
@@ -135,7 +136,7 @@ class SendBox {
     const text = this.#pending.get(id);
     this.#pending.delete(id);
     this.#complain(error);
-    // What could not be sent stands in the box again, unless the user has gone on typing.
+    // Put back what could not be sent, unless the user has typed something else.
     if (error && text && !this.#input.value) this.#input.value = text;
   }
 
@@ -145,7 +146,7 @@ class SendBox {
   }
 
   /**
-   * Bring back an earlier line, or a later one.
+   * Show an earlier line of the history, or a later one.
    *
    * @param {1 | -1} step
    */
@@ -181,7 +182,7 @@ class SendBox {
     const text = event.clipboardData?.getData("text").replace(/[\r\n]+$/, "") ?? "";
     const lines = text.split(/\r\n|\r|\n/);
     if (lines.length === 1) return;
-    // A text field would glue the lines together, which is nobody's line.
+    // A text field would join the lines to one that nobody meant.
     event.preventDefault();
     this.#complain(
       `the clipboard has ${lines.length} lines, and a line is sent at a time: %%send sends several`,

@@ -1,5 +1,5 @@
-// The fields for the keepalive and the retries. What the user types is applied by the kernel, which may
-// refuse it, and what is shown is what it answers.
+// The settings: fields for the keepalive and the retries. The kernel applies what the user types, or refuses
+// it, and what is shown is what it answers.
 
 import { count, h, say, setOn, span, toggle } from "./dom.mjs";
 import { Link, showLife } from "./link.mjs";
@@ -104,7 +104,7 @@ const RETRY_FIELDS = [
 const UNBOUND = "a dead peer may go unnoticed for hours";
 
 /**
- * How soon a dead peer is noticed.
+ * Say how soon a dead peer is noticed.
  *
  * @param {Pick<KeepAlive, "idle" | "interval" | "count">} keepalive
  */
@@ -124,7 +124,7 @@ function sameKeepAlive(one, other) {
 }
 
 /**
- * Say what the keepalive is and what that means.
+ * Describe the keepalive.
  *
  * @param {Settings} settings
  */
@@ -144,7 +144,7 @@ export function keepaliveWords({ keepalive, in_force: force, without }) {
 const valuesOf = (keepalive) => (keepalive.enabled ? KEYS.map((key) => keepalive[key]).join("/") : "off");
 
 /**
- * Say when the tries after a loss are made.
+ * Describe the tries after a loss.
  *
  * @param {Retry} retry
  */
@@ -162,18 +162,17 @@ export function retryWords({ delay, factor, max, attempts }) {
  * @property {string} name
  * @property {"keepalive" | "retry"} kind
  * @property {Field[]} fields
- * @property {Node[]} [extras] what stands behind the fields
- * @property {(settings: Settings) => string} sentence says what is so
- * @property {(settings: Settings) => string} [title] says what that rests on
- * @property {(values: any, settings: Settings) => string} preview says what would be so
- * @property {(values: any) => string} [objection] says why values that are each right are not so together
- * @property {(settings: Settings) => boolean} [fixed] whether nothing can be applied
+ * @property {Node[]} [extras] elements after the fields
+ * @property {(settings: Settings) => string} sentence describes the settings in force
+ * @property {(settings: Settings) => string} [title] gives details
+ * @property {(values: any, settings: Settings) => string} preview describes the settings as they would be
+ * @property {(values: any) => string} [objection] says why values that are valid each are not valid together
+ * @property {(settings: Settings) => boolean} [fixed] whether they cannot be changed
  * @property {() => Link} link
  */
 
 /**
- * Fields that are applied together. The user's values stay in them until they are accepted or given up
- * (Escape).
+ * Fields that are applied together. They keep the user's values until these are accepted or dropped (Escape).
  */
 class Group {
   #dirty = false; // whether the user has typed something that is not accepted yet
@@ -203,7 +202,7 @@ class Group {
   }
 
   /**
-   * Ask the kernel to apply what is in the fields, and these values.
+   * Ask the kernel to apply the values of the fields, and some more.
    *
    * @param {Record<string, unknown>} values
    */
@@ -262,7 +261,7 @@ class Group {
   #input({ label, hint, min, max, step }) {
     const named = { "aria-label": `${label} (${hint})`, title: hint };
     const input = h("input", { type: "number", ...named, disabled: true, min, max, step });
-    // Who turns the wheel wants the page to move: a focused field would take it for a new value.
+    // The wheel is meant to scroll the page, but a focused field would change its value.
     input.addEventListener("wheel", () => input.blur(), { passive: true });
     input.addEventListener("input", () => this.#edited(true));
     input.addEventListener("keydown", (event) => {
@@ -280,12 +279,12 @@ class Group {
 
   #enter() {
     if (Object.values(this.#typed).every(Boolean)) return this.apply({ enabled: true });
-    // A field that is empty, or whose text is no number, has nothing to ask the kernel.
+    // A field is empty or not a number: there is nothing to send.
     this.#refuse(this.#fault());
   }
 
   /**
-   * Show why something could not be applied; empty: it could.
+   * Show why the values were not applied, or that they were (empty).
    *
    * @param {string} error
    * @param {boolean} unheard whether the kernel does not answer
@@ -296,7 +295,7 @@ class Group {
     this.#show();
   }
 
-  /** Why what is typed can't be applied, as far as can be seen here: the kernel has the last word. */
+  /** Why the values are wrong, as far as can be seen here; the kernel decides. */
   #fault() {
     for (const { key, label, min, max, step } of this.#options.fields) {
       const input = this.#inputs.get(key);
@@ -334,6 +333,7 @@ class Group {
   }
 }
 
+/** The view of the settings. */
 class SettingsFields {
   #presets = PRESETS.map(({ name, title, keepalive }) =>
     toggle(name, { title, onclick: () => this.#keepalive.apply(keepalive) }),

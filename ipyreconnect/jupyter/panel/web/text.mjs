@@ -1,6 +1,6 @@
-// The text of a line as the kernel sends it: control and invisible characters arrive as their names, between
-// U+0001 and U+0002 (see `visible` in log_view.py). They are shown by these names, and copied as they are
-// written in a program.
+// The text of a line as the kernel sends it: control and invisible characters arrive as their names between
+// U+0001 and U+0002 (see `visible` in log_view.py). They are displayed by these names, and copied as escape
+// sequences.
 
 const NAMES = [
   ..."NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI".split(" "),
@@ -27,7 +27,7 @@ function codeOf(name) {
 }
 
 /**
- * Yield a text in pieces [what is shown, what is copied]; the two differ for a control character only.
+ * Split a text into pieces [as displayed, as copied], which differ for control characters only.
  *
  * @param {string} text
  * @returns {Generator<[string, string]>}
@@ -42,25 +42,25 @@ export function* pieces(text) {
 }
 
 /**
- * Whether a text has any control character.
+ * Whether a text contains control characters.
  *
  * @param {string} text
  */
 export const hasControls = (text) => text.includes("\x01");
 
 /**
- * Return a text as it is shown, in one piece.
+ * Return a text as displayed.
  *
  * @param {string} text
  */
 export const shownText = (text) => text.replaceAll("\x01", "").replaceAll("\x02", "");
 
 /**
- * Return what is copied of a text.
+ * Return what a selection of a text copies.
  *
  * @param {string} text
- * @param {number} from where it begins, in characters of what is shown
- * @param {number} to where it ends
+ * @param {number} from its beginning, in characters as displayed
+ * @param {number} to its end
  */
 export function copied(text, from, to) {
   let at = 0;

@@ -1,6 +1,6 @@
-// The window on the lines: a pane with rows for those that are in sight, and only those, out of as many
-// millions as there are. It moves by wheel, keys and scrollbar. Knows no kernel: whoever makes it is told
-// which lines it shows, and gets them.
+// The viewport of the log: a pane with rows for the visible lines only, of as many millions as there are,
+// which scrolls by wheel, keys and scrollbar. Does not talk to the kernel: `onPaint` reports which lines are
+// visible, so that the missing ones are fetched.
 
 import { h } from "./dom.mjs";
 import { Pool } from "./pool.mjs";
@@ -13,23 +13,24 @@ import { LogSelection } from "./selection.mjs";
 
 const USUAL = 18; // px of a row before it is measured
 const FLICK = 250; // ms within which the wheel that has moved the log to its end does not move the page
-// ms after which a log that held still for a selection goes on: a second click may come that selects again.
+// ms after a selection is gone until the log follows again: a second click may select again.
 const RESUME = 600;
 
+/** The viewport of a log. */
 export class Viewport {
   /** @type {Times} */
   times = "clock";
   /** @type {Marks} */
   marks = { id: 0, pattern: null, current: -1 };
   known = false; // whether the kernel has told which lines there are
-  seenEnd = 0; // the end when the user let go of it: what came since is new
+  seenEnd = 0; // the end when it ceased to follow; later lines are new
   pool = new Pool();
-  #probe = h("div", { class: "ipr-probe" }); // as high as a row, in whatever the user's font is
+  #probe = h("div", { class: "ipr-probe" }); // as high as a row in the user's font
   #pane = h("div", { class: "ipr-pane" }, this.pool.el, this.#probe);
   scroller = h("div", {
     class: "ipr-scroll",
     role: "log",
-    "aria-live": "off", // rows of a virtual list are no news: a live region says what is
+    "aria-live": "off", // rows are reused, so a live region of its own reports what is new
     tabindex: "0",
     "data-lm-suppress-shortcuts": "true",
   });
@@ -48,7 +49,7 @@ export class Viewport {
    * @param {AbortSignal} options.signal ends with the view
    * @param {(follow: boolean) => void} options.onFollow called when it begins or ceases to follow the newest
    *   line
-   * @param {() => void} options.onResize called when it may have room for more or fewer rows
+   * @param {() => void} options.onResize called when its size has changed
    * @param {() => void} options.onSelect called when something else is selected, or nothing
    * @param {(from: number, to: number) => void} options.onPaint called when the lines from ≤ at < to have
    *   been drawn
@@ -81,17 +82,17 @@ export class Viewport {
     return this.position.space;
   }
 
-  /** How many lines have come since the user let go of the end. */
+  /** How many lines have come since it ceased to follow. */
   get fresh() {
     return Math.max(0, this.space.end - this.seenEnd);
   }
 
-  /** Whether it will follow again by itself: it does, or it holds still for a selection only. */
+  /** Whether it follows, or holds still for a selection only and will follow again. */
   get follows() {
     return this.position.follow || this.#held;
   }
 
-  /** The number of the first line in sight; where lines wrap, some rows above it are laid out too. */
+  /** The number of the first visible line; where lines wrap, some rows above it are laid out too. */
   get firstNumber() {
     const top = Math.floor(this.position.top);
     return this.pool.shown.find((row) => row.line && row.at >= top)?.line?.n;
@@ -112,7 +113,7 @@ export class Viewport {
     this.#frame = requestAnimationFrame(() => this.#paint());
   }
 
-  /** End what goes on by itself. */
+  /** Stop timers and observers. */
   close() {
     cancelAnimationFrame(this.#frame);
     clearTimeout(this.#resuming);
@@ -120,7 +121,7 @@ export class Viewport {
   }
 
   /**
-   * Show other lines; nothing of them is selected.
+   * Show the lines of another space.
    *
    * @param {Space} space
    */
@@ -141,7 +142,7 @@ export class Viewport {
   // -- moving -----------------------------------------------------------------------------------------------
 
   /**
-   * Follow the newest line, or cease to.
+   * Follow the newest line, or not.
    *
    * @param {boolean} on
    */
@@ -152,10 +153,10 @@ export class Viewport {
   }
 
   /**
-   * Move by so many pixels.
+   * Scroll.
    *
    * @param {number} pixels
-   * @returns {boolean} whether there was room to move
+   * @returns {boolean} whether it could scroll
    */
   move(pixels) {
     if (!this.known) return false;
@@ -168,19 +169,19 @@ export class Viewport {
   }
 
   /**
-   * Put a line at the upper edge.
+   * Scroll to a line.
    *
    * @param {number} top
    */
   go(top) {
     const { position } = this;
     position.top = position.clamp(top);
-    // Where all lines are in sight there is nothing to let go of.
+    // If all lines are visible, the newest one stays so.
     this.follow(position.follow && !position.wrap && position.showsAll);
   }
 
   /**
-   * Bring a line into sight: into the middle, unless it is there already.
+   * Make a line visible: in the middle, unless it is visible already.
    *
    * @param {number} at
    */
@@ -206,7 +207,7 @@ export class Viewport {
     this.#options.onFollow(on);
   }
 
-  /** Who selects text wants it to stay: the log holds still until the selection is gone. */
+  /** Stop following while text is selected: who selects text wants it to stay. */
   #holdForSelection() {
     clearTimeout(this.#resuming);
     if (this.selection.ends && this.position.follow) {
@@ -226,7 +227,7 @@ export class Viewport {
     const now = performance.now();
     const moved = this.move(event.deltaY * (units[event.deltaMode] ?? 1));
     if (moved) this.#wheeled = now;
-    // The rest of a flick must not run on into the page.
+    // The rest of a flick must not scroll the page.
     if (moved || now - this.#wheeled < FLICK) event.preventDefault();
   }
 
@@ -265,7 +266,7 @@ export class Viewport {
       marks,
       key: `${times} ${marks.id} ${space.kind}`,
     });
-    // A button that scrolled out of sight takes the focus with it; the keys shall go on moving the log.
+    // The focused button has scrolled out of sight; keep the focus, so that the keys still scroll the log.
     if (lostFocus) this.scroller.focus({ preventScroll: true });
     this.selection.restore();
     this.#place(from, to);
@@ -274,7 +275,7 @@ export class Viewport {
   }
 
   /**
-   * Move the rows so that `top` is at the pane's upper edge or, when following, the last line at the lower
+   * Shift the rows so that `top` is at the pane's upper edge or, when following, the last line at the lower
    * one.
    *
    * @param {number} from

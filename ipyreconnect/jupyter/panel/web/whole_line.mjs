@@ -1,4 +1,4 @@
-// All of a long line, of which the log shows the beginning, in a dialog.
+// The dialog that shows a long line in full; the log shows only its beginning.
 
 import { button, count, h } from "./dom.mjs";
 import { decodeText } from "./pages.mjs";
@@ -8,13 +8,15 @@ import { copied } from "./text.mjs";
 
 /** @import { Link } from "./link.mjs" */
 
-// Characters that an expression with two repetitions is looked for in: it takes the square of them.
+// Longer texts are not searched with an expression that may take the square of their length.
 const SEARCHED = 10_000;
 
 /** @typedef {{ id: number, n: number, forgotten: boolean, cut: number }} LineMessage */
 
+/** Asks for whole lines and shows them. */
 export class WholeLine {
-  #asked = 0; // a double click asks twice, and what is closed before the second answer must not open again
+  // The last request: a double click makes two, and a dialog closed in between must not open again.
+  #asked = 0;
   #root;
   #link;
   #refuse;
