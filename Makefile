@@ -11,10 +11,16 @@ ARGS ?=
 QUICK := -m quick -n auto --dist loadfile
 # The ipykernels of `make kernels`, besides the newest, which all the other tests use.
 KERNELS ?= 7.3 6.31
+# The panel's page: its modules, and what checks them.
+PAGE := ipyreconnect/jupyter/panel/web
+WEB := tests/web
+NODE_BIN := node_modules/.bin
+# Where Node can't be had, .ci/system-packages says so, and what needs it is left out; in CI it fails.
+IF_NODE = if command -v node >/dev/null && [ -d $(WEB)/node_modules ]; then
 # Jupyter refuses to run as root unless told that this is meant.
 LAB_ARGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help demo test quick faults kernels lint format bench soak screenshots coverage system clean
+.PHONY: help demo test quick web faults kernels docs lint format bench soak screenshots coverage system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips in one environment break it
@@ -27,13 +33,16 @@ demo: $(VENV)/demo.stamp ## open the guided tour in JupyterLab
 
 # The browser tests run by themselves: playwright keeps an event loop running in the main thread, and IPython, which
 # other tests run in this process, wants to start its own.
-test: lint system $(VENV)/dev.stamp ## lint, and all the tests: real servers, networks, browsers and notebooks
+test: lint system web docs $(VENV)/dev.stamp ## lint, the site, and all the tests: real servers, networks, browsers, notebooks
 	$(BIN)/python -m pytest $(QUICK) $(ARGS)
 	$(BIN)/python -m pytest --nbmake $(wildcard notebooks) tests -m "not quick and not browser and not bench" $(ARGS)
 	$(BIN)/python -m pytest -m browser $(ARGS)
 
-quick: $(VENV)/dev.stamp ## the tests that need only Python and loopback, in less than a minute
+quick: web $(VENV)/dev.stamp ## the tests that need only Python and loopback, in less than a minute
 	$(BIN)/python -m pytest $(QUICK) $(ARGS)
+
+web: $(VENV)/web.stamp ## the tests of the panel's page that need no browser
+	@$(IF_NODE) node --test --test-reporter=spec $(WEB)/*.test.mjs; fi
 
 faults: system $(VENV)/dev.stamp ## break real networks, and print how soon each is noticed
 	$(BIN)/python -m pytest -m faults $(ARGS)
@@ -45,14 +54,20 @@ kernels: system $(VENV)/dev.stamp $(KERNELS:%=$(VENV)/kernel-%.stamp) ## the ker
 	done
 	$(BIN)/python -m tests.browser.kernels $(KERNELS)
 
-lint: $(VENV)/dev.stamp ## ruff and mypy --strict
+docs: $(VENV)/dev.stamp ## build the site, in build/site; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
+	@echo "open build/site/index.html"
+
+lint: $(VENV)/dev.stamp $(VENV)/web.stamp ## ruff and mypy --strict, and biome and tsc --strict for the panel's page
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	@$(IF_NODE) cd $(WEB) && $(NODE_BIN)/biome check . $(CURDIR)/$(PAGE) && $(NODE_BIN)/tsc; fi
 
-format: $(VENV)/dev.stamp ## let ruff format and sort everything
+format: $(VENV)/dev.stamp $(VENV)/web.stamp ## let ruff and biome format and sort everything
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+	@$(IF_NODE) cd $(WEB) && $(NODE_BIN)/biome check --write . $(CURDIR)/$(PAGE); fi
 
 bench: system $(VENV)/bench.stamp ## measure against a bare socket, asyncio, Twisted, pwntools and other widgets
 	$(BIN)/python -m tests.bench $(ARGS)
@@ -63,14 +78,14 @@ soak: $(VENV)/dev.stamp ## let 200 clients live through cuts and restarts for te
 screenshots: system $(VENV)/dev.stamp ## take the README's pictures anew
 	$(BIN)/python -m tests.browser.screenshots $(ARGS)
 
-coverage: $(VENV)/dev.stamp ## the quick tests, and the lines that they never run
-	$(BIN)/python -m pytest -m quick --cov --cov-report=term-missing $(ARGS)
+coverage: $(VENV)/dev.stamp ## the quick tests, the lines that they never run, and whether the share has sunk
+	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term-missing $(ARGS)
 
 system:
 	.ci/system-packages
 
 clean: ## take away what the other targets made
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) $(WEB)/node_modules build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 
 # The stamps say for which pyproject.toml the environment was last filled.
 
@@ -88,6 +103,10 @@ $(VENV)/demo.stamp: $(VENV)/venv.stamp pyproject.toml
 $(VENV)/dev.stamp: $(VENV)/venv.stamp pyproject.toml
 	$(PIP) install --editable ".[demo,dataframe]" --group dev
 	@touch $@
+
+$(VENV)/web.stamp: $(VENV)/venv.stamp $(WEB)/package-lock.json
+	.ci/system-packages nodejs npm
+	@if command -v npm >/dev/null; then npm ci --prefix $(WEB) --silent && touch $@; fi
 
 $(VENV)/bench.stamp: $(VENV)/venv.stamp pyproject.toml
 	$(PIP) install --editable . --group bench

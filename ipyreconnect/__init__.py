@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from .settings import KeepAlive as KeepAlive
     from .settings import Retry as Retry
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "TLS",
@@ -91,6 +92,8 @@ if not TYPE_CHECKING:  # a type checker takes any name as good once it sees a mo
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(home), name)
+        if name == "Client":
+            _have_clients_shown()  # where IPython began after the package was imported
         globals()[name] = value
         return value
 
@@ -101,13 +104,28 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics, on ``%load_ext ipyreconnect``."""
-    from .jupyter.magics.magics import load
+    from .jupyter.display import register
+    from .jupyter.magics.extension import load
 
+    register(shell)
     load(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Stop every connection of the process and take the magics away, on ``%unload_ext ipyreconnect``."""
-    from .jupyter.magics.magics import unload
+    from .jupyter.magics.extension import unload
 
     unload(shell)
+
+
+def _have_clients_shown() -> None:
+    """Have IPython show clients as panels, if it runs in this process; nothing is imported else."""
+    module = sys.modules.get("IPython.core.getipython")
+    shell = None if module is None else module.get_ipython()
+    if shell is not None:
+        from .jupyter.display import register
+
+        register(shell)
+
+
+_have_clients_shown()

@@ -32,10 +32,10 @@ GRACE: Final = 2.0
 
 IN_CI: Final = os.environ.get("CI") == "true"
 
-KINDS: Final = ("servers", "faults", "browser", "terminal", "kernel", "notebook", "bench")
+KINDS: Final = ("servers", "faults", "browser", "terminal", "kernel", "notebook", "docs", "bench")
 """The marks of tests that need more than Python and loopback; a test without one is `quick`."""
 
-ELSEWHERE: Final = ("browser", "kernel", "notebook")
+ELSEWHERE: Final = ("browser", "kernel", "notebook", "docs")
 """Here ipyreconnect runs in another process; playwright and jupyter_client keep things in this one."""
 
 KEPT_THREADS: Final = re.compile(r"pydevd\.|IPythonHistorySavingThread$")

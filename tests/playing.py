@@ -10,12 +10,14 @@ from typing import Any
 
 from ipyreconnect.errors import AttemptFailed, CallerError, ConnectionLost
 from ipyreconnect.lines.delivery import Delivery
-from ipyreconnect.lines.transcript import Line, Transcript
+from ipyreconnect.lines.line import Line
+from ipyreconnect.lines.search import Pattern, compile_pattern
+from ipyreconnect.lines.transcript import Transcript
 from ipyreconnect.network.matcher import Matchers
 from ipyreconnect.profile.base import PROFILES
 from ipyreconnect.protocol.configuration import Settings
 from ipyreconnect.protocol.connection import Connection
-from ipyreconnect.protocol.expect import Expectation, Pattern, compile_pattern
+from ipyreconnect.protocol.expect import Expectation
 from ipyreconnect.protocol.judging import RULE_PATIENCE
 from ipyreconnect.protocol.match import Match
 from ipyreconnect.protocol.state import Effect, Phase

@@ -206,7 +206,7 @@ def test_stopping_a_connection_that_a_slow_reader_holds_up() -> None:
         client = Client(server.address, transcript=20_000).connect()
         lines = client.follow()
         next(lines)
-        until(client, lambda: client._driver._paused)
+        until(client, lambda: client._driver.flow.paused)
         stop_at_once(client)
 
 
@@ -224,7 +224,7 @@ def test_stopping_while_another_thread_waits_for_an_answer() -> None:
 
         thread = threading.Thread(target=wait)
         thread.start()
-        until(client, lambda: client._driver._leader == thread.ident)
+        until(client, lambda: client._driver.leader.thread == thread.ident)
         stop_at_once(client)
         thread.join(PATIENCE)
     assert reasons == ["stopped"]
@@ -493,9 +493,9 @@ def test_everything_at_once_neither_hangs_nor_leaks() -> None:
         assert odd == []
         until(client, lambda: client.connect(wait=0).state == "connected")
         driver = client._driver
-        assert (driver._leader, driver._waiters, driver._condemned) == (0, [], [])
+        assert (driver.leader.thread, driver.waiters.waiting, driver.leader.has_discarded) == (0, [], False)
         assert client._connection.expectations.pending == []
-        assert driver._followers == []
+        assert driver.flow.readers == []
         stop_at_once(client)
 
 
@@ -536,17 +536,17 @@ def test_a_signal_handler_may_stop_a_client_in_the_first_moment_of_a_step(
 ) -> None:
     """A handler that stops the client is not left waiting for the very step that it has interrupted."""
     with LineServer(echo) as server, Client(server.address) as client:
-        begin = Driver._begin_turn
+        begin = Driver._begin_step
 
         def interrupted(driver: Driver) -> None:
             if threading.current_thread() is threading.main_thread():
-                monkeypatch.setattr(Driver, "_begin_turn", begin)
+                monkeypatch.setattr(Driver, "_begin_step", begin)
                 signal.raise_signal(signal.SIGTERM)
             begin(driver)
 
         before = signal.signal(signal.SIGTERM, lambda *_: client.stop())
         try:
-            monkeypatch.setattr(Driver, "_begin_turn", interrupted)
+            monkeypatch.setattr(Driver, "_begin_step", interrupted)
             assert client.health is not None
         finally:
             signal.signal(signal.SIGTERM, before)
@@ -642,7 +642,7 @@ def test_a_call_that_waits_for_another_s_step_can_be_interrupted() -> None:
         thread.start()
         assert begun.wait(PATIENCE)
         try:
-            assert interrupted(lambda: client.send("y"), lambda: bool(client._driver._inbox)) < 0.5
+            assert interrupted(lambda: client.send("y"), lambda: bool(client._driver._queue)) < 0.5
         finally:
             over.set()
             thread.join(PATIENCE)
@@ -676,7 +676,7 @@ def interrupted(action: Callable[[], object], ready: Callable[[], bool]) -> floa
 def test_an_interrupt_leaves_connect() -> None:
     """Ctrl-C leaves a connect that waits at once; the attempt goes on in the background."""
     client = Client("imap.example.invalid:993", tls=False)
-    assert interrupted(lambda: client.connect(wait=10), lambda: bool(client._driver._waiters)) < 0.5
+    assert interrupted(lambda: client.connect(wait=10), lambda: bool(client._driver.waiters.waiting)) < 0.5
     assert client.state == "connecting"
     client.stop()
 
@@ -697,10 +697,12 @@ def test_an_interrupt_leaves_every_wait(wait: str) -> None:
         if wait == "delivery":
             fill_the_kernel(client)
         driver = client._driver
-        took = interrupted(lambda: WAITS[wait](client), lambda: bool(driver._waiters or driver._leader))
+        took = interrupted(
+            lambda: WAITS[wait](client), lambda: bool(driver.waiters.waiting or driver.leader.thread)
+        )
         assert took < 0.5
         assert client.state == "connected"
-        assert (driver._waiters, driver._leader, driver._followers) == ([], 0, [])
+        assert (driver.waiters.waiting, driver.leader.thread, driver.flow.readers) == ([], 0, [])
         assert client._connection.expectations.pending == []
         if wait != "delivery":
             client.send("after")
@@ -712,10 +714,10 @@ def test_an_interrupt_leaves_a_coroutine_s_wait() -> None:
     """Ctrl-C leaves a coroutine that awaits a line, as in a notebook, and nothing of it is left."""
     with LineServer(mute) as server, Client(server.address) as client:
         driver = client._driver
-        took = interrupted(lambda: asyncio.run(client.aexpect("never")), lambda: bool(driver._waiters))
+        took = interrupted(lambda: asyncio.run(client.aexpect("never")), lambda: bool(driver.waiters.waiting))
         assert took < 0.5
         assert client.state == "connected"
-        assert (driver._waiters, client._connection.expectations.pending) == ([], [])
+        assert (driver.waiters.waiting, client._connection.expectations.pending) == ([], [])
 
 
 def fill_the_kernel(client: Client) -> None:
@@ -767,7 +769,7 @@ STORM = """
             pass
     client.send("the end", expect="^the end$")
     driver = client._driver
-    left = [len(driver._waiters), driver._leader, len(client._connection.expectations.pending)]
+    left = [len(driver.waiters.waiting), driver.leader.thread, len(client._connection.expectations.pending)]
     print(interrupts, client.status.connection, client.state, *left, flush=True)
     client.stop()
 """
@@ -912,7 +914,7 @@ def test_a_forked_child_waits_for_no_record(tmp_path: Path) -> None:
 def in_flight(client: Client) -> Delivery:
     """Enter a line that is not acknowledged yet; with the turn."""
     delivery = Delivery(b"x")
-    ledger = client._connection._ledger
+    ledger = client._connection._outbox._ledger
     ledger.add(ledger.sent + 10**6, 1, delivery)
     return delivery
 

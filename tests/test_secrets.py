@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from ipyreconnect import Client, ExpectTimeout, Heartbeat, Secret, SettingsError, Transcript
-from ipyreconnect.lines.transcript import decode, to_json
+from ipyreconnect.lines.files import to_json
+from ipyreconnect.lines.text import decode
 from ipyreconnect.mask import MASK, PLAIN_MASK
 from tests.servers.line_server import LineServer, echo, mute, say
 from tests.watching import until

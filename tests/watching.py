@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 from ipyreconnect import Client
-from ipyreconnect.network.turn import Turns
+from ipyreconnect.network.lock import Strand
 
-__all__ = ["PATIENCE", "States", "holding_the_turn", "until", "waiting"]
+__all__ = ["PATIENCE", "States", "holding_the_turn", "leading", "until", "waiting"]
 
 PATIENCE: Final = 10.0
 """Seconds that a test waits for anything; one that meets this limit has failed."""
@@ -31,7 +31,7 @@ def until(client: Client, condition: Callable[[], bool], timeout: float = PATIEN
         client.remove_watcher(changed.set)
 
 
-def holding_the_turn(turns: Turns, meanwhile: Callable[[], None]) -> None:
+def holding_the_turn(strand: Strand, meanwhile: Callable[[], None]) -> None:
     """Have another thread hold the turn while `meanwhile` runs here."""
     begun, over = threading.Event(), threading.Event()
 
@@ -39,7 +39,7 @@ def holding_the_turn(turns: Turns, meanwhile: Callable[[], None]) -> None:
         begun.set()
         over.wait(PATIENCE)
 
-    thread = threading.Thread(target=lambda: turns.call(hold))
+    thread = threading.Thread(target=lambda: strand.call(hold))
     thread.start()
     assert begun.wait(PATIENCE)
     try:
@@ -52,7 +52,12 @@ def holding_the_turn(turns: Turns, meanwhile: Callable[[], None]) -> None:
 def waiting(client: Client) -> int:
     """Return how many threads and coroutines wait for something that happens to the client."""
     driver = client._driver
-    return len(driver._waiters) + bool(driver._leader)
+    return len(driver.waiters.waiting) + bool(driver.leader.thread)
+
+
+def leading(client: Client) -> bool:
+    """Return whether a thread that waits reads the socket meanwhile."""
+    return bool(client._driver.leader.thread)
 
 
 class States:

@@ -5,28 +5,26 @@ All of it raises SettingsError, in one line that says what to do. Any thread.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import json
 import operator
 import os
 import re
 import ssl
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
 from ..address import Address
 from ..errors import SettingsError
 from ..lines.search import Pattern
-from ..lines.text import decode, encode_line, has_break, has_own_end, visible
-from ..lines.transcript import DEFAULT_BYTES, WHOLE_SHARE, Transcript
-from ..mask import encode_behind
+from ..lines.text import encode_line, has_break, has_own_end, visible
+from ..lines.transcript import DEFAULT_BYTES, Transcript
+from ..lines.writing import WHOLE_SHARE
 from ..profile.base import Profile, TLSMode
 from ..protocol.script import Step, parse_script
-from ..secret import Secret
 from ..settings import TLS, Heartbeat, KeepAlive, Retry
 
 LEAST_LINE = 64
@@ -46,6 +44,14 @@ Replies = Mapping[Any, str | bytes] | Iterable[tuple[Pattern, str | bytes]]
 """Patterns and the lines that answer them; no type can say that a mapping may have any patterns as keys."""
 
 _contexts: weakref.WeakValueDictionary[object, ssl.SSLContext] = weakref.WeakValueDictionary()
+
+
+def check_one_address(address: object, more: tuple[object, ...]) -> None:
+    """Refuse what was given without a name besides the address."""
+    if more:
+        port = str(more[0]) if len(more) == 1 else ""
+        example = f"{address}:{port}" if re.fullmatch("[0-9]{1,5}", port) else "host:port"
+        raise SettingsError(f"a Client takes one address, and all else by name: write Client({example!r}, …)")
 
 
 def with_tls(address: Address, tls: TLS | bool | None) -> tuple[Address, TLS]:
@@ -162,6 +168,22 @@ def heartbeat_from(
     return heartbeat
 
 
+def unmasked(
+    given: Heartbeat | str | bytes | None, shown: Heartbeat | None, real: Heartbeat | None
+) -> Heartbeat | str | bytes | None:
+    """Return the heartbeat that is meant by one that was made from what is shown: who changes that, such as
+    its period, means what is hidden behind it.
+    """
+    if shown is None or real is None:
+        return given
+    if given == shown.line:
+        return real.line
+    if not isinstance(given, Heartbeat) or given.line != shown.line:
+        return given
+    answered = real.answered if given.answered == shown.answered else given.answered
+    return replace(given, line=real.line, answered=answered)
+
+
 def own_heartbeat(profile: Profile) -> str:
     """Return the line that a protocol has for a heartbeat."""
     if profile.heartbeat is None:
@@ -215,25 +237,6 @@ def server_name_for(address: Address, tls: TLS) -> str | None:
     return name
 
 
-def redaction_of(forms: Iterable[bytes], transcript: Transcript) -> Callable[[str], str]:
-    """Return what hides these in a text, besides what `transcript` hides, which stays as it is: it changes
-    only with a client that is made.
-    """
-    hiding = Transcript()
-    for form in forms:
-        hiding.hide(form)
-    return lambda text: transcript.redacted_text(hiding.redacted_text(text))
-
-
-@contextlib.contextmanager
-def refusing(redact: Callable[[str], str]) -> Iterator[None]:
-    """Have a SettingsError show what `redact` makes of its text."""
-    try:
-        yield
-    except SettingsError as error:
-        raise SettingsError(redact(str(error))) from None
-
-
 def script_from(
     on_connect: str | Callable[..., object] | None,
     redact: Callable[[str], str],
@@ -244,34 +247,6 @@ def script_from(
     if not isinstance(on_connect, str):
         return ()
     return parse_script(on_connect, encoding=encoding, eol=eol, fill=lambda line: (line, redact(line)))
-
-
-def forms_of(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:
-    """Return in which forms secrets may show: as they are sent, as text, in a regular expression, in a
-    repr, in JSON.
-    """
-    if not isinstance(secrets, Iterable):
-        raise SettingsError(f"secrets are several, such as [Secret(…)], not {type(secrets).__name__}")
-    forms: set[bytes] = set()
-    for secret in secrets:
-        if not isinstance(secret, Secret):
-            raise SettingsError(f"secrets are made with Secret(…), not {type(secret).__name__}")
-        data = secret.reveal()
-        forms.add(data)
-        for text in {decode(data, encoding), decode(data, None)}:
-            shown = repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1]
-            # Where what is shown has a quote of the other kind, as well.
-            quoted = (form.replace("'", "\\'") for form in shown)
-            as_json = json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
-            for form in text, re.escape(text), *shown, *quoted, *as_json:
-                forms.add(form.encode("utf-8", "surrogatepass"))
-                with contextlib.suppress(UnicodeError):
-                    forms.add(form.encode(encoding or "utf-8"))
-                if encoding is not None:  # else the bytes depend on nothing
-                    for before in "", "a", form[:1], form[-1:]:
-                        with contextlib.suppress(UnicodeError):
-                            forms.add(encode_behind(before, form, encoding))
-    return forms - {b""}
 
 
 def seconds_from(timeout: float) -> float:

@@ -10,12 +10,12 @@ no further.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
+from ..forking import Stage, in_child
 from ..network.loop import acquire_loop, release_loop
 
 __all__ = ["Notifier"]
@@ -187,5 +187,4 @@ def _after_fork_in_child() -> None:
     _fails = False
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(Stage.OBSERVERS, _after_fork_in_child)

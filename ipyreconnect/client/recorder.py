@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import atexit
 import errno
-import itertools
 import logging
 import os
-import stat
 import threading
 import time
-from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import Overrun, ReconnectError, SettingsError
-from ..lines.transcript import Line, Transcript, to_json
+from ..forking import Stage, in_child
+from ..lines.files import to_json
+from ..lines.line import Line
+from ..lines.transcript import Transcript
 from ..network.driver import Driver, Follower
 from ..network.interrupts import guard
 from ..protocol.state import State
+from .record_file import RecordFile, Rows
 
 __all__ = ["Recorder"]
 
@@ -42,8 +43,6 @@ CALM = 5.0
 """Seconds without a failure after which a trouble is over: a disk that others fill and empty all the time
 must not bring two messages a second."""
 
-_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # Windows has no such files
-
 # Guards the beginnings and ends of all runs: microseconds each. Reentrant, as a signal's handler may connect.
 _lock = threading.RLock()
 _running: dict[threading.Thread, Recorder] = {}
@@ -60,8 +59,7 @@ def _after_fork_in_child() -> None:
     _stuck.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(Stage.RECORDS, _after_fork_in_child)
 
 
 @atexit.register
@@ -79,106 +77,6 @@ def _at_exit() -> None:
                 recorder.path,
                 PATIENCE,
             )
-
-
-class Rows:
-    """The rows that are to be written next, each with the number of the line behind it."""
-
-    def __init__(self) -> None:
-        self._rows: list[bytes] = []
-        self._numbers: list[int] = []
-        self._at = 0  # bytes of the first row that were written
-        self.size = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._rows)
-
-    def add(self, row: bytes, number: int) -> None:
-        """Append a row, with its line end, for the lines up to, not with, line `number`."""
-        self._rows.append(row)
-        self._numbers.append(number)
-        self.size += len(row)
-
-    @property
-    def is_inside_one(self) -> bool:
-        """Whether only a part of the first row was written."""
-        return self._at > 0
-
-    def rewind(self) -> None:
-        """Have the first row written whole."""
-        self._at = 0
-
-    def left(self) -> bytes:
-        """Return what is to be written."""
-        return b"".join(self._rows)[self._at :]
-
-    def written(self, size: int) -> int | None:
-        """Note that so many more bytes were written; return up to which line that was, None: no whole row."""
-        size += self._at
-        ends = [*itertools.accumulate(map(len, self._rows))]
-        count = bisect_right(ends, size)
-        if not count:
-            self._at = size
-            return None
-        number = self._numbers[count - 1]
-        self._at = size - ends[count - 1]
-        self.size -= ends[count - 1]
-        del self._rows[:count], self._numbers[:count]
-        return number
-
-
-class RecordFile:
-    """The file that bears the record's name now, open for appending. Nothing is buffered.
-
-    Each method may raise OSError. One thread at a time.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._fd = _open_at_once(path)
-        self._status = os.fstat(self._fd)
-        # Only these stay when their last reader has gone, and are moved away by who keeps them for long.
-        self.is_regular = stat.S_ISREG(self._status.st_mode)
-        self.is_torn = self.is_regular and self._status.st_size > 0 and not self._ends_with_a_row()
-        """Whether its last row has no end, as its writer was killed: what follows would be lost with it."""
-
-    def _ends_with_a_row(self) -> bool:
-        try:
-            with open(self._path, "rb") as file:
-                file.seek(-1, os.SEEK_END)
-                return file.read(1) == b"\n"
-        except OSError:  # it may be written only, or was emptied just now
-            return True
-
-    @property
-    def was_moved(self) -> bool:
-        """Whether another file, or none, has the name now."""
-        if not self.is_regular:
-            return False
-        try:
-            status = os.stat(self._path)
-        except FileNotFoundError:
-            return True
-        return not os.path.samestat(status, self._status)
-
-    @property
-    def place(self) -> tuple[int, int, int]:
-        """Which file it is, and where it ends."""
-        status = os.fstat(self._fd)
-        return status.st_dev, status.st_ino, status.st_size
-
-    def write(self, data: bytes) -> int:
-        """Write data, or its beginning; return how many bytes that was."""
-        written = os.write(self._fd, data)
-        if not written:  # no system's file does that; but else who writes on would do so for ever
-            raise OSError(errno.EIO, "nothing of it was taken")
-        return written
-
-    def close(self) -> None:
-        """Close it; a second time does nothing."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
 
 
 class Recorder:
@@ -297,23 +195,8 @@ class Recorder:
             over = False
             while not over:
                 last = self._may_end  # asked first: what came before a stop is tried once more
-                failed = False
-                try:
-                    if file is None:
-                        file = RecordFile(self.path)
-                    file = self._write_all(file, place)
-                except OSError as error:
-                    failed = True
-                    self._begin_trouble(
-                        _why(error),
-                        f"cannot be written: {_why(error)}; it is tried again every {TRY_AGAIN:g} s, and "
-                        "what the transcript keeps until then is not lost",
-                    )
-                    if file is not None:
-                        self._leave(file)
-                        file = None
-                else:
-                    self._end_trouble()
+                file = self._try_to_write(file, place)
+                failed = file is None
                 over = self._end_if_over(gives_up=last and failed)
                 if not over:
                     self._wait(failed=failed)
@@ -324,6 +207,24 @@ class Recorder:
             with _lock:
                 _running.pop(threading.current_thread(), None)
                 _stuck.pop(threading.current_thread(), None)
+
+    def _try_to_write(self, file: RecordFile | None, place: Follower) -> RecordFile | None:
+        """Write all that there is; return the file, None where it cannot be written now."""
+        try:
+            if file is None:
+                file = RecordFile(self.path)
+            self._write_all(file, place)
+        except OSError as error:
+            self._begin_trouble(
+                _why(error),
+                f"cannot be written: {_why(error)}; it is tried again every {TRY_AGAIN:g} s, and what the "
+                "transcript keeps until then is not lost",
+            )
+            if file is not None:
+                self._leave(file)
+            return None
+        self._end_trouble()
+        return file
 
     def _wait(self, *, failed: bool) -> None:
         transcript = self._transcript
@@ -367,17 +268,17 @@ class Recorder:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def _write_all(self, file: RecordFile, place: Follower) -> RecordFile:
-        """Write all that there is, and return the file that has the name now. Raises OSError."""
+    def _write_all(self, file: RecordFile, place: Follower) -> None:
+        """Write all that there is. Raises OSError."""
         transcript = self._transcript
         while True:
             while self._rows:
-                file = self._write_rows(file)
+                self._write_rows(file)
                 self._driver.followed(place, self._next)
             end = transcript.end
             if self._next >= end:
                 self._written = self._next
-                return file
+                return
             self._take(min(end, self._next + STEP))
 
     def _take(self, stop: int) -> None:
@@ -403,12 +304,12 @@ class Recorder:
             return  # the next call says what is missing
         self._next = max(self._next, stop)
 
-    def _write_rows(self, file: RecordFile) -> RecordFile:
-        """Write some of the rows, into another file where this one has been moved away. Raises OSError."""
+    def _write_rows(self, file: RecordFile) -> None:
+        """Write some of the rows, into what has the name now. Raises OSError."""
         if file.was_moved:
             self._rows.rewind()
             self._close(file)
-            file = RecordFile(self.path)
+            file.open()
         if self._rows.is_inside_one and self._left_at not in (None, file.place):
             self._rows.rewind()  # somebody else has written since, or it is another file
         self._left_at = None
@@ -418,10 +319,13 @@ class Recorder:
         number = self._rows.written(file.write(self._rows.left()))
         if number is not None:
             self._written = number
+        self._takes_something()
+
+    def _takes_something(self) -> None:
+        """Have stops wait for this run again."""
         if _stuck:
             with _lock:
-                _stuck.pop(threading.current_thread(), None)  # it takes something again
-        return file
+                _stuck.pop(threading.current_thread(), None)
 
     def _leave(self, file: RecordFile) -> None:
         """Close a file that cannot be written now: the next try opens what has the name then."""
@@ -468,17 +372,6 @@ def _missing(count: int) -> str:
 
 def _why(error: OSError) -> str:
     return "nobody reads it" if error.errno == errno.ENXIO else error.strerror or str(error)
-
-
-def _open_at_once(path: str) -> int:
-    """Open a file to append to it, but wait for nobody who reads it, as a pipe does (fifo(7)): ENXIO says
-    that there is none. Writing to it does wait.
-    """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    fd = os.open(path, flags | _NO_WAIT, 0o666)
-    if _NO_WAIT:
-        os.set_blocking(fd, True)
-    return fd
 
 
 def _nothing() -> None:

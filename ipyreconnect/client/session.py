@@ -1,8 +1,8 @@
-"""What an on-connect function is given: send, expect and read, on the connection being made; ends with it.
+"""The session that an on-connect function is given: send, expect and read, on the connection being made.
 
-The function runs on a thread of its own after every (re)connection, before it counts as connected.
-It reads what the server says in order, from the first byte on: what an expectation has passed over or found
-is read, and `readexactly` goes on behind it.
+The function runs on a thread of its own after every (re)connection, before the connection counts as
+connected. It reads what the server sends in order, from the first byte on: what an expectation has skipped or
+matched is read, and `readexactly` continues after it.
 """
 
 from __future__ import annotations
@@ -11,55 +11,75 @@ import io
 import re
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 from ..errors import ConnectionLost, ExpectTimeout, Overrun
-from ..lines.delivery import Delivery
+from ..lines.delivery import Delivery, Waiting
 from ..lines.effort import TooSlow
 from ..lines.framing import Foreign, beginning, split_lines
-from ..lines.transcript import decode
+from ..lines.search import Pattern
+from ..lines.text import decode
 from ..network.driver import Driver
-from ..protocol.connection import SCRIPT_PATIENCE
-from ..protocol.expect import QUOTED, Expectation, Pattern, last_lines
+from ..protocol.expect import QUOTED, Expectation, last_lines
 from ..protocol.match import Match
+from ..protocol.opening import SCRIPT_PATIENCE
 from ..secret import Secret
 from .arguments import seconds_from, whole_number
 from .slow_search import search_one
-
-if TYPE_CHECKING:
-    from .client import Client
+from .wire import Wire
 
 __all__ = ["Session"]
 
 GRACE = 0.1
-"""Seconds after a time-out for which what had come before it is still looked at."""
+"""Seconds after a time-out for which what had been received before it is still searched."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Lines that were read in one step.
+
+    Attributes:
+        found: The match in the last of them, if there is one.
+        number: The number of the last line.
+        lines: The lines.
+        at: When the last one came (Unix time, seconds).
+        size: How many received bytes they took.
+    """
+
+    found: re.Match[Any] | None
+    number: int
+    lines: list[bytes]
+    at: float
+    size: int
 
 
 class Session:
     """One run of an on-connect function; made by the client.
 
-    Each method raises ConnectionLost once the connection, or its turn at being made, is over.
+    Every method raises ConnectionLost once the connection is lost, or the function has ended.
     """
 
-    def __init__(self, client: Client, driver: Driver, number: int) -> None:
-        self._client = client
+    def __init__(
+        self, driver: Driver, wire: Wire, number: int, waiting: Callable[[], Waiting | None]
+    ) -> None:
         self._driver = driver
+        self._wire = wire
         self._connection = driver.connection
         self._number = number
-        self._since_send = client.transcript.end
+        self._waiting = waiting
+        self._since_send = self._connection.transcript.end
         self._over = False
 
     def end(self) -> None:
-        """Be of no use any more, as the function has ended. Any thread."""
+        """End the session: the function has ended. Safe to call from any thread."""
         self._over = True
 
     def _check(self) -> None:
         if self._over:
-            raise ConnectionLost(
-                f"the session with {self._client.address.display} is over: its function has ended"
-            )
+            raise ConnectionLost(f"the session with {self._wire.where} is over: its function has ended")
         self._connection.check_session(self._number)
 
     @overload
@@ -93,12 +113,24 @@ class Session:
     ) -> Delivery | Match:
         """Send one line of text (the line end is added), or bytes as they are; see `Client.send`.
 
-        expect: read at most `timeout` seconds on, until a line matches that was received afterwards, and
-        return the `Match`; it raises what `Session.expect` raises. whole: as there.
+        Args:
+            data: The line.
+            expect: Also wait for a line received afterwards that matches.
+            whole: As for `Session.expect`.
+            timeout: Seconds to wait at most.
+            secrets: Parts of `data` that are shown as •••• from now on.
+
+        Returns:
+            With `expect` the `Match`, otherwise the `Delivery`.
+
+        Raises:
+            SettingsError: `data` is not one line.
+            ExpectTimeout: With `expect`, no line matched in time.
+            ConnectionLost: The connection is lost.
         """
-        pattern, seconds = None if expect is None else self._client.compiled(expect), seconds_from(timeout)
-        wire, line = self._client.encode(data, secrets)
-        delivery = Delivery(line, self._client.itself)
+        pattern, seconds = None if expect is None else self._wire.compiled(expect), seconds_from(timeout)
+        wire, line = self._wire.encode(data, secrets)
+        delivery = Delivery(line, self._waiting)
         self._check()
         self._driver.call(
             lambda: self._connection.send(wire, line, delivery, time.monotonic(), session=self._number)
@@ -107,58 +139,70 @@ class Session:
         return delivery if pattern is None else self._read_until(pattern, seconds, first, whole=whole)
 
     def expect(self, pattern: Pattern, timeout: float = SCRIPT_PATIENCE, *, whole: bool = False) -> Match:
-        """Read lines until one matches, at most `timeout` seconds long; return the `Match`.
+        """Read lines, cut by the connection's framing, until one matches.
 
-        Lines are cut as the connection's framing does it. whole: look into all of a logical line, also into
-        what was announced in it; else what is compared is its beginning, as for `Client.expect`.
-        Raises ExpectTimeout, ConnectionLost, and SettingsError for a pattern that is no regular expression.
+        Args:
+            pattern: A regular expression.
+            timeout: Seconds to wait at most.
+            whole: Search all of a logical line, with the bytes that it announced; by default only its
+                beginning is compared, as for `Client.expect`.
+
+        Returns:
+            The `Match`.
+
+        Raises:
+            ExpectTimeout: No line matched in time.
+            ConnectionLost: The connection is lost.
+            SettingsError: `pattern` is not a regular expression.
         """
-        return self._read_until(self._client.compiled(pattern), seconds_from(timeout), whole=whole)
+        return self._read_until(self._wire.compiled(pattern), seconds_from(timeout), whole=whole)
 
     def _read_until(
         self, compiled: re.Pattern[Any], timeout: float, first: int = 0, *, whole: bool = False
     ) -> Match:
-        """Read lines until one matches whose number is `first` or more."""
+        """Read lines until one matches whose number is at least `first`."""
         ends = time.monotonic() + timeout
         transcript = self._connection.transcript
         expectation = Expectation(compiled, first, whole=whole)
-        encoding = self._client.encoding
         last: list[bytes] = []
-        left: int | None = None  # bytes that had come when the time was over
-        while True:
-            number, plain = self._peek()
-            if plain:  # many at once, as far as they are passed over
-                lines = split_lines(plain)
-                found = self._look(expectation, number, lines, ends)
-                if expectation.cursor < number + len(lines):
-                    lines = lines[: expectation.cursor - number]
-                    plain = b"".join(islice(io.BytesIO(plain), len(lines)))
-                line, at = self._pass_over(len(plain))
-                size = len(plain)
-            else:
-                read = self._read_line(ends)
-                if read is None:
-                    break
-                line, data, at = read
-                lines = [data]
-                found = self._look(expectation, line, lines, ends)
-                size = len(data) + 1
-            if found is not None:
-                return Match((line, lines[-1], at), found, transcript, self._since_send)
-            last = [*last, *lines[-QUOTED:]][-QUOTED:]
+        left: int | None = None  # bytes that had been received when the time was over, and were not read yet
+        while (read := self._read_some(expectation, ends)) is not None:
+            if read.found is not None:
+                line = read.number, read.lines[-1], read.at
+                return Match(line, read.found, transcript, self._since_send)
+            last = [*last, *read.lines[-QUOTED:]][-QUOTED:]
             if (now := time.monotonic()) >= ends:
-                # What had come by then is looked at, and not what goes on coming.
-                left = self._unread_bytes() if left is None else left - size
+                # Search what had been received by then, not what keeps coming.
+                left = self._unread_bytes() if left is None else left - read.size
                 if left <= 0 or now > ends + GRACE:
                     break
-        texts = [transcript.redacted_text(decode(line, encoding)) for line in last]
-        raise ExpectTimeout(f"{self._client.in_vain(compiled, timeout)}; {last_lines(texts)}")
+        texts = [transcript.redacted_text(decode(line, self._wire.encoding)) for line in last]
+        raise ExpectTimeout(f"{self._wire.no_match_message(compiled, timeout)}; {last_lines(texts)}")
+
+    def _read_some(self, expectation: Expectation, ends: float) -> _Read | None:
+        """Read the next lines, up to one that matches; None if none comes until `ends` (monotonic, s)."""
+        first, plain = self._peek()
+        if not plain:
+            read = self._read_line(ends)
+            if read is None:
+                return None
+            number, line, at = read
+            found = self._look(expectation, number, [line], ends)
+            return _Read(found, number, [line], at, len(line) + 1)
+        # Many at once, up to the first match.
+        lines = split_lines(plain)
+        found = self._look(expectation, first, lines, ends)
+        if expectation.cursor < first + len(lines):
+            lines = lines[: expectation.cursor - first]
+            plain = b"".join(islice(io.BytesIO(plain), len(lines)))
+        number, at = self._pass_over(len(plain))
+        return _Read(found, number, lines, at, len(plain))
 
     def _unread_bytes(self) -> int:
         return self._driver.call(lambda: len(self._connection.unread(self._number)))
 
     def _peek(self) -> tuple[int, bytes]:
-        """Return what `Unread.peek` does."""
+        """Return the number of the next line, and unread whole lines; see `Unread.peek`."""
 
         def work() -> tuple[int, bytes]:
             self._check()
@@ -179,10 +223,18 @@ class Session:
     def _look(
         self, expectation: Expectation, number: int, lines: list[bytes], ends: float
     ) -> re.Match[Any] | None:
-        """Look at `lines`, whose first has `number`, up to the one that matches, or else up to the first over
-        which the expression may take long: this one is looked at elsewhere. The cursor stands behind it.
+        """Search lines up to the first match, and leave the expectation's cursor after the last one searched.
+
+        A line over which the regular expression may take long is searched in a process of its own, and is the
+        last one of this call.
+
+        Args:
+            expectation: What is searched for.
+            number: The number of the first line.
+            lines: The lines.
+            ends: When the time is over (monotonic, seconds).
         """
-        found = expectation.look(number, lines, self._client.encoding)
+        found = expectation.look(number, lines, self._wire.encoding)
         if found is not None:
             return found[2]
         if not expectation.is_slow:
@@ -193,17 +245,16 @@ class Session:
         compared = line if expectation.whole else beginning(line)
         if compared is None:
             return None
-        text = compared if expectation.bytes else decode(compared, self._client.encoding)
+        text = compared if expectation.bytes else decode(compared, self._wire.encoding)
         try:
             return search_one(expectation.pattern, text, max(0.1, ends - time.monotonic()))
         except TooSlow:
             self._check()
-            raise ExpectTimeout(
-                f"{self._client.in_vain(expectation.pattern, 0)}: the expression takes too long over a line"
-            ) from None
+            no_match = self._wire.no_match_message(expectation.pattern, 0)
+            raise ExpectTimeout(f"{no_match}: the expression takes too long over a line") from None
 
     def _read_line(self, ends: float) -> tuple[int, bytes, float] | None:
-        """Return the next line; None where none comes until `ends` (monotonic, s)."""
+        """Read the next line: its number, bytes and time; None if none comes until `ends` (monotonic, s)."""
         read: list[tuple[int, bytes, float]] = []
 
         def look() -> bool:
@@ -227,8 +278,9 @@ class Session:
         read: list[tuple[int, bytes, float]],
         ends: float,
     ) -> tuple[int, bytes, float] | None:
-        """Do what `_read_line` does with the user's own framing, on this thread: byte by byte, so that
-        `readexactly` goes on right behind the line.
+        """Read a line with the user's own framing, on this thread.
+
+        It is fed byte by byte, so that `readexactly` continues right after the line.
         """
         connection = self._connection
 
@@ -249,11 +301,19 @@ class Session:
         return None
 
     def readexactly(self, size: int, timeout: float = SCRIPT_PATIENCE) -> bytes:
-        """Return the next `size` bytes, wherever they stand, line ends and all, waiting at most `timeout`
-        seconds for them. What follows begins a new line.
+        """Read exactly `size` bytes, line ends included; what follows begins a new line.
 
-        Raises ExpectTimeout, then nothing is read; ConnectionLost; SettingsError for what is no number of
-        bytes.
+        Args:
+            size: How many bytes.
+            timeout: Seconds to wait at most.
+
+        Returns:
+            The bytes.
+
+        Raises:
+            ExpectTimeout: They did not come in time; nothing is read then.
+            ConnectionLost: The connection is lost.
+            SettingsError: `size` is not a number of bytes.
         """
         size = whole_number(size, "readexactly takes a number of bytes", 0)
         timeout = seconds_from(timeout)
@@ -270,9 +330,7 @@ class Session:
         if not size or self._wait(look, timeout):
             return b"".join(taken)
         self._driver.call(lambda: self._connection.want_no_bytes(self._number, time.monotonic()))
-        raise ExpectTimeout(
-            f"{self._client.address.display} did not send {size} more bytes within {timeout:g} s"
-        )
+        raise ExpectTimeout(f"{self._wire.where} did not send {size} more bytes within {timeout:g} s")
 
     def _check_kept(self) -> None:
         if lost := self._connection.unread(self._number).lost:
@@ -283,21 +341,20 @@ class Session:
             )
 
     def _wait(self, look: Callable[[], bool], timeout: float) -> bool:
-        """Wait until `look()` with the turn gives true; what it raises is raised here."""
+        """Wait until `look()`, called with the connection's lock held, is true; raise what it raises."""
         error: list[Exception] = []
         true: list[bool] = []
 
         def done() -> bool:
-            if true or error:
-                return True
-            try:
-                if look():
-                    true.append(True)
-            except Exception as raised:  # noqa: BLE001 - raised again where it is waited for
-                error.append(raised)
+            if not true and not error:
+                try:
+                    if look():
+                        true.append(True)
+                except Exception as raised:  # noqa: BLE001 - raised again where it is waited for
+                    error.append(raised)
             return bool(true or error)
 
         self._driver.wait(done, timeout)
         if error:
-            raise error.pop()  # popped, for its traceback will know this frame
+            raise error.pop()  # popped: its traceback refers to this frame, which must not keep it alive
         return bool(true)

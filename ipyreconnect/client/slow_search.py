@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..errors import ConnectionLost, Overrun
@@ -15,7 +15,6 @@ from ..lines.effort import TooSlow, is_quick
 from ..lines.framing import beginning
 from ..lines.search import LineSearch
 from ..lines.text import decode
-from ..lines.transcript import Transcript
 from ..network.driver import Driver
 from ..network.matcher import Matcher
 from ..protocol.expect import Expectation
@@ -46,17 +45,22 @@ def search_one(pattern: re.Pattern[Any], text: str | bytes, timeout: float) -> r
 class SlowSearch:
     """The search for one expectation, from the line on where it was found that it may be slow."""
 
-    def __init__(self, expectation: Expectation, driver: Driver, transcript: Transcript) -> None:
+    def __init__(self, expectation: Expectation, driver: Driver) -> None:
         self._expectation = expectation
         self._driver = driver
-        self._transcript = transcript
+        self._transcript = driver.connection.transcript
         self._matcher: Matcher | None = None
         self._lock = threading.Lock()  # guards the process's beginning and end
         self._over = False
         expectation.cancel = self.cancel
 
     def begin(self) -> None:
-        """Begin. With the turn; where no thread is to be had, the expectation fails."""
+        """Begin, if the expectation is still waited for: else nobody would end it. With the turn.
+
+        Where no thread is to be had, the expectation fails.
+        """
+        if self._expectation not in self._driver.connection.expectations.pending:
+            return
         try:
             threading.Thread(target=self._run, name="ipyreconnect-search", daemon=True).start()
         except (RuntimeError, MemoryError) as error:
@@ -87,6 +91,17 @@ class SlowSearch:
 
     def _look(self, cursor: int) -> None:
         """Look at the received lines from `cursor` on, as they come, up to the first that matches."""
+        for number, line in self._lines(cursor):
+            try:
+                match = None if self._over else self._search(line)
+            except TooSlow:  # it was ended
+                return
+            if match is not None:
+                self._found(number, line, match)
+                return
+
+    def _lines(self, cursor: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the received lines from `cursor` on, with their numbers, as they come, until it is ended."""
         transcript = self._transcript
         while not self._over:
             end = transcript.end
@@ -94,18 +109,9 @@ class SlowSearch:
                 self._driver.wait(self._news(cursor), None)
                 continue
             try:
-                for number, lines in transcript.received(max(cursor, transcript.first), end):
-                    for index, line in enumerate(lines):
-                        if number + index < cursor or self._over:
-                            continue
-                        try:
-                            match = self._search(line)
-                        except TooSlow:
-                            return  # it was ended
-                        if match is not None:
-                            self._found(number + index, line, match)
-                            return
-                    cursor = max(cursor, number + len(lines))
+                for first, lines in transcript.received(max(cursor, transcript.first), end):
+                    yield from enumerate(lines, first)
+                    cursor = first + len(lines)
                 cursor = end
             except Overrun:  # once more, with what is left
                 cursor = max(cursor, transcript.first)
@@ -124,14 +130,17 @@ class SlowSearch:
             return pattern.search(text)
         if LineSearch(pattern, self._transcript.encoding).rules_out(compared):
             return None
+        spans = self._begun_matcher().first([text])
+        return None if spans is None else found_at(pattern, text, spans)
+
+    def _begun_matcher(self) -> Matcher:
+        """Return the process that searches. Raises TooSlow where the search was ended."""
         with self._lock:
             if self._over:
                 raise TooSlow
             if self._matcher is None:
-                self._matcher = Matcher(pattern, LONGEST)
-            matcher = self._matcher
-        spans = matcher.first([text])
-        return None if spans is None else found_at(pattern, text, spans)
+                self._matcher = Matcher(self._expectation.pattern, LONGEST)
+            return self._matcher
 
     def _found(self, number: int, line: bytes, match: Any) -> None:
         def take_over() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections import deque
 
 from ..client.client import Client
+from ..forking import Stage, in_child
 from ..lines.delivery import Delivery
 from ..secret import Secret
 
@@ -40,5 +40,4 @@ def _after_fork_in_child() -> None:
     _lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(Stage.DISPLAY, _after_fork_in_child)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import AbstractContextManager
+
+from ..forking import Stage, in_child
 
 __all__ = ["exclusive"]
 
@@ -23,5 +24,4 @@ def _after_fork_in_child() -> None:
     _lock = threading.RLock()  # another thread of the parent may have held it
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(Stage.TRANSCRIPTS, _after_fork_in_child)

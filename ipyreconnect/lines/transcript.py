@@ -19,27 +19,21 @@ from typing import Any, overload
 from ..errors import SettingsError
 from ..mask import check_encoding
 from .blocks import NOTE, OWN, RECEIVED, WITH_END, Region
-from .files import from_json, load_lines, save_lines, to_json
+from .files import load_lines, save_lines
 from .framing import split_lines
 from .line import Line
 from .search import Found, LineSearch, Pattern, compile_pattern
 from .store import LEAST_BYTES, Runs, nothing_needed
 from .tables import dataframe_of
-from .text import decode, one_line
+from .text import one_line
 from .writing import STRIDE, WHOLE_SHARE, WritableStore
 
 __all__ = [
     "DEFAULT_BYTES",
     "DEFAULT_LINES",
-    "LEAST_BYTES",
-    "WHOLE_SHARE",
-    "Line",
     "Runs",
     "Transcript",
-    "decode",
-    "from_json",
     "nothing_needed",
-    "to_json",
 ]
 
 DEFAULT_LINES = 10_000_000

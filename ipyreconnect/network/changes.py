@@ -1,16 +1,16 @@
-"""Tells every connection when the network may have changed, or the computer has slept; one watch a process.
+"""Notifies every connection when the network may have changed, or the computer has slept.
 
-What comes in: netlink's messages and the clocks, on the I/O thread. What goes out: one call of each
-subscriber, on the I/O thread.
+Netlink's messages and the clocks come in, and one call of each subscriber goes out, all on the I/O thread.
+There is one watch for each loop, so for the process.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+from ..forking import Stage, in_child
 from .lookups import outdate_lookups
 from .loop import Loop
 from .netwatch import NetWatch, SleepClock, WakeWatch, read_clocks
@@ -21,18 +21,22 @@ __all__ = ["Subscriber", "look_for_sleep", "missing", "subscribe", "unsubscribe"
 MAY_DIAL_TOGETHER: Final = 20
 """Clients of a process that may dial at once after a change of network."""
 DIALS_A_SECOND: Final = 2000
-"""Where there are more of them, so many dial in a second: a server that serves them all is not stormed."""
+"""Where there are more of them, so many dial in a second, so that a server of all of them is not flooded."""
 
 
 class Subscriber(Protocol):
-    """Somebody whose connection depends on the network."""
+    """A connection that depends on the network."""
 
     def is_to_dial(self) -> bool:
-        """Say whether it will dial anew for a change of network. Called on the I/O thread."""
+        """Return whether it will dial anew for a change of network. Called on the I/O thread."""
 
     def network_changed(self, spread: float) -> None:
-        """The network changed in some way, or the computer has slept; who dials for it does so at some moment
-        within `spread` seconds. Called on the I/O thread.
+        """Take note that the network changed in some way, or that the computer has slept.
+
+        Called on the I/O thread.
+
+        Args:
+            spread: if it dials for that, then at a random moment within so many seconds.
         """
 
 
@@ -48,7 +52,7 @@ class _Watch:
         loop.call_soon(self._open)
 
     def _open(self) -> None:
-        self._netwatch = NetWatch(self.loop, self.tell)
+        self._netwatch = NetWatch(self.loop, self.notify)
         clocks = read_clocks()
         if clocks is not None:
             self._clock = SleepClock(*clocks)
@@ -59,7 +63,7 @@ class _Watch:
             if watch is not None:
                 watch.close()
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         outdate_lookups()
         subscribers = tuple(self.subscribers)
         dialing = sum(subscriber.is_to_dial() for subscriber in subscribers)
@@ -70,7 +74,7 @@ class _Watch:
     def look_for_sleep(self) -> None:
         clocks = read_clocks()
         if self._clock is not None and clocks is not None and self._clock.slept(*clocks):
-            self.tell()
+            self.notify()
 
     @property
     def missing(self) -> Iterator[str]:
@@ -86,7 +90,7 @@ _watches: dict[Loop, _Watch] = {}
 
 
 def subscribe(subscriber: Subscriber, loop: Loop) -> None:
-    """Tell `subscriber` of every change from now on. Any thread."""
+    """Notify `subscriber` of every change from now on. Any thread."""
     with _lock:
         watch = _watches.get(loop)
         if watch is None:
@@ -95,7 +99,7 @@ def subscribe(subscriber: Subscriber, loop: Loop) -> None:
 
 
 def unsubscribe(subscriber: Subscriber, loop: Loop) -> None:
-    """Tell it no more; the last one closes the watch. Any thread, before it releases the loop."""
+    """Notify `subscriber` no more; the last one closes the watch. Any thread, before it releases the loop."""
     with _lock:
         watch = _watches.get(loop)
         if watch is None:
@@ -107,7 +111,7 @@ def unsubscribe(subscriber: Subscriber, loop: Loop) -> None:
 
 
 def look_for_sleep(loop: Loop) -> None:
-    """Compare the clocks, and tell everybody when the computer has slept. The I/O thread; costs 1 µs."""
+    """Compare the clocks, and notify all if the computer has slept. The I/O thread; takes 1 µs."""
     watch = _watches.get(loop)
     if watch is not None:
         watch.look_for_sleep()
@@ -121,11 +125,10 @@ def _after_fork_in_child() -> None:
     _watches.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(Stage.NETWORK_WATCH, _after_fork_in_child)
 
 
 def missing() -> tuple[str, ...]:
-    """Name what goes unseen on this system while clients run, and what that means. Any thread."""
+    """Return what goes unseen on this system while clients run, and what that means. Any thread."""
     with _lock:
         return tuple(text for watch in _watches.values() for text in watch.missing)

@@ -1,10 +1,8 @@
-"""Find a server's addresses and connect to the first that answers; blocks no I/O thread, never tries twice.
+"""Looks up a server's addresses and connects to the first that answers; never blocks the I/O thread.
 
-A name is looked up on a daemon thread of its own, for getaddrinfo can hang for minutes and cannot be
-interrupted; that thread never keeps the interpreter from ending, and there is one for a name however many
-wait for it. Connecting follows RFC 8305 (happy eyeballs): the families take turns, a next address starts
-250 ms after the one before, sooner where there are many, or at once when that one fails; the first that
-answers wins and the others are closed.
+One attempt, which is not repeated here. Connecting follows RFC 8305 (happy eyeballs): the address families
+take turns, and the next address is tried 250 ms after the one before, sooner where there are many, or at once
+when that one fails. The first that answers wins, and the others are closed.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from typing import Final
 
 from ..address import Address
 from ..errors import AttemptFailed
-from .lookups import Answer, Candidate, Resolver, _lookups, _Question, _Waiter, resolve
+from .lookups import Answer, Candidate, Lookup, Resolver, look_up, resolve
 from .loop import EVENT_WRITE, Loop, Timer
 from .sockets import (
     abort,
@@ -36,34 +34,29 @@ from .sockets import (
 __all__ = ["DIAL_TIMEOUT", "Dial"]
 
 DIAL_TIMEOUT: Final = 10.0
-"""Seconds for look-up and connecting together: someone is watching, and the next try gets another ten."""
+"""Seconds for look-up and connecting together: a user is watching, and the next try gets another ten."""
 
 STAGGER: Final = 0.25
-"""Seconds before the next address is tried beside those that have not answered (RFC 8305, 5)."""
+"""Seconds until the next address is tried beside those that have not answered yet (RFC 8305, 5)."""
 
 LEAST_STAGGER: Final = 0.01
-"""Seconds that it is at least (RFC 8305, 8)."""
+"""Seconds that this takes at least (RFC 8305, 8)."""
 
 TURNS_WITHIN: Final = 0.75
-"""The part of the time-out within which each address of a name has its turn, however many there are."""
+"""The part of the time-out within which each address of a name is tried, however many there are."""
 
 MAX_CONNECTING: Final = 64
-"""Addresses of one name that are waited for at the same time; of more, the one that has been mute for longest
-is given up. They have at least 0.64 s each, twice a round trip to the other side of the world."""
+"""Addresses of one name whose answer is awaited at the same time; of more, the first that was tried is given
+up. Each has at least 0.64 s, twice a round trip to the other side of the world."""
 
 AGAIN_EVERY: Final = 1.0
 """Seconds from one `Dial.again` to the next that tries anything: networks change in bursts."""
 
-
 _IN_PROGRESS: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK})
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_lookups.begin_anew)
-
-
 class Dial:
-    """One attempt at a connection, from the address to a connected socket or the reason why there is none."""
+    """One attempt, from an address to a connected socket, or to the reason why there is none."""
 
     def __init__(
         self,
@@ -75,15 +68,16 @@ class Dial:
         timeout: float = DIAL_TIMEOUT,
         resolver: Resolver | None = None,
     ) -> None:
-        """Begin at once, on the I/O thread.
+        """Begin at once, on the I/O thread. Any thread.
 
-        :param done: called once, on the I/O thread and never from in here, with the connected socket, which
-            is then the callee's, or with the reason; not called after `cancel`
-        :param phase: called on the I/O thread with ``resolving`` (only for a name) and ``dialing``
-        :param timeout: seconds for everything
-        :param resolver: looks names up instead of `resolve`
-
-        Any thread.
+        Args:
+            loop: the loop of the I/O thread.
+            address: the server's.
+            done: called once, on the I/O thread and never from in here, with the connected socket, which is
+                then the callee's, or with the reason; not called after `cancel`.
+            phase: called on the I/O thread with ``resolving`` (only for a name) and ``dialing``.
+            timeout: seconds for everything.
+            resolver: looks up names instead of `resolve`.
         """
         self._loop = loop
         self._address = address
@@ -92,32 +86,32 @@ class Dial:
         self._timeout = timeout
         self._resolver = resolver or resolve
         self._finished = False
-        self._waiter: _Waiter | None = None
+        self._lookup: Lookup | None = None
         self._candidates: list[Candidate] = []
         self._todo: deque[Candidate] = deque()
         self._again: Timer | None = None
         self._again_at = 0.0
         self._stagger = STAGGER
         self._connecting: dict[socket.socket, str] = {}
-        self._mute: list[str] = []  # that were given up for others
+        self._mute: list[str] = []  # given up in favour of others
         self._failures: list[tuple[str, OSError]] = []
         self._next_turn: Timer | None = None
-        # It may be over before it is assigned.
+        # None first, as the attempt may be over before the timer is assigned.
         self._deadline: Timer | None = None
         self._deadline = loop.call_at(time.monotonic() + timeout, self._time_out)
         loop.call_soon(self._start)
 
     def cancel(self) -> None:
-        """Stop at once and close what was opened; `done` is not called. Harmless when it is over.
+        """Stop at once, and close what was opened; `done` is not called. Harmless when it is over.
 
-        The I/O thread, or a forked child's only one: closing there leaves what the parent has untouched.
+        The I/O thread, or a forked child's only one: closing the child's copies does not touch the parent's.
         """
         self._finished = True
         for timer in (self._deadline, self._next_turn, self._again):
             if timer is not None:
                 timer.cancel()
-        if self._waiter is not None:
-            self._waiter.callback = None
+        if self._lookup is not None:
+            self._lookup.cancel()
         self._todo.clear()
         for sock in self._connecting:
             self._loop.unregister(sock)
@@ -125,14 +119,14 @@ class Dial:
         self._connecting.clear()
 
     def again(self) -> None:
-        """Try each address once more beside those that have not answered, for the network has changed, or ask
-        for them once more.
+        """Try each address once more beside those that have not answered, or look up the name once more.
 
-        A call that was made over the old network may never be heard, or the next time only 4 s later.
+        To be called when the network has changed: a SYN that was sent over the old one may never arrive, and
+        is sent again only 4 s later.
 
         The I/O thread, after `outdate_lookups`; harmless when it is over.
         """
-        begun = self._waiter is not None or self._candidates
+        begun = self._lookup is not None or self._candidates
         if self._finished or not begun or self._address.path or self._again is not None:
             return
         self._again = self._loop.call_at(max(self._again_at, time.monotonic()), self._try_again)
@@ -142,8 +136,8 @@ class Dial:
     def _try_again(self) -> None:
         self._again = None
         self._again_at = time.monotonic() + AGAIN_EVERY
-        if self._waiter is not None:
-            self._waiter.callback = None
+        if self._lookup is not None:
+            self._lookup.cancel()
             self._ask()
             return
         self._todo.clear()
@@ -165,7 +159,7 @@ class Dial:
             return
         host, port = self._address.host, self._address.port
         try:
-            # Answers at once, for a number; only a name needs the thread.
+            # Returns at once for a numeric address; only a name needs a thread.
             numeric = resolve(host, port, flags=socket.AI_NUMERICHOST)
         except UnicodeError as error:
             self._refuse_name(error)
@@ -180,14 +174,15 @@ class Dial:
             self._ask()
 
     def _ask(self) -> None:
-        question = _Question(self._resolver, self._address.host, self._address.port, _lookups.network)
-        self._waiter = _lookups.ask(question, self._loop, self._resolved)
+        self._lookup = look_up(
+            self._resolver, self._address.host, self._address.port, self._loop, self._resolved
+        )
 
     def _refuse_name(self, error: Exception) -> None:
         self._fail(f"'{self._address.host}' is not a host name: {error}", final=True)
 
     def _resolved(self, answer: Answer) -> None:
-        self._waiter = None
+        self._lookup = None
         if isinstance(answer, OSError):
             self._fail(reason_for(shortage() or answer, self._address.host))
         elif isinstance(answer, UnicodeError):
@@ -209,18 +204,16 @@ class Dial:
             self._try_next()
 
     def _try_next(self) -> None:
-        """Start with the next address, or with the one after it where that one fails at once."""
+        """Try the next address, or the one after it where that one fails at once."""
         if self._next_turn is not None:
             self._next_turn.cancel()
             self._next_turn = None
         while self._todo:
-            candidate = self._todo.popleft()
             if self._connecting and shortage() is not None:
-                # Once one of those that are waited for has failed, there is room again.
-                self._todo.appendleft(candidate)
+                # There is room again once one of those that are being tried has failed.
                 return
-            if self._try(candidate):
-                while len(self._connecting) > MAX_CONNECTING:
+            if self._try(self._todo.popleft()):
+                if len(self._connecting) > MAX_CONNECTING:
                     self._give_up(next(iter(self._connecting)))
                 if self._todo:
                     self._next_turn = self._loop.call_at(time.monotonic() + self._stagger, self._try_next)
@@ -231,13 +224,13 @@ class Dial:
             self._fail("; ".join(filter(None, (_timed_out(self._mute), _summary(self._failures)))))
 
     def _give_up(self, sock: socket.socket) -> None:
-        """Wait no longer for this address."""
+        """Wait no longer for the answer of this address."""
         self._mute.append(self._connecting.pop(sock))
         self._loop.unregister(sock)
         drop(sock)
 
     def _try(self, candidate: Candidate) -> bool:
-        """Start to connect, and say whether an answer is still to come."""
+        """Begin to connect; return whether an answer is still to come."""
         where = describe(candidate.sockaddr)
         try:
             sock = socket.socket(candidate.family, socket.SOCK_STREAM)
@@ -247,7 +240,7 @@ class Dial:
         try:
             prepare(sock)
             number = sock.connect_ex(candidate.sockaddr)
-            # A Unix socket's EAGAIN ends it: the server's queue is full, and nothing tells when that is over.
+            # Not a Unix socket's EAGAIN: the server's queue is full, and nothing notifies us when it is not.
             if number in _IN_PROGRESS and not (number == errno.EAGAIN and self._address.path):
                 self._loop.register(sock, EVENT_WRITE, partial(self._answered, sock))
                 self._connecting[sock] = where
@@ -283,15 +276,15 @@ class Dial:
             drop(sock)
             return
         if own:
-            # TCP's simultaneous open: nobody listens, and the kernel chose for this end the very port that
-            # was called (RFC 9293, 3.5). Reset, so that the port is free again for the server.
+            # TCP's simultaneous open: nobody listens, and the kernel chose for this end the very port that it
+            # connects to (RFC 9293, 3.5). Reset, so that the port is free again for the server.
             self._failures.append((where, OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))))
             abort(sock)
             return
         self._finish(sock)
 
     def _time_out(self) -> None:
-        if self._waiter is not None:
+        if self._lookup is not None:
             self._fail(
                 f"timed out looking up '{self._address.host}': "
                 f"no answer from the name service for {self._timeout:g} s"
@@ -302,7 +295,7 @@ class Dial:
 
 
 def _in_turn(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Let the address families take turns, the preferred one first, each address once (RFC 8305, 4)."""
+    """Return each address once, the families taking turns, the preferred one first (RFC 8305, 4)."""
     families: dict[int, deque[Candidate]] = {}
     for candidate in dict.fromkeys(candidates):
         families.setdefault(candidate.family, deque()).append(candidate)
@@ -316,12 +309,12 @@ def _in_turn(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _timed_out(called: Sequence[str]) -> str:
-    """Say that these addresses did not answer; "" for none."""
+    """Return that these addresses did not answer; "" for none."""
     return f"timed out connecting to {join_names(dict.fromkeys(called))}" if called else ""
 
 
 def _summary(failures: Sequence[tuple[str, OSError]]) -> str:
-    """Say each distinct failure once, with all the addresses that it befell."""
+    """Return each distinct failure once, with all the addresses that it concerns."""
     alike: dict[tuple[type[OSError], int | None, str | None], list[tuple[str, OSError]]] = {}
     for where, error in failures:
         alike.setdefault((type(error), error.errno, error.strerror), []).append((where, error))

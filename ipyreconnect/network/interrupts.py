@@ -1,15 +1,13 @@
-"""Keeps Ctrl-C from tearing what the main thread does to a connection in two, and lets it through where that
-thread only waits.
+"""Delays Ctrl-C while the main thread changes a connection, and lets it through where that thread only waits.
 
-Python runs a signal's handler in the main thread between any two bytecodes. While that thread has a
-connection's turn, an interrupt is noted, and raised afterwards: no step of a connection is ever torn in two.
+Python runs a signal's handler in the main thread between any two bytecodes. While that thread holds a
+connection's lock, an interrupt is noted, and raised afterwards: no step of a connection is left half done.
 """
 
 from __future__ import annotations
 
 import _thread
 import importlib
-import os
 import signal
 import threading
 import time
@@ -17,39 +15,45 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from ..forking import Stage, in_child
+
 __all__ = ["PATIENCE", "Shield", "acquire", "guard"]
 
 PATIENCE = 0.25
-"""Seconds that the main thread waits in one piece: a signal that comes in the very moment before it falls
-asleep does not wake it, whatever it sleeps in."""
+"""Seconds for which the main thread blocks in one piece: a signal that comes in the very moment before it
+falls asleep does not wake it, whatever it sleeps in."""
 
 _get_ident = _thread.get_ident
 _monotonic = time.monotonic
 _SIGINT = int(signal.SIGINT)
-# The functions beneath signal's own: without turning each number into an enum and back, which costs 8 µs a
-# send.
+# The functions beneath signal's own: those turn each number into an enum and back, which costs 8 µs a send.
 _raw_signal: Any = importlib.import_module("_signal")
 _get_handler, _set_handler = _raw_signal.getsignal, _raw_signal.signal
 
 
 class Shield:
-    """Notes Ctrl-C, which is raised when the shield is lifted or opened. The main thread only.
+    """A handler of SIGINT that only notes Ctrl-C, which is raised when the shield is lifted or opened.
 
-    before: the handler that was there. The shield is the handler itself from the moment that it is made.
+    It is installed as it is made. The main thread only.
     """
 
     __slots__ = ("_before", "_noted", "_open")
 
     def __init__(self, before: Callable[[int, FrameType | None], object]) -> None:
+        """Replace the handler `before`.
+
+        Raises:
+            ValueError: this is not the main thread of the main interpreter.
+        """
         self._open = False  # while it is, an interrupt goes through at once: nothing but waiting is under way
         self._noted = False
         self._before = before
         _set_handler(_SIGINT, self)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Be the handler. Called by Python in the main thread, with what a handler is given."""
+        """Handle the signal. Called by Python in the main thread, with what every handler is given."""
         if self._open:
-            # Closed first: what it raises leads out of the waiting, and a second one must not tear that.
+            # Closed first: what it raises leads out of the waiting, which a second one must not interrupt.
             self._open = False
             self._before(number, frame)
             self._open = True
@@ -57,15 +61,15 @@ class Shield:
             self._noted = True
 
     def lift(self) -> None:
-        """Let interrupts through again, the one that was noted first."""
+        """Restore the handler that was there before, and raise the interrupt that was noted."""
         installed = _set_handler(_SIGINT, self._before)
         if installed is not self:
-            _set_handler(_SIGINT, installed)  # a handler that was called has put in another
+            _set_handler(_SIGINT, installed)  # another one, which a handler that was called has installed
         if self._noted:
             self._before(_SIGINT, None)
 
     def open(self) -> None:
-        """Let interrupts through while the caller waits, the one that was noted first."""
+        """Let interrupts through while the caller waits, and raise the one that was noted."""
         self._open = True
         if self._noted:
             self._noted = self._open = False
@@ -73,7 +77,7 @@ class Shield:
             self._open = True
 
     def close(self) -> None:
-        """Note interrupts again."""
+        """Only note interrupts again."""
         self._open = False
 
 
@@ -85,13 +89,13 @@ def _find_main_thread() -> None:
     _main_thread = threading.main_thread().ident
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_find_main_thread)
+in_child(Stage.MAIN_THREAD, _find_main_thread)
 
 
 def guard() -> Shield | None:
-    """Return a shield for the main thread; no other is ever interrupted, and it neither where no handler of
-    Python's own could raise anything.
+    """Return a shield that the caller has to lift, or None where none is needed.
+
+    Only the main thread is ever interrupted, and only if SIGINT has a handler in Python, which could raise.
     """
     if _get_ident() != _main_thread or not callable(before := _get_handler(_SIGINT)):
         return None
@@ -102,7 +106,13 @@ def guard() -> Shield | None:
 
 
 def acquire(lock: Any, ends: float | None, shield: Shield | None) -> None:
-    """Wait for `lock` until `ends` (monotonic, s) at most; with a shield, an interrupt ends it."""
+    """Wait for `lock`.
+
+    Args:
+        lock: what is to be acquired.
+        ends: until when to wait (monotonic, s); None: for ever.
+        shield: the caller's shield, which is opened meanwhile: an interrupt ends the waiting.
+    """
     try:
         while True:
             left = threading.TIMEOUT_MAX if ends is None else max(0.0, ends - _monotonic())

@@ -1,9 +1,8 @@
-"""The one I/O thread of the process: waits for sockets, timers and calls from other threads; knows nothing of
-connections.
+"""The event loop of the process's one I/O thread: sockets, timers, and calls from other threads.
 
-Why no asyncio: with the main thread busy computing, each hand-over of the interpreter lock costs up to 5 ms,
-and asyncio's call_soon_threadsafe, its future and its transport need three a round trip where this loop needs
-one. While nothing happens the thread sleeps in the selector and wakes for nothing.
+Knows nothing of connections. Why it is not asyncio: with the main thread busy computing, each hand-over of
+the interpreter's lock takes up to 5 ms, and asyncio's call_soon_threadsafe, its future and its transport need
+three a round trip where this loop needs one. While nothing happens, the thread sleeps in the selector.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import atexit
 import heapq
 import itertools
 import logging
-import os
 import select
 import selectors
 import socket
@@ -21,6 +19,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
+
+from ..forking import Stage, in_child
 
 __all__ = ["EVENT_READ", "EVENT_WRITE", "Loop", "LoopUser", "Timer", "acquire_loop", "release_loop", "serves"]
 
@@ -40,17 +40,22 @@ Callback = Callable[[int], None]
 
 
 class LoopUser(Protocol):
-    """Somebody for whom the loop runs: told when the process ends, and in the child after a fork."""
+    """A connection for which the loop runs, as the loop sees it."""
 
     def at_exit(self) -> None:
-        """Close at once; called on the thread that ends the interpreter."""
+        """Close at once, as the process ends. Called on the thread that ends the interpreter."""
 
     def after_fork(self) -> None:
-        """Drop what belongs to the parent without touching the wire; called in the child."""
+        """Drop what belongs to the parent, without a byte on the wire. Called in a forked child."""
 
 
 class Timer:
-    """A call at a time; made by `Loop.call_at`."""
+    """A call that is to be made at some time; made by `Loop.call_at`.
+
+    Attributes:
+        when: that time (monotonic, s).
+        callback: what is called; None once it was called or cancelled.
+    """
 
     __slots__ = ("callback", "when")
 
@@ -64,7 +69,13 @@ class Timer:
 
 
 class Loop:
-    """A selector, a heap of timers and a queue of calls, on one daemon thread."""
+    """A selector, a heap of timers and a queue of calls, on one daemon thread.
+
+    Attributes:
+        shared: whether any thread may register sockets: epoll and kqueue may be changed while another thread
+            waits in them; select and poll would not notice.
+        thread: the I/O thread.
+    """
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -79,8 +90,6 @@ class Loop:
         self._awake = False
         self._ending = False
         self._ident = 0
-        # epoll and kqueue may be changed while another thread waits in them; select and poll would not see
-        # it.
         self.shared = type(self._selector).__name__ in ("EpollSelector", "KqueueSelector")
         self._epoll = (
             getattr(self._selector, "_selector", None)
@@ -96,8 +105,7 @@ class Loop:
             self._close()
             raise
 
-    # -- from any thread
-    # -----------------------------------------------------------------------------------------------
+    # -- from any thread -------------------------------------------------------------------------------------
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Run `callback` on the I/O thread, as soon as it is free. Any thread."""
@@ -105,7 +113,7 @@ class Loop:
         self._wake()
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
-        """Run `callback` on the I/O thread at `when` (seconds of time.monotonic). Any thread."""
+        """Run `callback` on the I/O thread at `when` (monotonic, s). Any thread."""
         timer = Timer(when, callback)
         if self.is_io_thread():
             self._push(timer)
@@ -114,18 +122,26 @@ class Loop:
         return timer
 
     def is_io_thread(self) -> bool:
-        """Say whether the caller runs on the I/O thread."""
+        """Return whether the caller runs on the I/O thread."""
         return threading.get_ident() == self._ident
 
     def register(self, sock: socket.socket | int, events: int, callback: Callback) -> None:
-        """Call `callback(mask)` on the I/O thread whenever `sock` is ready for `events`. The I/O thread, or
-        any if `shared`.
+        """Call `callback(mask)` on the I/O thread whenever `sock` is ready for `events`.
+
+        The I/O thread, or any if `shared`.
         """
         self._selector.register(sock, events, callback)
 
     def attend(self, sock: socket.socket, events: int, callback: Callback) -> None:
-        """Wait for `events` of `sock`, 0 for none for now; registers it the first time. The mask that
-        `callback` is given tells surely of reading only. The I/O thread, or any if `shared`.
+        """Wait for `events` of `sock` from now on; registers it the first time.
+
+        The I/O thread, or any if `shared`.
+
+        Args:
+            sock: a socket that belongs to the caller.
+            events: EVENT_READ, EVENT_WRITE, both, or 0: nothing for now.
+            callback: called on the I/O thread with what the socket is ready for, of which EVENT_READ is
+                certain and EVENT_WRITE may be missing.
         """
         try:
             key = self._selector.get_key(sock)
@@ -135,13 +151,14 @@ class Loop:
             if self._epoll is None:
                 self._selector.register(sock, events, callback)
                 return
-            # For reading in any case: what it is not registered for now is taken off all that is told later.
+            # For reading in any case: selectors' keys keep what was registered at first, and mask every event
+            # by it.
             key = self._selector.register(sock, events | EVENT_READ, callback)
             if events & EVENT_READ:
                 return
         if self._epoll is not None:
-            # A quarter of the cost of selectors' own modify, which knows no pause and would forget the socket
-            # and learn it anew.
+            # A quarter of the cost of selectors' own modify, which takes no 0: the socket would have to be
+            # unregistered and registered anew.
             self._epoll.modify(
                 key.fd,
                 (select.EPOLLIN if events & EVENT_READ else 0)
@@ -153,16 +170,16 @@ class Loop:
             self._selector.unregister(sock)
 
     def unregister(self, sock: socket.socket | int) -> None:
-        """Stop waiting for `sock`, to be called before it is closed; harmless when unknown. The I/O thread,
-        or any if `shared`.
+        """Stop waiting for `sock`, which must be done before it is closed; harmless when it is not known.
+
+        The I/O thread, or any if `shared`.
         """
         try:
             self._selector.unregister(sock)
         except (KeyError, ValueError):
             pass
 
-    # -- the thread
-    # ----------------------------------------------------------------------------------------------------
+    # -- the thread ------------------------------------------------------------------------------------------
 
     def _push(self, timer: Timer) -> None:
         if timer.callback is None:
@@ -170,7 +187,7 @@ class Loop:
         timers = self._timers
         heapq.heappush(timers, (timer.when, next(self._order), timer))
         if len(timers) > self._many_timers:
-            # Cancelled ones would otherwise stay until their time comes, which may be in a day.
+            # The cancelled ones, which would otherwise stay until their time comes, maybe in a day.
             timers[:] = [entry for entry in timers if entry[2].callback is not None]
             heapq.heapify(timers)
             self._many_timers = max(MANY_TIMERS, 2 * len(timers))
@@ -181,10 +198,7 @@ class Loop:
         self._awake = True
         try:
             self._wake_write.send(b"\0")
-        except (
-            BlockingIOError,
-            OSError,
-        ):  # full: it wakes anyway; closed: the loop has ended and nobody is left to call
+        except OSError:  # full: it wakes anyway; closed: the loop has ended, and nothing is left to be called
             pass
 
     def _drain_wake(self, mask: int) -> None:
@@ -210,9 +224,9 @@ class Loop:
         ready = self._selector.select(self._patience())
         for key, mask in ready:
             self._guarded(key.data, mask)
-        # After the wake-up's bytes were read, or one that comes between would be read with them and
-        # forgotten; before the queue is emptied, so that a call that is appended from here on wakes the
-        # selector again.
+        # After the wake-up's bytes were read: one that comes in between would be read with them, and
+        # forgotten. Before the queue is emptied: a call that is appended from here on wakes the selector
+        # again.
         self._awake = False
         now = time.monotonic()
         timers = self._timers
@@ -221,7 +235,7 @@ class Loop:
             if (callback := timer.callback) is not None:
                 timer.callback = None
                 self._guarded(callback)
-        # Only those that are here now: a call that posts another one must not starve the sockets.
+        # Only those that are there now: a call that appends another one must not starve the sockets.
         for _ in range(len(self._calls)):
             self._guarded(self._calls.popleft())
 
@@ -235,7 +249,7 @@ class Loop:
 
     @staticmethod
     def _guarded(callback: Callable[..., None], *arguments: int) -> None:
-        # The thread serves every connection of the process: one faulty callback must not end it.
+        # The thread serves every connection of the process, so one faulty callback must not end it.
         try:
             callback(*arguments)
         except BaseException:  # a SystemExit of a user's framing, say
@@ -255,8 +269,14 @@ _users: set[LoopUser] = set()
 
 
 def acquire_loop(user: LoopUser) -> Loop:
-    """Return the process's loop, started when there is none; it runs until each user has released it. Any
-    thread.
+    """Return the process's loop, starting it if there is none; it runs until each user has released it.
+
+    Any thread.
+
+    Raises:
+        OSError: too many open files.
+        RuntimeError: too many threads.
+        MemoryError: the same.
     """
     global _loop
     with _lock:
@@ -267,7 +287,7 @@ def acquire_loop(user: LoopUser) -> Loop:
 
 
 def release_loop(user: LoopUser) -> None:
-    """Say that `user` needs the loop no more; the last one ends the thread. Any thread."""
+    """Release the loop for `user`; the last one ends the thread. Any thread."""
     global _loop
     with _lock:
         _users.discard(user)
@@ -277,7 +297,7 @@ def release_loop(user: LoopUser) -> None:
 
 
 def serves(thread: threading.Thread) -> bool:
-    """Say whether `thread` is the I/O thread that connections use now. Any thread."""
+    """Return whether `thread` is the I/O thread that connections use now. Any thread."""
     loop = _loop
     return loop is not None and loop.thread is thread
 
@@ -295,9 +315,7 @@ def _at_exit() -> None:
 
 
 def _after_fork_in_child() -> None:
-    """Leave the parent's loop alone: its threads don't exist here, and its epoll set is shared with the
-    parent.
-    """
+    """Leave the parent's loop alone: its thread does not exist here, and the epoll set is shared."""
     global _lock, _loop
     _lock = threading.RLock()
     loop, _loop = _loop, None
@@ -310,5 +328,4 @@ def _after_fork_in_child() -> None:
         user.after_fork()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(Stage.LOOP, _after_fork_in_child)

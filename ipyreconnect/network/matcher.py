@@ -1,13 +1,14 @@
-"""Match lines against a regular expression in a process of its own; knows no transcript and no client.
+"""Matches lines against a regular expression in a process of its own; knows no transcript and no client.
 
-Python's engine keeps the interpreter lock while it looks at a line, and an innocent expression can take for
-ever over one line (`(a+)+$` over forty letters; `a.*b.*c` over a megabyte). Here it would take the kernel
-with it. There it holds up nobody, and it can be ended.
+Python's engine holds the interpreter's lock while it searches a line, and an innocent expression can take for
+ever over one line (`(a+)+$` over forty letters; `a.*b.*c` over a megabyte). In this process, that would stop
+every thread of the notebook's kernel. In another one it holds up nobody, and can be ended.
 """
 
 from __future__ import annotations
 
 import marshal
+import os
 import re
 import subprocess
 import sys
@@ -24,12 +25,13 @@ Spans = tuple[int, tuple[tuple[int, int], ...], int | None, str | None]
 that matched, and its name."""
 
 PATIENCE = 5.0
-"""Seconds for one call; an ordinary expression takes a hundredth of one for the texts of a call."""
+"""Seconds that one call may take; an ordinary expression takes a hundredth of one for a call's texts."""
 
 # It imports nothing of ours, so it is there within 30 ms. What watches over its time needs no
-# interpreter lock, and does so also where the kernel is dead already.
+# interpreter lock. While it looks at a line, the engine lets signals be handled (_sre.c), so each second it
+# asks whether the kernel is still there, which may have been killed.
 _PROGRAM = """
-import faulthandler, marshal, re, signal, sys
+import faulthandler, marshal, os, re, signal, sys
 given, answers = sys.stdin.buffer, sys.stdout.buffer
 def hear():
     size = int.from_bytes(given.read(8), "little")
@@ -38,9 +40,17 @@ def first(texts):
     for index, text in enumerate(texts):
         if match := look(text):
             return index, match.regs, match.lastindex, match.lastgroup
-pattern, flags, patience, work = hear()
+def end_with(parent):
+    def look(number, frame):
+        if os.getppid() != parent:
+            os._exit(0)
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
+pattern, flags, patience, work, parent = hear()
 look = re.compile(pattern, flags).search
 limit = getattr(signal, "setitimer", None) if work else None
+if hasattr(signal, "setitimer"):
+    end_with(parent)
 while asked := hear():
     every, texts = asked
     faulthandler.dump_traceback_later(patience, exit=True)
@@ -57,14 +67,24 @@ while asked := hear():
 
 
 class Matcher:
-    """The process. `among` and `first` are for one thread at a time; `close` and `kill` may be called from
-    any other meanwhile.
+    """The process for one expression.
 
-    patience: seconds that one call may take. work: seconds of computing that it may take, where the system
-    counts them: others that keep the processors busy do not count then; 0: no matter.
+    `among` and `first` are for one thread at a time; `close` and `kill` may be called from any other
+    meanwhile.
     """
 
     def __init__(self, pattern: re.Pattern[Any], patience: float = PATIENCE, work: float = 0.0) -> None:
+        """Start it.
+
+        Args:
+            pattern: the expression.
+            patience: seconds that one call may take.
+            work: seconds of computing that one call may take, where the system counts them: then it does not
+                matter how busy others keep the processors; 0: no limit.
+
+        Raises:
+            OSError: there can be no further process.
+        """
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-W", "ignore", "-c", _PROGRAM],
             stdin=subprocess.PIPE,
@@ -72,19 +92,21 @@ class Matcher:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # an interrupt of the kernel is not meant for it
         )
-        self._tell((pattern.pattern, pattern.flags, patience, work))
+        self._tell((pattern.pattern, pattern.flags, patience, work, os.getpid()))
 
     def among(self, texts: list[Any]) -> list[int]:
         """Return the indices of the texts in which the expression is found.
 
-        Raises TooSlow; the process is gone then.
+        Raises:
+            TooSlow: it takes too long; the process is gone then.
         """
         return cast("list[int]", self._ask(True, texts))
 
     def first(self, texts: list[Any]) -> Spans | None:
         """Return the first of the texts in which the expression is found, and where; None: in none of them.
 
-        Raises TooSlow; the process is gone then.
+        Raises:
+            TooSlow: it takes too long; the process is gone then.
         """
         return cast("Spans | None", self._ask(False, texts))
 
@@ -100,6 +122,11 @@ class Matcher:
             raise TooSlow from None
         return found
 
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
     def kill(self) -> None:
         """End the process, without waiting for its end; `close` is still to be called. Any thread."""
         self._process.kill()
@@ -110,7 +137,7 @@ class Matcher:
         process.kill()
         process.wait()
         for pipe in (process.stdin, process.stdout):
-            with suppress(OSError, ValueError):  # of what was still to be written, or closed by another
+            with suppress(OSError, ValueError):  # something was still to be written, or another has closed it
                 pipe and pipe.close()
 
     def _tell(self, what: Any) -> None:
@@ -126,18 +153,21 @@ class Matcher:
 
 
 class Matchers:
-    """Processes for several expressions, each started when it is needed first; ended when the block is left.
+    """Processes for several expressions, each started when it is first needed; a context manager ends them.
 
-    One thread at a time.
+    For one thread at a time.
     """
 
     def __init__(self, work: float) -> None:
+        """Start none yet; `work` as for `Matcher`."""
         self._work = work
         self._matchers: dict[re.Pattern[Any], Matcher] = {}
 
     def search(self, pattern: re.Pattern[Any], text: Any) -> Any:
-        """Search as `re` does; in a process where that may be slow. Raises TooSlow when it takes more than so
-        many seconds of computing, or no process is to be had.
+        """Search as `re` does; in a process where that may be slow.
+
+        Raises:
+            TooSlow: it takes more seconds of computing than it may, or there can be no further process.
         """
         if is_quick(pattern, text):
             return pattern.search(text)

@@ -1,8 +1,8 @@
-"""Notice that the computer's network changed or that it slept; does not say what changed, nor what to do.
+"""Notices that the computer's network changed, or that it slept; not what changed, nor what to do about it.
 
-Only Linux tells of changes without privileges and without polling, on a netlink socket, and of waking up, on
-a timer's descriptor; elsewhere a watch says that there is none. A dead peer is then found by keepalive alone,
-and a sleep at the next look at a connection.
+Only Linux notifies a program of changes without privileges and without polling, through a netlink socket, and
+of waking up, through a timer's descriptor; elsewhere a watch says that there is none. A dead peer is then
+found by keepalive alone, and a sleep at the next look at a connection.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .sockets import SockAddr, drop
 __all__ = ["NetWatch", "SleepClock", "WakeWatch", "address_gone", "read_clocks"]
 
 SETTLE: Final = 0.2
-"""Seconds from the first message of a burst to the one call for all of it: an address that is taken away and
-given back, as when a lease is renewed, is not missed in between, and nobody notices the delay."""
+"""Seconds from the first message of a burst to the one call for all of it. An address that is removed and
+added again, as when a lease is renewed, is not missed in between, and nobody notices the delay."""
 
 # linux/rtnetlink.h: RTMGRP_LINK, then _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR and _IPV6_ROUTE.
 ROUTE_GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
@@ -45,17 +45,20 @@ SLEPT: Final = 1.0
 
 
 class NetWatch:
-    """Call back when an interface, an address or a route of this computer changed; one serves a process.
+    """A watch for changes of this computer's interfaces, addresses and routes; one serves a process.
 
-    ``missing`` says why there is no watch; None: there is one.
+    Attributes:
+        missing: why there is no watch; None: there is one.
     """
 
     def __init__(self, loop: Loop, changed: Callable[[], None]) -> None:
         """Begin to watch the network of the calling thread's namespace.
 
-        :param changed: called on the I/O thread, once for all changes within 0.2 s
-
         The I/O thread. Source: netlink(7), rtnetlink(7).
+
+        Args:
+            loop: waits for the messages.
+            changed: called on the I/O thread, once for all changes within 0.2 s.
         """
         self._loop = loop
         self._changed = changed
@@ -88,7 +91,7 @@ class NetWatch:
                 pass
         except BlockingIOError:
             pass
-        except OSError:  # ENOBUFS: more changed than the kernel could keep for us, which says enough
+        except OSError:  # ENOBUFS: more changed than the kernel could keep for us; that is a change as well
             pass
         if self._timer is None:
             self._timer = self._loop.call_at(time.monotonic() + SETTLE, self._settled)
@@ -109,15 +112,18 @@ class NetWatch:
 
 
 class WakeWatch:
-    """Call back when the computer wakes from sleep, or its wall clock is set; one serves a process."""
+    """A watch for jumps of the wall clock, as when the computer wakes from sleep; one serves a process."""
 
     def __init__(self, loop: Loop, woken: Callable[[], None]) -> None:
-        """Begin to watch; nothing happens on a system that does not tell.
+        """Begin to watch; without effect on a system that does not notify.
 
-        :param woken: called on the I/O thread; whether the computer has slept is for `SleepClock` to say
+        The I/O thread. Source: timerfd_create(2), TFD_TIMER_CANCEL_ON_SET; a clock that is set by 1 ns is
+        noticed within a millisecond, each time (measured), and waking up sets it (the kernel's
+        timerfd_resume).
 
-        The I/O thread. Source: timerfd_create(2), TFD_TIMER_CANCEL_ON_SET; a clock set by 1 ns is told within
-        a millisecond, each time (measured), and to wake up is to set it (the kernel's timerfd_resume).
+        Args:
+            loop: waits for the timer.
+            woken: called on the I/O thread; whether the computer has slept is decided by `SleepClock`.
         """
         self._loop = loop
         self._woken = woken
@@ -143,7 +149,7 @@ class WakeWatch:
 
 
 def _timer_that_never_ends() -> int | None:
-    """Return a descriptor that tells when the wall clock jumps, as in a sleep; None: there is none."""
+    """Return a descriptor that is readable when the wall clock has jumped; None: there is none."""
     if not sys.platform.startswith("linux") or sys.maxsize < NEVER:
         return None
     try:
@@ -161,11 +167,12 @@ def _timer_that_never_ends() -> int | None:
 
 
 def address_gone(sockaddr: SockAddr) -> bool:
-    """Say whether this computer has lost the address that a connection comes from.
+    """Return whether this computer has lost the address that a connection comes from.
 
-    :param sockaddr: the connection's own end, from getsockname
+    Any thread of the connection's network namespace. Source: ip(7), EADDRNOTAVAIL; takes 7 µs (measured).
 
-    Any thread of the connection's network namespace. Source: ip(7), EADDRNOTAVAIL; 7 µs (measured).
+    Args:
+        sockaddr: the connection's own end, from getsockname.
     """
     if not isinstance(sockaddr, tuple):  # a Unix socket's path
         return False
@@ -185,12 +192,13 @@ _NOT_OURS: Final = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV})
 
 
 def read_clocks() -> tuple[float, float] | None:
-    """Return two clocks in seconds, one that goes on while the computer sleeps and one that stops.
+    """Return two clocks in seconds: one that goes on while the computer sleeps, and one that stops.
 
-    None where the system has no such two.
+    Neither is the wall clock, which users and time servers set. Any thread. Source: clock_gettime(2),
+    CLOCK_BOOTTIME; clock_gettime(3) of macOS, CLOCK_UPTIME_RAW.
 
-    Neither is the wall clock, which users and time servers set. Any thread.
-    Source: clock_gettime(2), CLOCK_BOOTTIME; clock_gettime(3) of macOS, CLOCK_UPTIME_RAW.
+    Returns:
+        The two; None where the system does not have both.
     """
     for going_on, stopping in (
         ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"),
@@ -202,7 +210,7 @@ def read_clocks() -> tuple[float, float] | None:
 
 
 class SleepClock:
-    """Tell how long the computer slept, from the two clocks of `read_clocks`; reads no clock itself."""
+    """How long the computer has slept, by the two clocks of `read_clocks`; reads no clock itself."""
 
     __slots__ = ("_ahead",)
 
@@ -210,7 +218,7 @@ class SleepClock:
         self._ahead = going_on - stopping
 
     def slept(self, going_on: float, stopping: float) -> float:
-        """Return the seconds slept since the last look; 0.0 where it was less than a second."""
+        """Return the seconds slept since the last call; 0.0 where it was less than a second."""
         ahead = going_on - stopping
         slept, self._ahead = ahead - self._ahead, ahead
         return slept if slept >= SLEPT else 0.0

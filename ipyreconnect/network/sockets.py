@@ -1,6 +1,6 @@
-"""Touch socket options and name what the system reports; decides nothing about when, and keeps no state.
+"""Socket options, and words for the system's errors; decides nothing about when, and keeps no state.
 
-Each operating system is one row of a table, so that all of them can be tested on any: what a row lacks, or
+Each operating system is one row of a table, so that all of them can be tested on any. What a row lacks, or
 the running kernel refuses, is left out and named by `missing_options`.
 """
 
@@ -22,6 +22,7 @@ from ..protocol.tcp_info import TcpInfo
 from ..settings import KeepAlive
 
 __all__ = [
+    "AF_UNIX",
     "HERE",
     "SILENT",
     "SockAddr",
@@ -62,27 +63,28 @@ USUAL_LONGEST_RETRANSMISSION: Final = 120_000
 """Milliseconds; TCP_RTO_MAX of Linux (its net/tcp.h), unless net.ipv4.tcp_rto_max_ms says otherwise."""
 
 NAMES_SHOWN: Final = 3
-"""How many addresses one reason names before it only counts: a line that stays readable."""
+"""Addresses that one reason names before it only counts them, so that the line stays readable."""
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Say by number which socket options an operating system has; None: none.
+    """The socket options of one operating system, by number; None: it has no such option.
 
-    :param name: as users call it
-    :param idle: the option for the seconds before the first probe
-    :param interval: the option for the seconds between probes
-    :param count: the option for the number of probes
-    :param user_timeout: the option for how long sent data may stay unacknowledged
-    :param user_timeout_unit: milliseconds in one unit of that option
-    :param longest_retransmission: the option for the milliseconds between two retransmissions or window
-        probes at the most
-    :param tcp_info: the option that reads struct tcp_info in Linux's layout
-    :param outq_ioctl: whether SIOCOUTQ tells the bytes that the peer has not acknowledged
-    :param outq_option: the option of SOL_SOCKET that tells them
-    :param usual: idle, interval and count in force where their option is missing
-    :param linger: how struct linger is packed
-    :param no_wait: the flag with which one call on a socket does not wait, though others do; 0: there is none
+    Attributes:
+        name: as users call it.
+        idle: the option for the seconds before the first probe.
+        interval: the option for the seconds between probes.
+        count: the option for the number of probes.
+        user_timeout: the option for how long sent data may stay unacknowledged.
+        user_timeout_unit: milliseconds in one unit of that option.
+        longest_retransmission: the option for the milliseconds between two retransmissions or window probes
+            at most.
+        tcp_info: the option that reads struct tcp_info in Linux's layout.
+        outq_ioctl: whether SIOCOUTQ gives the number of bytes that the peer has not acknowledged.
+        outq_option: the option of SOL_SOCKET that gives it.
+        usual: idle, interval and count in force where their option is missing.
+        linger: the format of struct linger.
+        no_wait: the flag that makes one call on a blocking socket not block; 0: there is none.
     """
 
     name: str
@@ -132,10 +134,7 @@ _WINDOWS: Final = System(
 
 
 def system_for(platform: str) -> System:
-    """Return the table's row for a value of sys.platform; of an unknown system, what Python knows of it.
-
-    Any thread.
-    """
+    """Return the row for a value of sys.platform; for any other system, what Python knows. Any thread."""
     if platform.startswith("linux") or platform == "android":
         return _LINUX
     if platform in ("darwin", "ios"):
@@ -153,15 +152,17 @@ def system_for(platform: str) -> System:
 HERE: Final = system_for(sys.platform)
 """The system that this process runs on."""
 
-_AF_UNIX: Final[int | None] = getattr(socket, "AF_UNIX", None)
+AF_UNIX: Final[int | None] = getattr(socket, "AF_UNIX", None)
+"""The address family of Unix sockets; None where Python has none."""
 _TCP: Final = socket.IPPROTO_TCP
 
-# How a kernel says that it has no such option; WSAENOPROTOOPT is ENOPROTOOPT in Python's errno.
+# With which errors a kernel refuses an option that it does not know; WSAENOPROTOOPT is ENOPROTOOPT in
+# Python's errno.
 _UNKNOWN_OPTION: Final = (errno.ENOPROTOOPT, errno.EOPNOTSUPP)
 
 
 def _set(sock: socket.socket, option: int | None, value: int) -> None:
-    """Set a TCP option that may be missing here: `missing_options` tells the user, the connection goes on."""
+    """Set a TCP option that may be missing: the connection does without, and `missing_options` says so."""
     if option is None:
         return
     try:
@@ -183,24 +184,32 @@ def _get(sock: socket.socket, option: int | None, usual: int) -> int:
 
 
 def prepare(sock: socket.socket) -> None:
-    """Make a fresh socket ready for the I/O thread: it never blocks, sends at once, and loses no urgent byte.
+    """Make a new socket non-blocking, have it send at once, and keep urgent bytes in the stream.
 
-    Any thread. Source: tcp(7), TCP_NODELAY; RFC 6093, 6: urgent data is read in line, or its byte would be
+    Any thread. Source: tcp(7), TCP_NODELAY; RFC 6093, 6: unless urgent data is read in line, its byte is
     missing from the stream.
     """
     sock.setblocking(False)
-    if sock.family != _AF_UNIX:
+    if sock.family != AF_UNIX:
         sock.setsockopt(_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
 
 def let_wait(sock: socket.socket, milliseconds: int, *, system: System = HERE) -> int:
-    """Let receiving wait for about so long at most; return the flag with which a call does not wait.
+    """Make receiving block for a limited time, unless a call asks not to.
 
-    :returns: 0 where the system has no such flag: then the socket stays as it is, and no call waits
+    Any thread. Source: recv(2), MSG_DONTWAIT; socket(7), SO_RCVTIMEO. Sending without the flag would block
+    for ever.
 
-    It waits for two ticks of the kernel's clock at least, 2 to 20 ms (8 measured). Sending without the flag
-    would wait for ever. Any thread. Source: recv(2), MSG_DONTWAIT; socket(7), SO_RCVTIMEO.
+    Args:
+        sock: a non-blocking socket.
+        milliseconds: the limit, about: the kernel waits for two ticks of its clock at least, which is 2 to
+            20 ms (8 measured).
+        system: the operating system.
+
+    Returns:
+        The flag with which a call does not block; 0 where the system has none: then the socket stays as it
+        is, and no call blocks.
     """
     if system.no_wait:
         limit = struct.pack("ll", milliseconds // 1000, milliseconds % 1000 * 1000)
@@ -212,15 +221,22 @@ def let_wait(sock: socket.socket, milliseconds: int, *, system: System = HERE) -
 def apply_keepalive(
     sock: socket.socket, keepalive: KeepAlive, user_timeout: int = 0, *, system: System = HERE
 ) -> None:
-    """Set the keepalive of a socket, live or not yet connected; a Unix socket is left as it is.
+    """Set the keepalive of a socket, connected or not; a Unix socket is left as it is.
 
-    :param user_timeout: milliseconds that sent data may stay unacknowledged; 0: the system's own rule
-    :raises OSError: the kernel refuses a value
+    Any thread. Source: tcp(7). On a connected socket only TCP_KEEPIDLE takes effect at once, while the
+    interval and the count wait for the old timer. So it is set last: a peer that was silent for longer is
+    probed now (measured).
 
-    Any thread. On a live socket only TCP_KEEPIDLE acts at once, the interval and the count wait for the old
-    timer, so it comes last: a peer that was silent for longer is asked now (measured). Source: tcp(7).
+    Args:
+        sock: the socket.
+        keepalive: when to probe the peer.
+        user_timeout: milliseconds that sent data may stay unacknowledged; 0: the system's own rule.
+        system: the operating system.
+
+    Raises:
+        OSError: the kernel refuses a value.
     """
-    if sock.family == _AF_UNIX:
+    if sock.family == AF_UNIX:
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
     set_user_timeout(sock, user_timeout, system=system)
@@ -229,8 +245,8 @@ def apply_keepalive(
     _set(sock, system.interval, keepalive.interval)
     _set(sock, system.count, keepalive.count)
     if _would_give_up(sock, keepalive, user_timeout, system):
-        # Asking again at once is when the kernel gives up, whether or not the answer is under way: the timer
-        # starts anew.
+        # A probe at once would have the kernel give up, even with the answer on its way: so the timer starts
+        # anew.
         _set(sock, system.idle, keepalive.idle)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     else:
@@ -239,9 +255,9 @@ def apply_keepalive(
 
 
 def _would_give_up(sock: socket.socket, keepalive: KeepAlive, user_timeout: int, system: System) -> bool:
-    """Say whether the kernel would end the connection as its keepalive timer expires (tcp_keepalive_timer).
+    """Return whether the kernel would end the connection when its keepalive timer expires.
 
-    To be called while that timer stands still.
+    To be called while that timer stands still. Source: tcp_keepalive_timer in net/ipv4/tcp_timer.c.
     """
     raw = tcp_info(sock, system=system)
     if raw is None:
@@ -253,13 +269,14 @@ def _would_give_up(sock: socket.socket, keepalive: KeepAlive, user_timeout: int,
 
 
 def read_keepalive(sock: socket.socket, *, system: System = HERE) -> KeepAlive:
-    """Return the keepalive in force, as the kernel tells it; off for a Unix socket.
-
-    :raises OSError: the socket is closed
+    """Return the keepalive in force, as the kernel reports it; off for a Unix socket.
 
     Any thread.
+
+    Raises:
+        OSError: the socket is closed.
     """
-    if sock.family == _AF_UNIX or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
+    if sock.family == AF_UNIX or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
         return KeepAlive.off()
     idle, interval, count = system.usual
     return KeepAlive(
@@ -268,14 +285,20 @@ def read_keepalive(sock: socket.socket, *, system: System = HERE) -> KeepAlive:
 
 
 def set_user_timeout(sock: socket.socket, user_timeout: int, *, system: System = HERE) -> None:
-    """Set how long sent data may stay unacknowledged before the kernel gives up; 0: the system's own rule.
-
-    :param user_timeout: milliseconds, rounded down to what the system can express, yet not down to 0
-    :raises OSError: the kernel refuses the value
+    """Set how long sent data may stay unacknowledged before the kernel gives up.
 
     Any thread. Takes effect at the next retransmission (measured). Source: tcp(7), TCP_USER_TIMEOUT.
+
+    Args:
+        sock: the socket.
+        user_timeout: milliseconds, rounded down to what the system can express, yet not down to 0; 0: the
+            system's own rule.
+        system: the operating system.
+
+    Raises:
+        OSError: the kernel refuses the value.
     """
-    if sock.family == _AF_UNIX:
+    if sock.family == AF_UNIX:
         return
     unit = system.user_timeout_unit
     value = min(max(1, user_timeout // unit), MAX_OPTION) if user_timeout else 0
@@ -283,23 +306,30 @@ def set_user_timeout(sock: socket.socket, user_timeout: int, *, system: System =
 
 
 def read_user_timeout(sock: socket.socket, *, system: System = HERE) -> int:
-    """Return how many milliseconds sent data may stay unacknowledged; 0: the system's rule. Any thread."""
-    if sock.family == _AF_UNIX:
+    """Return how long sent data may stay unacknowledged, in ms; 0: the system's own rule. Any thread."""
+    if sock.family == AF_UNIX:
         return 0
     return _get(sock, system.user_timeout, 0) * system.user_timeout_unit
 
 
 def set_longest_retransmission(sock: socket.socket, milliseconds: int, *, system: System = HERE) -> bool:
-    """Set how long the kernel waits between two retransmissions or window probes at the most.
-
-    :param milliseconds: 1000 to 120000; 0: the system's own rule
-    :returns: whether the kernel knows such a limit; Linux does since 6.15
-    :raises OSError: the kernel refuses the value
+    """Set how long the kernel waits between two retransmissions or window probes at most.
 
     Any thread. Takes effect when the next wait begins. Source: linux/tcp.h, TCP_RTO_MAX_MS.
+
+    Args:
+        sock: the socket.
+        milliseconds: 1000 to 120000; 0: the system's own rule.
+        system: the operating system.
+
+    Returns:
+        Whether the kernel knows such a limit; Linux does since 6.15.
+
+    Raises:
+        OSError: the kernel refuses the value.
     """
     option = system.longest_retransmission
-    if sock.family == _AF_UNIX or option is None or not _has(sock, option):
+    if sock.family == AF_UNIX or option is None or not _has(sock, option):
         return False
     if not milliseconds:
         milliseconds = _usual_longest_retransmission(sock, option)
@@ -313,7 +343,7 @@ def set_longest_retransmission(sock: socket.socket, milliseconds: int, *, system
 
 
 def _usual_longest_retransmission(sock: socket.socket, option: int | None) -> int:
-    """Return the system's own rule, which a fresh socket has; no live one is to be lost for want of it."""
+    """Return the system's own rule, which a new socket has; the usual one if there can be no new socket."""
     try:
         with socket.socket(sock.family, socket.SOCK_STREAM) as fresh:
             return _get(fresh, option, USUAL_LONGEST_RETRANSMISSION)
@@ -322,8 +352,9 @@ def _usual_longest_retransmission(sock: socket.socket, option: int | None) -> in
 
 
 def has_hung_up(sock: socket.socket) -> bool:
-    """Say whether the connection has failed or ended in both directions, which is told unasked where the
-    system has poll(2). Any thread.
+    """Return whether the connection has failed, or has ended in both directions. Any thread.
+
+    poll(2) reports that even if it is asked for nothing; where the system has none, this is False.
     """
     if not hasattr(select, "poll"):
         return False
@@ -333,10 +364,10 @@ def has_hung_up(sock: socket.socket) -> bool:
 
 
 def tcp_info(sock: socket.socket, *, system: System = HERE) -> bytes | None:
-    """Return the kernel's account of a connection, struct tcp_info in Linux's layout; None where it has none.
+    """Return the kernel's account of a connection, struct tcp_info in Linux's layout; None: there is none.
 
-    It stays readable after the connection was lost, until the socket is closed. Any thread.
-    Source: linux/tcp.h.
+    Any thread. It stays readable after the connection was lost, until the socket is closed. Source:
+    linux/tcp.h.
     """
     if system.tcp_info is None:
         return None
@@ -347,10 +378,10 @@ def tcp_info(sock: socket.socket, *, system: System = HERE) -> bytes | None:
 
 
 def outq(sock: socket.socket, *, system: System = HERE) -> int | None:
-    """Return how many written bytes the peer has not acknowledged yet; None where the system does not tell.
+    """Return how many written bytes the peer has not acknowledged yet; None where that is not known.
 
-    It stays readable after the connection was lost, until the socket is closed. Any thread.
-    Source: tcp(7), SIOCOUTQ; sys/socket.h of xnu, SO_NWRITE.
+    Any thread. It stays readable after the connection was lost, until the socket is closed. Source: tcp(7),
+    SIOCOUTQ; sys/socket.h of xnu, SO_NWRITE.
     """
     try:
         if system.outq_option is not None:
@@ -368,11 +399,12 @@ def outq(sock: socket.socket, *, system: System = HERE) -> int | None:
 
 
 def abort(sock: socket.socket, *, system: System = HERE) -> None:
-    """Close so that the kernel forgets what was not acknowledged; a peer within reach sees a reset.
+    """Close, and have the kernel forget what was not acknowledged; a peer within reach gets a reset.
 
-    A plain close leaves the kernel delivering: 3 s later, with the cable back, the peer still got the old
-    line (measured). Read `tcp_info` before. Any thread; harmless on a closed socket.
-    Source: socket(7), SO_LINGER.
+    After a plain close the kernel goes on delivering: 3 s later, with the cable back, the peer still got the
+    old line (measured). What `tcp_info` says is to be read before.
+
+    Any thread; harmless on a closed socket. Source: socket(7), SO_LINGER.
     """
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(system.linger, 1, 0))
@@ -382,10 +414,11 @@ def abort(sock: socket.socket, *, system: System = HERE) -> None:
 
 
 def shut(sock: socket.socket) -> None:
-    """Say the end in good order: the peer reads all that was written, then the end; the socket stays open.
+    """Send the end of the stream behind all that was written; the socket stays open.
 
-    It can still be read, and `tcp_info` and `outq` tell what was acknowledged. The peer reads the end even
-    where a forked child holds a copy of the socket. Any thread; harmless on a closed socket.
+    It can still be read, and `tcp_info` and `outq` say what was acknowledged. Unlike after a close, the peer
+    gets the end even while a forked child holds a copy of the socket. Any thread; harmless on a closed
+    socket.
     """
     try:
         sock.shutdown(socket.SHUT_WR)
@@ -394,10 +427,7 @@ def shut(sock: socket.socket) -> None:
 
 
 def drop(sock: socket.socket) -> None:
-    """Close this process's hold on a socket and nothing else, as a forked child does with its parent's.
-
-    Any thread; harmless on a closed socket.
-    """
+    """Close this process's copy of a socket, and no more. Any thread; harmless on a closed socket."""
     try:
         sock.close()
     except OSError:  # the fd is closed all the same
@@ -405,11 +435,13 @@ def drop(sock: socket.socket) -> None:
 
 
 def missing_options(*, system: System = HERE, sock: socket.socket | None = None) -> tuple[str, ...]:
-    """Name what this system cannot do for a connection, and what the user misses by it; empty: it can do all.
-
-    :param sock: the TCP socket that is asked; None: a fresh one
+    """Return what this system cannot do for a connection, and what the user misses by it.
 
     Any thread.
+
+    Args:
+        system: the operating system.
+        sock: the TCP socket that is asked; None: a new one.
     """
     if sock is None:
         try:
@@ -470,7 +502,7 @@ def describe(sockaddr: SockAddr) -> str:
 
 
 def join_names(names: Iterable[str]) -> str:
-    """Return names as a sentence lists them: at most three, and how many more there are. Any thread."""
+    """Return names as a sentence lists them: at most three, then how many more there are. Any thread."""
     listed = list(names)
     if len(listed) > NAMES_SHOWN:
         listed[NAMES_SHOWN:] = [f"{len(listed) - NAMES_SHOWN} more"]
@@ -518,37 +550,43 @@ _REASONS: Final = {
 }
 
 SILENT: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
-"""Errors that end a silence: Linux reports the last ICMP or ARP error, if any, instead of ETIMEDOUT."""
+"""Errors with which the kernel ends a connection for its peer's silence: Linux reports the last ICMP or ARP
+error, if any, instead of ETIMEDOUT."""
 
 
 _CLOSED: Final = frozenset({errno.EPIPE, errno.ESHUTDOWN, errno.ENOTCONN})
 
 
 def ending_of(error: OSError) -> Ending:
-    """Return how the connection ended of which the system told with `error`. Any thread."""
+    """Return how a connection ended that the system ended with `error`. Any thread."""
     if error.errno == errno.ECONNRESET:
         return Ending.RESET
     return Ending.CLOSED if error.errno in _CLOSED else Ending.OTHER
 
 
 def more_exact(error: OSError, family: int, sockaddr: SockAddr) -> OSError:
-    """Return the error that says exactly why no connection could be made, where the system's says less.
+    """Return a more exact error for why no connection could be made, where the system's own says less.
 
-    A Unix socket's path that leads to no socket is "refused". EADDRNOTAVAIL stands for two things on Linux:
-    that there is no address from which to call, and that all its ports are taken. A UDP socket, which takes
-    no port of theirs and sends nothing, tells them apart.
+    For a Unix socket's path that leads to no socket, the system says "refused". EADDRNOTAVAIL means two
+    things on Linux: that there is no address to connect from, or that all its ports are taken. A UDP socket,
+    which takes none of these ports and sends nothing, distinguishes them.
 
-    Any thread, at once. Source: connect(2), ip(7); net/ipv4/inet_hashtables.c, __inet_hash_connect.
+    Any thread; does not block. Source: connect(2), ip(7); net/ipv4/inet_hashtables.c, __inet_hash_connect.
+
+    Args:
+        error: the system's own.
+        family: the address family.
+        sockaddr: the address that was tried.
     """
     number = error.errno
-    if number == errno.ECONNREFUSED and family == _AF_UNIX:
+    if number == errno.ECONNREFUSED and family == AF_UNIX:
         try:
             mode = os.stat(sockaddr).st_mode
-        except (OSError, ValueError):  # an abstract one, or it has gone meanwhile
+        except (OSError, ValueError):  # an abstract address, or a socket that was removed meanwhile
             return error
         if not stat.S_ISSOCK(mode):
             number = errno.EISDIR if stat.S_ISDIR(mode) else errno.ENOTSOCK
-    elif number == errno.EADDRNOTAVAIL and family != _AF_UNIX:
+    elif number == errno.EADDRNOTAVAIL and family != AF_UNIX:
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as sock:
                 sock.connect(sockaddr)
@@ -559,9 +597,9 @@ def more_exact(error: OSError, family: int, sockaddr: SockAddr) -> OSError:
 
 
 def shortage() -> OSError | None:
-    """Return the error where this process can open no file or socket now; None: it can.
+    """Return the error with which this process can open no file or socket now; None: it can. Any thread.
 
-    Where there is none for its own files, getaddrinfo may say that there is no such name. Any thread.
+    getaddrinfo may say that there is no such name when it just could not open its own files.
     """
     try:
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
@@ -572,12 +610,14 @@ def shortage() -> OSError | None:
 
 
 def reason_for(error: OSError, where: str, *, silence: str = "") -> str:
-    """Say an OSError in the user's words: what happened, and to whom.
+    """Return an OSError in the user's words: what happened, and to whom.
 
-    :param where: the peer as `describe` writes it; the bare name for what getaddrinfo raised
-    :param silence: what `unanswered` says of it, where a silence is what ended the connection
+    The one place where the system's errors become text. Any thread.
 
-    Any thread. The one place where operating system errors become text.
+    Args:
+        error: the system's.
+        where: the peer, as `describe` writes it; the bare name for what getaddrinfo has raised.
+        silence: what `unanswered` says of it, if a silence has ended the connection.
     """
     if isinstance(error, socket.gaierror):
         return _name_reason(error, where)
@@ -596,7 +636,7 @@ def reason_for(error: OSError, where: str, *, silence: str = "") -> str:
 
 
 def _name_reason(error: socket.gaierror, host: str) -> str:
-    """Source: getaddrinfo(3), RFC 3493 6.1."""
+    """Return an error of getaddrinfo in the user's words. Source: getaddrinfo(3), RFC 3493 6.1."""
     if error.errno in _NO_ADDRESS:
         return f"no address found for '{host}'"
     if error.errno == socket.EAI_AGAIN:

@@ -8,6 +8,7 @@ from typing import Final
 
 __all__ = ["TcpInfo", "unanswered"]
 
+_CLOSED: Final = 7  # TCP_CLOSE in include/net/tcp_states.h
 _TROUBLED: Final = 2  # TCP_CA_CWR in include/uapi/linux/tcp.h; beyond it are Recovery and Loss
 
 
@@ -113,6 +114,11 @@ class TcpInfo:
             mss,
             ca_state,
         )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the connection has ended, from whichever side."""
+        return self.state == _CLOSED
 
     @property
     def acknowledged(self) -> int | None:

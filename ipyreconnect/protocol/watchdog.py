@@ -70,8 +70,6 @@ _HEARTBEATS: Final = 2
 # that have time are put off by half of it (WATCH_GRID).
 _LATE_FOR_BEATS: Final = 1.0
 
-_CLOSED: Final = 7  # TCP_CLOSE in include/net/tcp_states.h
-
 
 def _patience(info: TcpInfo) -> float:
     """Return after how many seconds an answer is overdue."""
@@ -207,7 +205,7 @@ class Watchdog:
         stalled = self._stalled(info, now)
         dead_in, reason = self._dead_in(info, now, asked_for, ignored_for)
         verdict = Verdict.ALIVE
-        if info.state == _CLOSED:
+        if info.has_ended:
             verdict, dead_in, reason = Verdict.DEAD, None, "is gone: the system has ended the connection"
         elif dead_in is not None and dead_in <= 0:
             verdict, dead_in = Verdict.DEAD, None

@@ -17,10 +17,11 @@ import pytest
 
 from ipyreconnect import Client, ReconnectError, SettingsError, Transcript
 from ipyreconnect.client import recorder as recorder_module
-from ipyreconnect.client.recorder import Recorder, RecordFile
+from ipyreconnect.client.record_file import RecordFile
+from ipyreconnect.client.recorder import Recorder
 from ipyreconnect.lines.files import from_json
-from ipyreconnect.lines.transcript import LEAST_BYTES
-from ipyreconnect.network import driver as driver_module
+from ipyreconnect.lines.store import LEAST_BYTES
+from ipyreconnect.network import following
 from tests.servers.line_server import LineServer, echo, say
 from tests.watching import PATIENCE, until
 
@@ -319,7 +320,7 @@ def test_what_the_transcript_had_to_forget_meanwhile_is_said(
     """In the record, with the numbers, and in the log, with how many; what is kept is written."""
     monkeypatch.setattr(recorder_module, "TRY_AGAIN", 0.01)
     monkeypatch.setattr(recorder_module, "CALM", 0.0)
-    monkeypatch.setattr(driver_module, "RECORD_PATIENCE", 0.05)
+    monkeypatch.setattr(following, "RECORD_PATIENCE", 0.05)
     disk.take(0)
     kept = Transcript(lines=100, bytes=LEAST_BYTES)
     flood = say((b"x" * 1000 + b"\r\n") * 20_000 + b"done\r\n")
@@ -375,6 +376,19 @@ def test_a_device_that_is_always_full_is_told_and_holds_nothing_up() -> None:
 
 
 # -- a file that was moved away ------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_file_that_was_moved_away_leaves_no_descriptor_where_its_heir_is_full(record: Path) -> None:
+    """The file that took its name is closed as any other that cannot be written."""
+    with LineServer(echo) as server, Client(server.address, record=record) as client:
+        client.send("the first", expect="^the first")
+        record.rename(record.with_name("moved"))
+        record.symlink_to("/dev/full")
+        client.send("the second", expect="^the second")
+        until(client, lambda: any("No space left on device" in each for each in told(client)))
+    links = (os.readlink(each.path) for each in os.scandir("/proc/self/fd") if os.path.islink(each.path))
+    assert "/dev/full" not in links
 
 
 @pytest.mark.parametrize("how", ["renamed", "removed", "replaced", "with its folder", "emptied"])

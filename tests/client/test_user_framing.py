@@ -12,7 +12,7 @@ import pytest
 
 from ipyreconnect import TLS, Client, ConnectionLost, Retry
 from ipyreconnect.client.session import Session
-from ipyreconnect.protocol.connection import FRAMING_PATIENCE
+from ipyreconnect.protocol.user_framing import FRAMING_PATIENCE
 from tests.servers.certificates import Certificates
 from tests.servers.line_server import LineServer, Peer, echo
 from tests.watching import PATIENCE, until

@@ -260,7 +260,7 @@ class World:
     def sockets(self) -> Iterator[socket.socket]:
         """Our ends, which nobody but a test touches."""
         for case in self.cases:
-            sock = case.client._driver._sock
+            sock = case.client._driver.transport.sock
             if sock is not None:
                 yield sock
         for bare in self.bare:

@@ -66,7 +66,7 @@ def wait_until(client: Client, true: Callable[[], bool], timeout: float = PATIEN
 
 def deafen_client(client: Client) -> None:
     """Pull the cable at the client's end: its socket belongs to nobody but a test that breaks it."""
-    sock = client._driver._sock
+    sock = client._driver.transport.sock
     assert sock is not None
     deafen(sock)
 

@@ -7,10 +7,18 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
+
+from tests.servers.line_server import answering
+
+if TYPE_CHECKING:
+    import pytest
+
+IMAP = answering({rb"^(\S+) (\S+)": rb"\1 OK \2 done", rb"^$": rb"blank"}, b"* OK ready\r\n")
+"""What a small IMAP server answers."""
 
 
 @contextlib.contextmanager
@@ -36,3 +44,19 @@ def new_shell(**config: Any) -> Iterator[Any]:
 def run(shell: Any, cell: str) -> Any:
     """Run a cell as if it were typed, with its input transforms and history."""
     return shell.run_cell(cell, store_history=True)
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.out + captured.err
+    return captured.out + captured.err
+
+
+def refused(shell: Any, cell: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a cell that must fail with one line, and give that line."""
+    capsys.readouterr()
+    result = run(shell, cell)
+    assert not result.success
+    text = said(capsys)
+    (line,) = [line for line in text.splitlines() if line.startswith("UsageError: ")]
+    return line.removeprefix("UsageError: ")

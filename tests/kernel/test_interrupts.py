@@ -17,7 +17,8 @@ SOON = 0.5
 
 # What is there besides the wait: nobody waits, nobody watches, and a line is answered.
 AS_IT_WAS = (
-    "print(c.state, len(c._connection.expectations.pending), len(c._watchers), len(c._driver._waiters))"
+    "print(c.state, len(c._connection.expectations.pending), len(c._callbacks._watchers), "
+    "len(c._driver.waiters.waiting))"
 )
 
 
@@ -29,7 +30,7 @@ def waits(name):
     c = get_ipython().magics_manager.registry["ReconnectMagics"].connections.get(name)
     if c is None:
         return False
-    return bool(c._connection.expectations.pending or c._driver._waiters or c._driver._leader)
+    return bool(c._connection.expectations.pending or c._driver.waiters.waiting or c._driver.leader.thread)
 
 def tell(name):
     while not waits(name):

@@ -50,5 +50,5 @@ def test_only_many_that_dial_are_spread(waiting: int, connected: int, spread: fl
     everybody = [Waiting(dials=True) for _ in range(waiting)]
     everybody += [Waiting(dials=False) for _ in range(connected)]
     watch.subscribers.update(everybody)
-    watch.tell()
+    watch.notify()
     assert all(one.spreads == [pytest.approx(spread)] for one in everybody)

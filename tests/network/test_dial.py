@@ -5,182 +5,39 @@ from __future__ import annotations
 import os
 import queue
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
-from ipyreconnect.address import Address, parse_address
-from ipyreconnect.errors import AttemptFailed
+from ipyreconnect.address import parse_address
 from ipyreconnect.network import dial as dial_module
 from ipyreconnect.network import lookups as lookups_module
 from ipyreconnect.network.dial import Dial
-from ipyreconnect.network.lookups import Candidate, Resolver, outdate_lookups, resolve
+from ipyreconnect.network.lookups import Candidate, outdate_lookups
 from ipyreconnect.network.loop import Loop, acquire_loop, release_loop
+from tests.dialing import (
+    PATIENCE,
+    Attempt,
+    Mute,
+    Result,
+    answering,
+    assert_silent,
+    eventually_connecting,
+    ipv4,
+    ipv6,
+    join_lookups,
+    listener,
+    on_io,
+    port_of,
+    refused_port,
+    waited_for,
+)
 from tests.namespaces import Namespace, deafen, hear, unavailable
 from tests.scarcity import no_files_left
-
-PATIENCE = 10.0
-"""Seconds after which a test gives up waiting for what should come at once."""
-
-Result = socket.socket | AttemptFailed
-T = TypeVar("T")
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    try:
-        yield loop
-        assert waited_for(loop) == 0, "a socket is still registered"
-    finally:
-        loop.end()
-        loop.thread.join(PATIENCE)
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
-def on_io(loop: Loop, call: Callable[[], T]) -> T:
-    """Run `call` on the I/O thread, after all that is queued there, and return its result."""
-    results: queue.SimpleQueue[T] = queue.SimpleQueue()
-    loop.call_soon(lambda: results.put(call()))
-    return results.get(timeout=PATIENCE)
-
-
-def waited_for(loop: Loop) -> int:
-    """Count the sockets that the loop waits for, without its own."""
-    return on_io(loop, lambda: len(loop._selector.get_map()) - 1)
-
-
-def lookup_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("ipyreconnect-resolve")]
-
-
-def join_lookups() -> None:
-    for thread in lookup_threads():
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
-
-
-class Attempt:
-    """One dial, with all that it called back."""
-
-    def __init__(
-        self,
-        loop: Loop,
-        address: Address | str,
-        *,
-        timeout: float = PATIENCE,
-        resolver: Resolver | None = None,
-    ) -> None:
-        self.loop = loop
-        self.phases: list[str] = []
-        self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
-        self.threads: set[threading.Thread] = set()
-        self.dial = Dial(
-            loop,
-            parse_address(address) if isinstance(address, str) else address,
-            self._done,
-            self._phase,
-            timeout=timeout,
-            resolver=resolver,
-        )
-
-    def _done(self, result: Result) -> None:
-        self.threads.add(threading.current_thread())
-        self.results.put(result)
-
-    def _phase(self, phase: str) -> None:
-        self.threads.add(threading.current_thread())
-        self.phases.append(phase)
-
-    def socket(self) -> socket.socket:
-        result = self.results.get(timeout=PATIENCE)
-        assert isinstance(result, socket.socket), result
-        return result
-
-    def failure(self) -> AttemptFailed:
-        result = self.results.get(timeout=PATIENCE)
-        assert isinstance(result, AttemptFailed), result
-        return result
-
-    def cancel(self) -> None:
-        on_io(self.loop, self.dial.cancel)
-
-
-def listener(stack: ExitStack, family: int = socket.AF_INET, port: int = 0) -> socket.socket:
-    host = "::1" if family == socket.AF_INET6 else "127.0.0.1"
-    return stack.enter_context(socket.create_server((host, port), family=family))
-
-
-def port_of(sock: socket.socket) -> int:
-    port: int = sock.getsockname()[1]
-    return port
-
-
-def refused_port(stack: ExitStack) -> int:
-    """Return a port that is taken on both families but not listened on, so that nobody can answer there."""
-    while True:
-        ipv6 = socket.socket(socket.AF_INET6)
-        ipv6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        ipv6.bind(("::1", 0))
-        ipv4 = socket.socket()
-        try:
-            ipv4.bind(("127.0.0.1", port_of(ipv6)))
-        except OSError:  # this one is taken: another
-            ipv4.close()
-            ipv6.close()
-            continue
-        stack.enter_context(ipv4)
-        return port_of(stack.enter_context(ipv6))
-
-
-def ipv4(port: int, host: str = "127.0.0.1") -> Candidate:
-    return Candidate(socket.AF_INET, (host, port))
-
-
-def ipv6(port: int) -> Candidate:
-    return Candidate(socket.AF_INET6, ("::1", port, 0, 0))
-
-
-def answering(*candidates: Candidate) -> Resolver:
-    """Return a resolver that always gives these addresses."""
-    return lambda host, port: candidates
-
-
-class Mute:
-    """A resolver that hangs until it is released, then answers; counts how often it was asked."""
-
-    def __init__(self, *candidates: Candidate) -> None:
-        self.candidates = candidates
-        self.asked = 0
-        self.entered = threading.Semaphore(0)
-        self.released = threading.Event()
-
-    def __call__(self, host: str, port: int) -> Sequence[Candidate]:
-        self.asked += 1
-        self.entered.release()
-        self.released.wait()
-        return self.candidates
-
-
-@pytest.fixture
-def mute() -> Iterator[Mute]:
-    mute = Mute(ipv4(1))
-    yield mute
-    mute.released.set()
-    join_lookups()
-
 
 # -- reaching a server -------------------------------------------------------------------------------------
 
@@ -502,169 +359,6 @@ def test_a_look_up_that_hides_the_shortage_is_not_believed(loop: Loop) -> None:
     assert reason == "no address found for 'name'"
 
 
-# -- names -------------------------------------------------------------------------------------------------
-
-
-def test_a_name_without_address_says_so(loop: Loop) -> None:
-    """A slip in the name reads like one."""
-
-    def no_such_name(host: str, port: int) -> Sequence[Candidate]:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    for resolver in (no_such_name, answering()):
-        failure = Attempt(loop, "imap.example.invalid:993", resolver=resolver).failure()
-        assert failure.reason == "no address found for 'imap.example.invalid'"
-        assert not failure.final
-    join_lookups()
-
-
-def test_a_resolver_that_breaks_fails_the_attempt_only(loop: Loop) -> None:
-    """Whatever a look-up raises, the attempt ends with a reason."""
-
-    def broken(host: str, port: int) -> Sequence[Candidate]:
-        raise RuntimeError("the cat sat on it")
-
-    assert Attempt(loop, "name:1", resolver=broken).failure().reason == (
-        "cannot look up 'name': the cat sat on it"
-    )
-    join_lookups()
-
-
-def test_what_cannot_be_a_name_is_final(loop: Loop) -> None:
-    """Another try mends no name with an empty part."""
-    address = parse_address("name:1")
-    broken = Address(address.scheme, "a..b", 1, "", address.profile, address.tls)
-    failure = Attempt(loop, broken).failure()
-    assert failure.final
-    assert failure.reason.startswith("'a..b' is not a host name: ")
-
-    def refusing(host: str, port: int) -> Sequence[Candidate]:
-        return resolve("a..b", port)
-
-    assert Attempt(loop, "name:1", resolver=refusing).failure().final
-    join_lookups()
-
-
-def test_a_hanging_name_service_times_out_and_blocks_nobody(loop: Loop, stack: ExitStack, mute: Mute) -> None:
-    """While one name hangs, other connections are made, and the attempt ends in time with a clear reason."""
-    server = listener(stack)
-    hanging = Attempt(loop, "imap.example.org:993", timeout=0.2, resolver=mute)
-    with Attempt(loop, f"localhost:{port_of(server)}").socket():
-        pass
-    assert hanging.failure().reason == (
-        "timed out looking up 'imap.example.org': no answer from the name service for 0.2 s"
-    )
-    assert hanging.phases == ["resolving"]
-
-
-def test_attempts_at_a_hanging_name_share_one_thread(loop: Loop, mute: Mute) -> None:
-    """A mute name service does not gather threads, nor memory, however often it is tried."""
-    assert lookup_threads() == []
-    for _ in range(50):
-        assert "timed out" in Attempt(loop, "name:1", timeout=0.001, resolver=mute).failure().reason
-        assert len(lookup_threads()) <= 1
-    assert mute.asked == 1
-    assert sum(map(len, lookups_module._lookups._waiting.values())) == 1
-
-
-def test_all_who_wait_for_a_name_get_the_answer(loop: Loop, stack: ExitStack) -> None:
-    """Ten connections to one server ask once."""
-    server = listener(stack)
-    mute = Mute(ipv4(port_of(server)))
-    attempts = [Attempt(loop, "name:1", resolver=mute) for _ in range(10)]
-    on_io(loop, lambda: None)  # now all of them wait
-    mute.released.set()
-    for attempt in attempts:
-        attempt.socket().close()
-    join_lookups()
-    assert mute.asked == 1
-
-
-def test_an_answer_that_comes_too_late_serves_the_next_try(loop: Loop, stack: ExitStack) -> None:
-    """A name service that always takes longer than the time-out still leads to a connection."""
-    server = listener(stack)
-    mute = Mute(ipv4(port_of(server)))
-    assert "timed out" in Attempt(loop, "name:1", timeout=0.01, resolver=mute).failure().reason
-    mute.released.set()
-    join_lookups()
-    Attempt(loop, "name:1", resolver=mute).socket().close()
-    assert mute.asked == 1
-    Attempt(loop, "name:1", resolver=mute).socket().close()
-    assert mute.asked == 2, "an answer is used once"
-    join_lookups()
-
-
-def test_a_late_answer_does_not_wait_for_ever(
-    loop: Loop, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A server that has moved since is looked up anew."""
-    monkeypatch.setattr(lookups_module, "LATE_ANSWER_KEPT", 0.0)
-    server = listener(stack)
-    mute = Mute(ipv4(port_of(server)))
-    assert "timed out" in Attempt(loop, "name:1", timeout=0.01, resolver=mute).failure().reason
-    mute.released.set()
-    join_lookups()
-    Attempt(loop, "name:1", resolver=mute).socket().close()
-    assert mute.asked == 2
-    join_lookups()
-
-
-def test_many_hanging_names_share_few_threads(
-    loop: Loop, mute: Mute, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A thousand names on a mute name service cost no thousand threads, and each gets its turn in the end."""
-    monkeypatch.setattr(lookups_module, "MAX_LOOKUPS", 2)
-    attempts = [Attempt(loop, f"name{number}:1", resolver=mute) for number in range(5)]
-    for _ in range(2):
-        assert mute.entered.acquire(timeout=PATIENCE)
-    on_io(loop, lambda: None)
-    assert len(lookup_threads()) == 2
-    attempts.pop().cancel()
-    mute.released.set()
-    for attempt in attempts:
-        assert "refused" in attempt.failure().reason
-    join_lookups()
-    assert mute.asked == 4, "a name that nobody waits for any more is not looked up"
-
-
-def test_a_process_without_threads_to_spare_says_so(
-    loop: Loop, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where no thread can be started the attempt fails, and the next one works."""
-    server = listener(stack)
-
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
-        failure = Attempt(loop, "name:1").failure()
-    assert failure.reason == "cannot look up 'name': can't start new thread"
-    Attempt(loop, f"localhost:{port_of(server)}").socket().close()
-    join_lookups()
-
-
-def test_a_hanging_look_up_does_not_keep_the_interpreter_from_ending() -> None:
-    """Leaving IPython takes no eight seconds because a name service is mute."""
-    program = """
-import threading
-from ipyreconnect.address import parse_address
-from ipyreconnect.network.dial import Dial
-from ipyreconnect.network.loop import Loop
-
-asked = threading.Event()
-def mute(host, port):
-    asked.set()
-    threading.Event().wait()
-Dial(Loop(), parse_address("name:1"), print, lambda phase: None, resolver=mute)
-assert asked.wait(10)
-"""
-    began = time.monotonic()
-    root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=3 * PATIENCE, cwd=root)
-    assert time.monotonic() - began < PATIENCE
-
-
 # -- giving up ---------------------------------------------------------------------------------------------
 
 
@@ -778,17 +472,3 @@ def test_a_forked_child_gives_up_its_parents_attempts_and_makes_its_own(stack: E
 
 def assert_true(value: bool) -> None:
     assert value
-
-
-def assert_silent(attempt: Attempt) -> None:
-    """Assert that the attempt called nothing back, after all that was queued has run."""
-    on_io(attempt.loop, lambda: None)
-    on_io(attempt.loop, lambda: None)
-    assert attempt.results.empty()
-
-
-def eventually_connecting(attempt: Attempt, count: int) -> None:
-    """Wait until so many sockets of the attempt are under way."""
-    deadline = time.monotonic() + PATIENCE
-    while on_io(attempt.loop, lambda: len(attempt.dial._connecting)) < count:
-        assert time.monotonic() < deadline

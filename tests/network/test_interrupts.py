@@ -54,7 +54,7 @@ def test_a_handler_that_replaces_itself_stays_replaced(server: LineServer, clien
         with LineServer(mute) as quiet, Client(quiet.address) as other:
 
             def interrupt() -> None:
-                while not other._driver._leader:
+                while not other._driver.leader.thread:
                     time.sleep(0)
                 os.kill(os.getpid(), signal.SIGINT)
 

@@ -25,10 +25,10 @@ from ipyreconnect.errors import (
     SettingsError,
 )
 from ipyreconnect.lines.delivery import Delivery
+from ipyreconnect.lines.search import Pattern, compile_pattern
 from ipyreconnect.lines.transcript import Transcript
 from ipyreconnect.profile.base import PROFILES, TLSMode
 from ipyreconnect.protocol.connection import Connection
-from ipyreconnect.protocol.expect import Pattern, compile_pattern
 from ipyreconnect.protocol.kernel_rules import probing, user_timeout
 from ipyreconnect.protocol.script import Step, parse_script
 from ipyreconnect.protocol.state import Effect, Phase, State
@@ -2176,7 +2176,7 @@ def test_lines_that_a_small_transcript_forgets_at_once_are_still_answered(limits
 def test_a_new_connection_reads() -> None:
     """A stop while nobody read leaves nothing behind that makes the next connection look as if nobody did."""
     play = Play().up()
-    play.connection.reading = False
+    play.connection.set_reading(False, 0.0)
     play.stop(1.0)
     play.until(2.0)
     play.up(3.0)

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipyreconnect.lines.line import Line
+from ipyreconnect.lines.search import Pattern, compile_pattern
 from ipyreconnect.lines.text import decode
 from ipyreconnect.lines.transcript import Transcript
 from ipyreconnect.mask import MASK
-from ipyreconnect.protocol.expect import MANY, Expectation, Pattern, compile_pattern
+from ipyreconnect.protocol.expect import MANY, Expectation
 from ipyreconnect.protocol.match import Match
 
 

@@ -18,22 +18,8 @@ from IPython.core.error import UsageError
 from ...address import parse_address
 from ...errors import SettingsError
 from ...profile.base import PROFILES
-from .options import (
-    BLANKS,
-    CONNECT,
-    HEARTBEAT,
-    KEEPALIVE,
-    KEEPALIVES,
-    MAGICS,
-    PANEL,
-    QUOTES,
-    STOP,
-    Kind,
-    Layout,
-    Magic,
-    Option,
-    parse,
-)
+from .options import BLANKS, QUOTES, closing_quote, parse, word_at, word_end
+from .table import CONNECT, MAGICS, Kind, Layout, Magic, Option
 
 MOST_ADDRESSES = 50
 """Addresses of earlier sessions that are offered: more would be a list to search, not to choose from."""
@@ -65,90 +51,105 @@ _LINE = re.compile(
 _AUTOMAGIC = re.compile(rf"(?P<magic>{'|'.join(MAGICS)})(?P<rest>[ \t]+(?:[^=(.,\s].*)?)\Z", re.DOTALL)
 
 
-def offer(before: str, known: Known, *, automagic: bool = False) -> Offer | None:
-    """Say what can be completed at the end of `before`, the line up to the cursor, or None.
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A word of a magic's line, or an option's value.
 
-    automagic: a magic may stand without its %.
+    Attributes:
+        text: as it was typed.
+        option: the option that this item names, or gives a value to.
+        is_value: whether it gives a value.
+        prefix: what stands in front of the value in the same word: `--name=`.
+
+    """
+
+    text: str
+    option: Option | None = None
+    is_value: bool = False
+    prefix: str = ""
+
+
+def offer(before: str, known: Known, *, automagic: bool = False) -> Offer | None:
+    """Return what can be completed at the end of `before`, the line up to the cursor, or None.
+
+    Args:
+        before: the line up to the cursor.
+        known: what there is to complete beside the options.
+        automagic: whether a magic may stand without its %.
+
     """
     found = _LINE.match(before) or (automagic and _AUTOMAGIC.match(before)) or None
     if found is None:
         return None
-    magic, rest = MAGICS[found["magic"]], found["rest"]
-    position, given, ended = 1, set[str](), False
+    magic = MAGICS[found["magic"]]
+    *finished, last = _items(magic, found["rest"])
+    text_begun = any(item.option is None for item in finished)
+    if text_begun and magic.layout is not Layout.ANYWHERE:
+        return None
+    if last.option is not None and last.is_value:
+        texts = _values(last.option.kind, last.option.values, last.text, known)
+        kind = _SHOWN_AS[last.option.kind]
+        return _matching(last.prefix + last.text, (last.prefix + text for text in texts), kind)
+    given = {item.option.name for item in finished if item.option is not None and not item.option.repeats}
+    options_ended = any(item.option is None and item.text == "--" for item in finished)
+    options = [] if options_ended else [option.name for option in magic.options if option.name not in given]
+    if last.text.startswith("-"):
+        return _matching(last.text, options, "option")
+    texts = _values(magic.operand_kind, magic.operand_values, last.text, known)
+    kind = "address" if magic.operand_kind is Kind.ADDRESS else "value"
+    return _matching(last.text, (*texts, *options), kind)
+
+
+def _items(magic: Magic, rest: str) -> list[_Item]:
+    """Return the items of what follows a magic's name; the last one is being typed, and may be empty."""
+    items: list[_Item] = []
+    position, ended = 1, False
     while True:
-        begin = _skip_blanks(rest, position)
-        end = _word_end(rest, begin)
-        word = rest[begin:end]
-        name, equals, _ = word.partition("=")
+        word = word_at(rest, position)
+        position = word.end
+        name, equals, _ = word.text.partition("=")
         option = None if ended else magic.option(name)
-        if option is not None and option.metavar is not None and (equals or end < len(rest)):
-            value_begin = begin + len(name) + 1 if equals else _skip_blanks(rest, end)
-            value_end = _value_end(rest, value_begin)
-            if value_end >= len(rest):
-                return _value_offer(option, rest[value_begin:], f"{name}=" if equals else "", known)
-            end = value_end
-        elif end >= len(rest):
-            return _word_offer(magic, word, known, given, ended)
-        elif option is None:
-            if word == "--":
-                ended = True
-            elif magic.layout is not Layout.ANYWHERE:
-                return None
-        if option is not None and not option.repeats:
-            given.add(option.name)
-        position = end
-
-
-def _skip_blanks(text: str, position: int) -> int:
-    while position < len(text) and text[position] in BLANKS:
-        position += 1
-    return position
-
-
-def _word_end(text: str, position: int) -> int:
-    while position < len(text) and text[position] not in BLANKS:
-        position += 1
-    return position
+        if option is not None and option.metavar is not None and (equals or word.end < len(rest)):
+            begin = word.begin + len(name) + 1 if equals else word_at(rest, word.end).begin
+            position = _value_end(rest, begin)
+            items.append(_Item(rest[begin:position], option, True, f"{name}=" if equals else ""))
+        else:
+            items.append(_Item(word.text, option))
+        if position >= len(rest):
+            return items
+        ended = ended or word.text == "--"
 
 
 def _value_end(text: str, begin: int) -> int:
     if begin < len(text) and text[begin] in QUOTES:
-        end = text.find(text[begin], begin + 1)
-        return len(text) if end == -1 else end + 1
-    return _word_end(text, begin)
+        end = closing_quote(text, begin)
+        return len(text) if end is None else end + 1
+    return word_end(text, begin)
 
 
-def _value_offer(option: Option, typed: str, prefix: str, known: Known) -> Offer | None:
-    match option.kind:
+_SHOWN_AS = {
+    Kind.CONNECTION: "connection",
+    Kind.CHOICE: "value",
+    Kind.FILE: "path",
+    Kind.ADDRESS: "address",
+    Kind.FREE: "value",
+}
+"""What an offer's kind is called where the front end shows it."""
+
+
+def _values(kind: Kind, choices: Sequence[str], typed: str, known: Known) -> Sequence[str]:
+    """Return the values of this kind that there are."""
+    match kind:
         case Kind.CONNECTION:
-            texts, kind = known.names, "connection"
+            return known.names
         case Kind.CHOICE:
-            texts, kind = option.values, "value"
+            return choices
         case Kind.FILE:
-            texts, kind = files(typed), "path"
+            return files(typed)
+        case Kind.ADDRESS:
+            return (*known.addresses, *(f"{scheme}://" for scheme in PROFILES))
         case _:
-            return None
-    return _matching(prefix + typed, (prefix + text for text in texts), kind)
-
-
-def _word_offer(magic: Magic, word: str, known: Known, given: set[str], ended: bool) -> Offer | None:
-    texts: list[str] = []
-    if not ended:
-        texts = [option.name for option in magic.options if option.name not in given]
-    if word.startswith("-"):
-        return _matching(word, texts, "option")
-    operands: Iterable[str] = ()
-    if magic is CONNECT:
-        operands = (*known.addresses, *(f"{scheme}://" for scheme in PROFILES))
-    elif magic in (STOP, PANEL):
-        operands = known.names
-    elif magic is KEEPALIVE:
-        operands = KEEPALIVES
-    elif magic is HEARTBEAT and not ended:
-        operands = ("off",)
-    elif ended:
-        return None
-    return _matching(word, (*operands, *texts), "address" if magic is CONNECT else "value")
+            return ()
 
 
 def _matching(fragment: str, texts: Iterable[str], kind: str) -> Offer | None:
@@ -191,6 +192,26 @@ def addresses_in(sources: Iterable[str]) -> list[str]:
                 continue
             found[address] = None
     return list(found)
+
+
+class Addresses:
+    """The addresses of this session and of earlier ones, to be offered."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._used: dict[str, None] = {}
+        self._earlier: list[str] | None = None
+
+    def use(self, address: str) -> None:
+        """Note that this one was connected to, as it was typed."""
+        self._used.pop(address, None)
+        self._used[address] = None
+
+    def latest_first(self) -> tuple[str, ...]:
+        """Return them all; the history is read when they are asked for first."""
+        if self._earlier is None:
+            self._earlier = addresses_in_history(self._shell)
+        return (*reversed(self._used), *self._earlier)
 
 
 def addresses_in_history(shell: Any) -> list[str]:

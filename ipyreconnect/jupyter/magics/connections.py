@@ -16,12 +16,13 @@ from IPython.core.error import UsageError
 
 from ...address import Address
 from ...client.client import Client
+from ...lines.line import Line
 from ...lines.text import visible
-from ...lines.transcript import Line, Transcript
+from ...lines.transcript import Transcript
 from ...protocol.health import Verdict
 from ...protocol.state import State
 from ...protocol.status import Status
-from ..output.terminal import shortened
+from ..output.text import shortened
 from .options import suggest
 
 STOPPED_KEPT = 8

@@ -20,7 +20,8 @@ from IPython.core.error import StdinNotImplementedError, UsageError
 
 from ...mask import MASK
 from ...secret import Secret
-from .options import suggest, unescape
+from .escapes import unescape
+from .options import suggest
 
 FITS = (str, Number, Secret)
 """What a variable may hold that is put into a text."""

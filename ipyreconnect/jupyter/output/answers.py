@@ -15,10 +15,11 @@ from typing import Any, Protocol
 
 from ...client.client import Client
 from ...lines.delivery import Delivery
-from ...lines.transcript import Line
+from ...lines.line import Line
 from ...protocol.state import State
 from ..aside import was_sent_aside
-from .terminal import rendered
+from .saved import redacted
+from .text import rendered
 from .ticker import Follower
 
 LINES = 200
@@ -136,8 +137,6 @@ class Answer:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Give rows of (direction, text, mark); of too many the two ends, with "… n more" between them."""
-        from ..panel.panel import redacted
-
         transcript = self.client.transcript
         stop = self._stop
         if stop - self.begin <= self._lines:

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ...lines.line import Line
 from ...lines.text import visible
-from ...lines.transcript import Line, Transcript
+from ...lines.transcript import Transcript
+from .text import rendered
 from .ticker import Follower
 
-LONGEST = 4000
-"""Characters of one line that are shown: about two screens. The transcript has the rest."""
 RATE = 25
 """Lines a second that are shown of a lasting flood: what an eye can follow at all."""
 BURST = 1000
@@ -33,27 +33,6 @@ PROMPT_PATIENCE = 0.2
 """Seconds that a prompt may take to be set up, before lines are shown all the same."""
 TICK = 1.0
 """Seconds between two dots, as the weblog has it."""
-
-
-def shortened(text: str, longest: int = LONGEST) -> str:
-    """Cut a text after `longest` characters and say how many more there are."""
-    return text if len(text) <= longest else f"{text[:longest]} … {len(text) - longest} more characters"
-
-
-def rendered(line: Line, text: str | None = None) -> list[str]:
-    """Give the rows that show one line: `< ` before what was received, `> ` sent, `* ` what happened.
-
-    A line that carries announced bytes has several rows, the further ones indented. text: what to show
-    instead of the line's own text.
-    """
-    text = shortened(line.text if text is None else text)
-    first, *more = (visible(row.removesuffix("\r")) for row in text.split("\n"))
-    if more and not more[-1]:
-        more.pop()
-    cut = " …" if line.truncated else ""
-    rows = [f"{line.direction} {first}", *(f"  {row}" for row in more)]
-    rows[-1] += cut
-    return rows
 
 
 @dataclass(slots=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
+
+from ...forking import Stage, in_child
 
 __all__ = ["Follower"]
 
@@ -79,5 +80,4 @@ def _after_fork_in_child() -> None:
         follower.forget()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_child(Stage.TICKER, _after_fork_in_child)

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 from ...errors import Overrun, SettingsError
 from ...lines.effort import TooSlow
+from ...lines.line import Line
 from ...lines.search import decode_lines, needles_of
-from ...lines.transcript import Line, Transcript
+from ...lines.transcript import Transcript
 from ...network.matcher import PATIENCE, Matcher
 
 __all__ = ["Finder", "Query"]

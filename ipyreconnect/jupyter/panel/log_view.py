@@ -1,7 +1,7 @@
 """The live log as a widget: the browser shows a window of the transcript and asks only for it; no line of it
 is kept here or in a trait.
 
-What goes over the wire (custom messages only; static/log_view.js is the other side):
+What goes over the wire (custom messages only; web/log.mjs is the other side):
 
 browser → kernel
     hello  {view, want}                 a fresh view; want = {follow, rows, unseen}
@@ -27,7 +27,7 @@ kernel → browser
 
 `rows` and `tail` are {a, n, dir, mark, part, cut, before, numbers} and two buffers: the texts as UTF-8,
 joined by line feeds, and the times as float64. Control characters never travel raw: each is written out
-between U+0001 and U+0002 (see `visible`).
+between U+0001 and U+0002 (see `spell_out` in rows.py).
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ import itertools
 import os
 import re
 import time
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from traitlets import Unicode
 
+from ...client.client import Client
 from ...errors import SettingsError
 from ...lines.files import save_lines
-from ...lines.transcript import Line
+from ...lines.line import Line
+from ..output.text import count_of_lines
+from .channel import Tick, View
 from .commands import Commands, explain
 from .finder import Finder, Query
-from .part import Part, web_text
-from .publisher import Tick, View
+from .page import script, style
+from .part import Part
+from .rows import encode_rows, spell_out
 
-if TYPE_CHECKING:
-    from ...client.client import Client
-
-__all__ = ["LogView", "encode_rows", "visible"]
+__all__ = ["LogView"]
 
 WINDOW_LINES = 512
 """Two pages of the browser's cache: one answer is decoded and drawn within a frame."""
@@ -66,104 +66,10 @@ TAIL_LINES = 200
 """More rows than a tall screen shows."""
 TAIL_BYTES = 64 * 1024
 """15 ticks a second of this size are 1 MiB/s, which a browser takes without a dropped frame."""
-ROW_CHARS = 1000
-"""A row has this many characters of a longer line; the rest is fetched when the user asks for all of it."""
 WHOLE_LINE = 1024 * 1024
 """Characters of a whole line; beyond that `client.transcript[n]` is the tool."""
 LONGEST_QUERY = 1000
 """Characters of what is searched for."""
-
-# Characters that draw nothing, move the writing point, or turn the direction of what follows: a peer could
-# hide text with them. The joiners U+200C and U+200D stay: scripts and emoji need them.
-_INVISIBLE = (
-    *range(0x80, 0xA0),
-    0xAD,
-    0x061C,
-    0x180E,
-    0x200B,
-    *range(0x200E, 0x2010),
-    *range(0x2028, 0x202F),
-    *range(0x2060, 0x2070),
-    0xFEFF,
-    *range(0xFFF9, 0xFFFC),
-    *range(0x13430, 0x13440),
-    *range(0x1BCA0, 0x1BCA4),
-    *range(0x1D173, 0x1D17B),
-    *range(0xE0000, 0xE0080),  # a whole text can be hidden in these: they are ASCII over again
-)
-# By their ASCII names: the signs that Unicode has for them (U+2400 …) are missing in most fonts.
-_NAMES = (
-    *("NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "HT", "LF", "VT", "FF", "CR", "SO", "SI"),
-    *(
-        "DLE",
-        "DC1",
-        "DC2",
-        "DC3",
-        "DC4",
-        "NAK",
-        "SYN",
-        "ETB",
-        "CAN",
-        "EM",
-        "SUB",
-        "ESC",
-        "FS",
-        "GS",
-        "RS",
-        "US",
-    ),
-)
-_VISIBLE = {
-    **{code: f"\x01{name}\x02" for code, name in enumerate(_NAMES)},
-    0x09: "\x01⇥\x02\t",
-    0x7F: "\x01DEL\x02",
-    **{code: f"\x01{code:02X}\x02" if code < 0x100 else f"\x01U+{code:04X}\x02" for code in _INVISIBLE},
-}
-
-
-def visible(text: str) -> str:
-    """Return `text` with each control or invisible character written out between U+0001 and U+0002; a tab
-    stays behind its sign.
-    """
-    # Printable lines are the rule, and this question costs 30 ns where a translation costs 5 µs.
-    return text if text.isprintable() else text.translate(_VISIBLE)
-
-
-def mark_of(line: Line) -> str:
-    """Return the fate of a sent line as one letter: q(ueued), s(ent), a(cknowledged), u(nconfirmed); "-" for
-    every other line.
-    """
-    status = getattr(line.delivery, "status", None)
-    return str(getattr(status, "value", status))[0] if status else "-"
-
-
-def encode_rows(
-    lines: Sequence[Line], budget: int, before: float | None = None
-) -> tuple[dict[str, Any], list[bytes]]:
-    """Return the JSON part and the two buffers of some consecutive lines.
-
-    budget: characters for all the texts together; where they are more, each is cut to an equal share, and the
-    row says how much is missing.
-    before: the time of the line that precedes the first one.
-    """
-    texts = [line.text for line in lines]
-    share = ROW_CHARS
-    if sum(min(len(text), share) for text in texts) > budget:
-        share = max(64, budget // len(texts))
-    cut = {index: len(text) - share for index, text in enumerate(texts) if len(text) > share}
-    content: dict[str, Any] = {
-        "a": lines[0].number if lines else 0,
-        "n": len(lines),
-        "dir": "".join(line.direction for line in lines),
-        "mark": "".join(map(mark_of, lines)),
-        "part": [index for index, line in enumerate(lines) if line.truncated],
-        "cut": cut,
-        "before": before,
-    }
-    return content, [
-        "\n".join(visible(text[:share]) for text in texts).encode("utf-8", "replace"),
-        array("d", [line.time for line in lines]).tobytes(),
-    ]
 
 
 @dataclass
@@ -197,8 +103,8 @@ class Search:
 class LogView(Part):
     """The transcript of a client as a log with as many rows as there are lines."""
 
-    _esm = Unicode(web_text("link.js", "selection.js", "log_view.js")).tag(sync=True)
-    _css = Unicode(web_text("theme.css", "log_view.css")).tag(sync=True)
+    _esm = Unicode(script("log")).tag(sync=True)
+    _css = Unicode(style("theme", "log")).tag(sync=True)
     height = Unicode("288px", help="How tall the rows' pane is, in CSS units; the user can drag it.").tag(
         sync=True
     )
@@ -354,14 +260,14 @@ class LogView(Part):
             raise SettingsError(
                 f"cannot write {path}: {error.strerror}; %cd FOLDER has it written elsewhere"
             ) from None
-        said = f"{count:,} line{'s' if count != 1 else ''} saved to {path}"
+        said = f"{count_of_lines(count)} saved to {path}"
         self._reply(request, "saved", text=said, error="")
 
     def _send_line(self, request: Mapping[str, Any]) -> None:
         number = int(request["n"])
         lines = self._client.transcript[number : number + 1]
         text = lines[0].text if lines else ""
-        shown = visible(text[:WHOLE_LINE]).encode("utf-8", "replace")
+        shown = spell_out(text[:WHOLE_LINE]).encode("utf-8", "replace")
         self._reply(
             request, "line", [shown], n=number, forgotten=not lines, cut=max(0, len(text) - WHOLE_LINE)
         )

@@ -6,35 +6,28 @@ also be put into a layout of one's own: `panel.header`, `panel.log`, `panel.send
 
 from __future__ import annotations
 
-import html
-import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets
 from IPython.display import DisplayHandle, display
 
-from ...lines.text import visible
-from ...lines.transcript import Line, Transcript
-from ...mask import MASK
+from ...client.client import Client
+from ..output.saved import static_html
 from .commands import Commands
-from .controls import Header, SendBox, SettingsFields
+from .fields import SettingsFields
+from .header import Header
 from .log_view import LogView
 from .part import Part, free_from_busy_cells
 from .publisher import get_publisher
+from .send_box import SendBox
 
-if TYPE_CHECKING:
-    from ...client.client import Client
-
-__all__ = ["Panel", "close_all_panels", "close_panel", "panel_for", "static_html"]
+__all__ = ["Panel", "close_all_panels", "close_panel", "panel_for"]
 
 SAVED_LINES = 20
 """Lines that a saved notebook shows: enough to remember what it was about, little enough for a diff."""
-STATIC_CLASS = "ipyreconnect-static"
-"""Where the panel is alive, its style sheet hides what has this class."""
 STORE_STATE = 5.0
 """Least seconds between two updates of what a saved notebook shows, where the state has changed …"""
 STORE_LINES = (2.0, 60.0)
@@ -42,23 +35,6 @@ STORE_LINES = (2.0, 60.0)
 unsaved changes."""
 STORED_AT_MOST = 8
 """Places where that is: each new run of a cell makes another one, and nobody tells which are gone."""
-SAVED_CHARS = 300
-"""Characters of each saved line."""
-ASKED_WITHIN = 16
-"""Lines within which a server asked for the password that comes next: nothing but notes stands between."""
-
-# What users type to log in, by protocol; the rest of such a line has no place in a file that is passed on.
-_LOGIN = re.compile(
-    r"""^(
-        \S+\s+(?:LOGIN|AUTHENTICATE)                      # IMAP, with its tag
-      | AUTH | PASS | USER | AUTHINFO\s+\w+ | OPER | CONNECT  # SMTP, Redis, POP3, NNTP, IRC, NATS
-      | AUTHENTICATE | HELLO\s+\d\s+AUTH
-      | (?:PRIVMSG\s+\S+|NICKSERV|NS)\s+:?(?:IDENTIFY|ID|AUTH|REGISTER)  # each IRC network has its own
-    )\s.+$""",
-    re.IGNORECASE | re.DOTALL | re.VERBOSE,
-)
-# After these a server is given a password, or something of that kind, on a line of its own.
-_CHALLENGE = re.compile(r"334|\+(\s|$)")
 
 
 class Panel(ipywidgets.VBox):
@@ -173,46 +149,6 @@ class Panel(ipywidgets.VBox):
             if self.saved_lines > 0:
                 bundle["text/html"] = self.static_html()
         return bundle
-
-
-def redacted(transcript: Transcript, start: int, stop: int) -> Iterator[tuple[Line, str]]:
-    """Yield each kept line start ≤ number < stop with its text, without what looks like a password that was
-    typed in clear.
-    """
-    challenged = False
-    # What was asked for just before is not shown, but tells what the first line is.
-    for line in transcript.lines(max(0, start - ASKED_WITHIN), stop):
-        text = line.text
-        if line.direction == ">":
-            text = MASK if challenged else _LOGIN.sub(rf"\1 {MASK}", text)
-            challenged = False
-        elif line.direction == "<":
-            challenged = _CHALLENGE.match(text) is not None
-        if line.number >= start:
-            yield line, text
-
-
-def static_html(client: Client, lines: int) -> str:
-    """Return a client's state and its last lines as HTML that needs no script, style sheet or network."""
-    transcript = client.transcript
-    rows = []
-    for line, text in redacted(transcript, max(0, transcript.end - lines), transcript.end):
-        shown = text[:SAVED_CHARS] + ("…" if len(text) > SAVED_CHARS else "")
-        shown = "\t".join(map(visible, shown.split("\t")))
-        rows.append(f"{time.strftime('%H:%M:%S', time.localtime(line.time))} {line.direction} {shown}")
-    status = client.status
-    said = f"{client.name}: {client.address}, {status.state.value}"
-    if status.reason and status.connected_since is None and status.stopped_at is None:
-        said += f" ({status.reason})"  # not where it is connected again, or was stopped by the user
-    count = f"{transcript.end:,} line{'s' if transcript.end != 1 else ''}"
-    if transcript.end > len(rows) > 0:
-        count = f"the last {f'{len(rows)} of' if len(rows) > 1 else 'of'} {count}"
-    return (
-        f'<div class="{STATIC_CLASS}" style="font:13px system-ui,sans-serif">'
-        f"<div><b>{html.escape(said)}</b> · {count}, as saved at {time.strftime('%Y-%m-%d %H:%M:%S')}</div>"
-        '<pre style="margin:4px 0 0;font:12px/1.4 monospace;white-space:pre-wrap;overflow-wrap:anywhere">'
-        f"{html.escape(chr(10).join(rows))}</pre></div>"
-    )
 
 
 _panels: dict[Client, Panel] = {}

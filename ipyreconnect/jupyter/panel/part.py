@@ -11,22 +11,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any
 
 import anywidget
 
-from .publisher import Channel, Tick, View, get_publisher
+from .channel import Channel, Tick, View
+from .publisher import get_publisher
 
-__all__ = ["Part", "free_from_busy_cells", "web_text"]
-
-
-def web_text(*names: str) -> str:
-    """Return the files of web/ put one behind the other: anywidget loads one script without relative
-    imports.
-    """
-    folder = files("ipyreconnect.jupyter.panel") / "web"
-    return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
+__all__ = ["Part", "free_from_busy_cells"]
 
 
 def free_from_busy_cells(widget: Any) -> None:

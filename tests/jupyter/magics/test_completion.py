@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from IPython.core.completer import provisionalcompleter
 
 from ipyreconnect.jupyter.magics.completion import Known, addresses_in, files, make_matcher, offer
-from tests.jupyter.shells import new_shell
+from tests.jupyter.shells import new_shell, run
+from tests.servers.line_server import LineServer
 
 KNOWN = Known(
     names=("imap.example.org", "redis", "relay"), addresses=("imaps://imap.example.org", "127.0.0.1:6379")
@@ -141,7 +142,7 @@ def test_addresses_are_taken_from_what_was_typed() -> None:
 
 
 @pytest.fixture
-def shell() -> Iterator[Any]:
+def offering() -> Iterator[Any]:
     with new_shell() as shell:
         matcher = make_matcher(shell, lambda: KNOWN)
         shell.Completer.custom_matchers.append(matcher)
@@ -153,18 +154,32 @@ def completions(shell: Any, text: str) -> list[tuple[int, str]]:
         return [(found.start, found.text) for found in shell.Completer.completions(text, len(text))]
 
 
-def test_ipython_offers_ours_and_only_ours(shell: Any) -> None:
+def test_ipython_offers_ours_and_only_ours(offering: Any) -> None:
     """In IPython itself no builtin is offered beside our options, also behind an assignment."""
     for line in ("%connect --na", "r = %connect --na", "x = 1\nr = %connect --na"):
-        assert completions(shell, line) == [(len(line) - len("--na"), "--name")]
-    assert completions(shell, "%connect imaps://im") == [(9, "imaps://imap.example.org")]
-    assert completions(shell, "%connect --keepalive=o") == [(9, "--keepalive=off")]
-    found = completions(shell, "%connect --")
+        assert completions(offering, line) == [(len(line) - len("--na"), "--name")]
+    assert completions(offering, "%connect imaps://im") == [(9, "imaps://imap.example.org")]
+    assert completions(offering, "%connect --keepalive=o") == [(9, "--keepalive=off")]
+    found = completions(offering, "%connect --")
     assert len(found) == len(set(found))
     assert all(text.startswith("--") for _, text in found)
 
 
-def test_ipythons_own_completion_stays(shell: Any) -> None:
+def test_ipythons_own_completion_stays(offering: Any) -> None:
     """Other code, and the body of a cell magic, complete as without us."""
-    assert "print" in [text for _, text in completions(shell, "pri")]
-    assert not [text for _, text in completions(shell, "%%send\n%connect --na") if text == "--name"]
+    assert "print" in [text for _, text in completions(offering, "pri")]
+    assert not [text for _, text in completions(offering, "%%send\n%connect --na") if text == "--name"]
+
+
+def offered(shell: Any, text: str) -> list[str]:
+    with provisionalcompleter():
+        return [found.text for found in shell.Completer.completions(text, len(text))]
+
+
+def test_addresses_of_this_and_earlier_sessions_are_offered(
+    shell: Any, server: LineServer, tmp_path: Path
+) -> None:
+    """Tab behind %connect offers where one has been before."""
+    run(shell, f"%connect {server.address} --name x")
+    assert offered(shell, "%connect 127") == [server.address]
+    assert offered(shell, "%send -c ") == ["x"]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from ipyreconnect.jupyter.magics.options import (
+from ipyreconnect.jupyter.magics.options import parse, suggest, value_in_need_of_quotes
+from ipyreconnect.jupyter.magics.table import (
     CONNECT,
     EXPECT,
     HEARTBEAT,
@@ -20,12 +21,6 @@ from ipyreconnect.jupyter.magics.options import (
     STOP,
     Kind,
     Magic,
-    parse,
-    parse_eol,
-    parse_reply,
-    suggest,
-    unescape,
-    value_in_need_of_quotes,
 )
 
 
@@ -322,59 +317,3 @@ def test_every_option_of_the_contract_exists() -> None:
     for magic in MAGICS.values():
         for option in magic.options:
             assert (option.metavar is None) == (option.kind is Kind.FLAG)
-
-
-# -- values with a grammar of their own --
-
-
-def test_escapes_become_bytes() -> None:
-    """`%send --bytes` reads what a Python bytes literal may hold, and any text beside it."""
-    assert unescape(r"\x00\xff\r\n\t\\\0\101\'") == b"\x00\xff\r\n\t\\\x00A'"
-    assert unescape("Grüße") == "Grüße".encode()
-    assert unescape("Grüße", "iso-8859-1") == "Grüße".encode("iso-8859-1")
-    for bad in (r"\q", r"\xg0", "\\", r"\x1", r"\400"):
-        with pytest.raises(UsageError, match="escape"):
-            unescape(bad)
-    with pytest.raises(UsageError, match="cannot be encoded"):
-        unescape("€", "iso-8859-1")
-
-
-def test_escapes_are_read_in_the_text_and_not_in_its_bytes() -> None:
-    """A character whose bytes hold that of a backslash is no escape, and each text beside one is encoded."""
-    assert unescape(r"表\r\n", "shift_jis") == "表".encode("shift_jis") + b"\r\n"
-    assert unescape(r"\x00é\n", "utf-16-le") == b"\x00\xe9\x00\n"
-    assert unescape(r"\x00", "utf-16") == b"\x00"
-    with pytest.raises(UsageError, match=r"\\é is no escape"):
-        unescape(r"\é", "shift_jis")
-
-
-@given(st.binary())
-def test_every_byte_can_be_written(data: bytes) -> None:
-    """repr(bytes) without its b and quotes comes back as those bytes."""
-    assert unescape(repr(data)[2:-1]) == data
-
-
-def test_line_ends_have_names_and_escapes() -> None:
-    """--eol takes crlf, lf, cr, none, and escapes."""
-    assert [parse_eol(text) for text in ("crlf", "LF", "cr", "none", r"\r\n", r"\x00")] == [
-        b"\r\n",
-        b"\n",
-        b"\r",
-        b"",
-        b"\r\n",
-        b"\x00",
-    ]
-    with pytest.raises(UsageError, match="crlf, lf, cr, none"):
-        parse_eol("windows")
-
-
-def test_reply_rules_are_split_at_the_first_plain_equals_sign() -> None:
-    r"""REGEX=LINE; the LINE may hold = as it is, the REGEX as \=."""
-    assert parse_reply(r"^PING (.*)=PONG \1") == (r"^PING (.*)", r"PONG \1")
-    assert parse_reply(r"a\=b=c=d") == ("a=b", "c=d")
-    assert parse_reply(r"(?\=PING)=c\=d") == ("(?=PING)", r"c\=d")
-    assert parse_reply(r"a\\=\=") == (r"a\\", r"\=")
-    assert parse_reply("x=") == ("x", "")
-    for bad in ("", "no equals", "=line", r"a\=b"):
-        with pytest.raises(UsageError, match="give REGEX=LINE"):
-            parse_reply(bad)

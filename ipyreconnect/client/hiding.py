@@ -1,0 +1,78 @@
+"""In which forms a secret may show, and a text without them; hides nothing in a transcript itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from ..errors import SettingsError
+from ..lines.text import decode
+from ..lines.transcript import Transcript
+from ..mask import encode_behind
+from ..secret import Secret
+
+__all__ = ["forms_of", "redaction_of", "refusing"]
+
+
+def forms_of(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:
+    """Return in which forms secrets may show: as they are sent, as text, in a regular expression, in a
+    repr, in JSON.
+
+    Raises SettingsError for what is no secret.
+    """
+    if not isinstance(secrets, Iterable):
+        raise SettingsError(f"secrets are several, such as [Secret(…)], not {type(secrets).__name__}")
+    forms: set[bytes] = set()
+    for secret in secrets:
+        if not isinstance(secret, Secret):
+            raise SettingsError(f"secrets are made with Secret(…), not {type(secret).__name__}")
+        data = secret.reveal()
+        forms.add(data)
+        for text in _texts_of(data, encoding):
+            forms.update(_encoded(text, encoding))
+    return forms - {b""}
+
+
+def _texts_of(data: bytes, encoding: str | None) -> set[str]:
+    """Return in which forms the bytes of a secret may show in a text."""
+    texts: set[str] = set()
+    for text in {decode(data, encoding), decode(data, None)}:
+        shown = repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1]
+        # Where what is shown has a quote of the other kind, as well.
+        quoted = (form.replace("'", "\\'") for form in shown)
+        as_json = json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
+        texts.update((text, re.escape(text), *shown, *quoted, *as_json))
+    return texts
+
+
+def _encoded(text: str, encoding: str | None) -> Iterator[bytes]:
+    """Yield the bytes that stand for a text, as far as the encoding knows it."""
+    yield text.encode("utf-8", "surrogatepass")
+    with contextlib.suppress(UnicodeError):
+        yield text.encode(encoding or "utf-8")
+    if encoding is None:  # else the bytes may depend on what stands before them
+        return
+    for before in "", "a", text[:1], text[-1:]:
+        with contextlib.suppress(UnicodeError):
+            yield encode_behind(before, text, encoding)
+
+
+def redaction_of(forms: Iterable[bytes], transcript: Transcript) -> Callable[[str], str]:
+    """Return what hides these in a text, besides what `transcript` hides, which stays as it is: it changes
+    only with a client that is made.
+    """
+    hiding = Transcript()
+    for form in forms:
+        hiding.hide(form)
+    return lambda text: transcript.redacted_text(hiding.redacted_text(text))
+
+
+@contextlib.contextmanager
+def refusing(redact: Callable[[str], str]) -> Iterator[None]:
+    """Have a SettingsError show what `redact` makes of its text."""
+    try:
+        yield
+    except SettingsError as error:
+        raise SettingsError(redact(str(error))) from None

@@ -1,0 +1,1 @@
+"""Tests of the rooms of client/; most on real sockets of loopback."""
