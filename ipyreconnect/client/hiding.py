@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import SettingsError
+from ..lines.masking import Masking
 from ..lines.text import decode
 from ..lines.transcript import Transcript
 from ..mask import encode_behind
@@ -63,10 +64,10 @@ def redaction_of(forms: Iterable[bytes], transcript: Transcript) -> Callable[[st
     """Return what hides these in a text, besides what `transcript` hides, which stays as it is: it changes
     only with a client that is made.
     """
-    hiding = Transcript()
+    hiding = Masking()
     for form in forms:
         hiding.hide(form)
-    return lambda text: transcript.redacted_text(hiding.redacted_text(text))
+    return lambda text: transcript.redacted_text(hiding.masked_text(text))
 
 
 @contextlib.contextmanager

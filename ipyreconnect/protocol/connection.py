@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from ..errors import AttemptFailed, CallerError, ConnectionLost, Ending, NotConnected
 from ..lines.delivery import Delivery
 from ..lines.framing import Foreign, beginning
-from ..lines.text import has_break, in_one_line
+from ..lines.text import counted, has_break, in_one_line, without_end
 from ..lines.transcript import Runs, Transcript, nothing_needed
 from ..profile.base import TLSMode
 from ..settings import Heartbeat, KeepAlive, Retry
@@ -958,7 +958,7 @@ class Connection:
         """
         if not self._outbox.check_own_room(len(data), now + self.wall_offset):
             return False
-        line = self.transcript.redacted(data.removesuffix(b"\n").removesuffix(b"\r"))
+        line = self.transcript.redacted(without_end(data))
         self._write_line(data, line, Delivery(line), now, in_script=True)
         return True
 
@@ -1098,6 +1098,5 @@ def _fate(lost: tuple[Delivery, ...], *, known: bool) -> str:
     if not lost:
         return ""
     size = sum(len(delivery.data) for delivery in lost)
-    lines = "1 line" if len(lost) == 1 else f"{len(lost)} lines"
     fate = "never acknowledged" if known else "of which this system does not tell what was acknowledged"
-    return f"; {lines} ({size} bytes) {fate}"
+    return f"; {counted(len(lost), 'line')} ({size} bytes) {fate}"
