@@ -21,8 +21,9 @@ from typing import Any
 from ..address import Address
 from ..errors import SettingsError
 from ..lines.search import Pattern
-from ..lines.text import encode_line, has_break, has_own_end, visible
-from ..lines.transcript import DEFAULT_BYTES, WHOLE_SHARE, Transcript
+from ..lines.text import EOLS, encode_line, has_break, has_own_end, visible
+from ..lines.transcript import DEFAULT_BYTES, Transcript
+from ..lines.writing import WHOLE_SHARE
 from ..profile.base import Profile, TLSMode
 from ..protocol.script import Step, parse_script
 from ..settings import TLS, Heartbeat, KeepAlive, Retry
@@ -39,7 +40,6 @@ _UNITS = {
     for byte in ("", "b")
 }
 
-EOLS = {"crlf": b"\r\n", "lf": b"\n", "cr": b"\r", "none": b""}
 Replies = Mapping[Any, str | bytes] | Iterable[tuple[Pattern, str | bytes]]
 """Patterns and the lines that answer them. The keys are Any as Mapping is invariant in their type."""
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import SettingsError
+from ..lines.masking import Masking
 from ..lines.text import decode
 from ..lines.transcript import Transcript
 from ..mask import encode_behind
@@ -68,10 +69,10 @@ def redaction_of(forms: Iterable[bytes], transcript: Transcript) -> Callable[[st
 
     The transcript itself does not hide them yet: a client that is refused must not change it.
     """
-    hiding = Transcript()
+    hiding = Masking()
     for form in forms:
         hiding.hide(form)
-    return lambda text: transcript.redacted_text(hiding.redacted_text(text))
+    return lambda text: transcript.redacted_text(hiding.masked_text(text))
 
 
 @contextlib.contextmanager

@@ -20,8 +20,10 @@ from ..errors import Overrun, ReconnectError, SettingsError
 from ..forking import Stage, in_child
 from ..lines.files import to_json
 from ..lines.line import Line
+from ..lines.text import counted
 from ..lines.transcript import Transcript
-from ..network.driver import Driver, Follower
+from ..network.driver import Driver
+from ..network.flow_control import Follower
 from ..network.interrupts import guard
 from ..protocol.state import State
 from .record_file import RecordFile, Rows
@@ -401,8 +403,10 @@ class Recorder:
 
 
 def _missing(count: int) -> str:
-    lines = "1 line is" if count == 1 else f"{count} lines are"
-    return f"{lines} missing from it" if count else "nothing is missing from it"
+    lines = counted(count, "line")
+    return (
+        f"{lines} {'is' if count == 1 else 'are'} missing from it" if count else "nothing is missing from it"
+    )
 
 
 def _why(error: OSError) -> str:

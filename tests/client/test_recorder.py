@@ -20,7 +20,7 @@ from ipyreconnect.client import recorder as recorder_module
 from ipyreconnect.client.record_file import RecordFile
 from ipyreconnect.client.recorder import Recorder
 from ipyreconnect.lines.files import from_json
-from ipyreconnect.lines.transcript import LEAST_BYTES
+from ipyreconnect.lines.store import LEAST_BYTES
 from ipyreconnect.network import flow_control
 from tests.servers.line_server import LineServer, echo, say
 from tests.watching import PATIENCE, until
