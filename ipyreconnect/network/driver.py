@@ -20,7 +20,8 @@ from typing import Final, Protocol
 
 from ..address import Address
 from ..errors import AttemptFailed, CallerError, ConnectionLost, SettingsError
-from ..lines.transcript import Runs, Transcript
+from ..lines.store import Runs
+from ..lines.transcript import Transcript
 from ..protocol.configuration import Settings
 from ..protocol.connection import Connection
 from ..protocol.events import ApplyOptions, Event, Frame, Judge, RunFunction, StatusChanged

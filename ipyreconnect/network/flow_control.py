@@ -10,7 +10,7 @@ import math
 import time
 from operator import length_hint
 
-from ..lines.transcript import Runs
+from ..lines.store import Runs
 from ..protocol.connection import Connection
 from .lock import Strand
 from .loop import EVENT_READ, Timer

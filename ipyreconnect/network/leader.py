@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from ..lines.transcript import Runs
+from ..lines.store import Runs
 from ..protocol.connection import Connection
 from . import interrupts, sockets
 from .flow_control import FlowControl
