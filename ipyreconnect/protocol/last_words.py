@@ -8,14 +8,12 @@ import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..errors import Ending
 from ..lines.line import Line
 from ..lines.text import decode, in_one_line
-
-if TYPE_CHECKING:
-    from ..lines.transcript import Transcript
+from ..lines.transcript import Transcript
 
 __all__ = ["Ends", "farewell_answered", "goodbye_in"]
 
@@ -100,7 +98,7 @@ class _Silence:
 
 
 class Ends:
-    """How one client's connections ended, and what that says. With the turn only; times are seconds.
+    """How one client's connections ended, and what that says. With the lock held; times are seconds.
 
     Args:
         goodbye: as `Profile.goodbye`
