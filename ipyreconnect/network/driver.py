@@ -2,7 +2,7 @@
 lock.py). Decides nothing.
 
 The driver's parts each have a room of their own: the socket (transport.py), the pace of the receiving
-(following.py), the thread that reads while it waits (leader.py), and those who wait (waiting.py).
+(flow_control.py), the thread that reads while it waits (leader.py), and those who wait (waiting.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Final, Protocol
 
 from ..address import Address
 from ..errors import AttemptFailed, CallerError, ConnectionLost, SettingsError
-from ..lines.transcript import Runs, Transcript
+from ..lines.store import Runs
+from ..lines.transcript import Transcript
 from ..protocol.configuration import Settings
 from ..protocol.connection import Connection
 from ..protocol.events import ApplyOptions, Event, Frame, Judge, RunFunction, StatusChanged
@@ -32,7 +33,7 @@ from ..protocol.status import Status
 from ..settings import KeepAlive, Retry
 from . import changes, sockets
 from .dial import Dial
-from .following import FlowControl, Follower
+from .flow_control import FlowControl, Follower
 from .leader import Leader
 from .lock import Strand
 from .loop import EVENT_READ, Loop, Timer, acquire_loop, release_loop, serves
@@ -347,7 +348,7 @@ class Driver(Strand):
         now = _monotonic()
         try:
             if _opens_files(self.connection.settings.context) and (error := sockets.shortage()) is not None:
-                # No authority would be found, which would end it for good, as if nobody knew the server's.
+                # No authority would be found, and the server's would look unknown, which would be final.
                 raise error
             assert self._loop is not None  # as long as there was a dial
             opened = self.transport.open(sock, self._loop, self.keepalive)
@@ -370,8 +371,8 @@ class Driver(Strand):
         """Look at the connection's health now. With the lock held."""
         connection, transport = self.connection, self.transport
         if transport.sock is not None:
-            # First: what takes long from here on (this thread may not get to run for seconds) makes nobody
-            # look silent.
+            # First, so that no peer looks silent because of what takes long from here on: this thread may not
+            # get to run for seconds.
             now = _monotonic()
             if connection.watch.seems_silent(now) and not self.flow.paused:
                 self.flow.receive()
@@ -462,9 +463,9 @@ class Driver(Strand):
         """Forget `waiter`; harmless when it was woken. With the lock held."""
         self.waiters.unwatch(waiter)
 
-    def read_until(self, done: Callable[[], bool], along: Runs | None = None) -> None:
+    def read_until(self, done: Callable[[], bool], line_sink: Runs | None = None) -> None:
         """Block until `done()` is true, reading the socket meanwhile; see `Leader.call_and_wait`."""
-        self.leader.read_until(done, along)
+        self.leader.read_until(done, line_sink)
 
     def call_and_wait(
         self, work: Callable[[], None], done: Callable[[], bool], ends: float, give_up: Callable[[], None]
@@ -500,7 +501,7 @@ class Driver(Strand):
         return self._loop is None and not self.leader.has_discarded and not self.connection.events
 
     def ends(self, thread: threading.Thread) -> bool:
-        """Return whether the I/O thread `thread` serves nobody any more."""
+        """Return whether the I/O thread `thread` serves no connection any more."""
         return not serves(thread)
 
     @property

@@ -142,8 +142,8 @@ class Transport:
             self._attend(wanted)
 
     def look_away(self) -> None:
-        """Have the I/O thread not even be told that the connection has ended, which it is again and again;
-        `push` brings it back.
+        """Have the I/O thread ignore even the end of the connection, of which the selector notifies it again
+        and again; `push` ends that.
         """
         if self.sock is not None and self.loop is not None:
             self.loop.unregister(self.sock)
@@ -203,7 +203,7 @@ class Transport:
 
     def _end_of_file(self, failure: OSError | None) -> None:
         if failure is not None and failure.errno == errno.ECONNRESET:
-            # The kernel tells of a reset once, then of an end that nobody has said.
+            # The kernel reports a reset once; after that, the end of a stream that the peer never ended.
             self._connection.fail(self.loss(failure), _monotonic())
         else:
             self._connection.received_eof(_monotonic())
@@ -260,7 +260,7 @@ class Transport:
         return TcpInfo.unpack(raw) if raw is not None else None
 
     def acknowledged(self, info: TcpInfo | None) -> int | None:
-        """Return how many bytes of the outgoing stream the peer has acknowledged; None: nobody knows.
+        """Return how many bytes of the outgoing stream the peer has acknowledged; None: not known.
 
         Args:
             info: what `tcp_info` has returned.
@@ -276,7 +276,7 @@ class Transport:
         return None if waiting is None else max(0, handed_over - waiting)
 
     def loss(self, error: OSError) -> ConnectionLost:
-        """Return the loss of the connection of which the kernel told with `error`."""
+        """Return the loss of the connection that the kernel has reported as `error`."""
         return ConnectionLost(self._reason_for(error), ending=sockets.ending_of(error))
 
     def _reason_for(self, error: OSError) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from ..errors import AttemptFailed, CallerError, ConnectionLost, Ending, NotConnected
 from ..lines.delivery import Delivery
-from ..lines.text import in_one_line
+from ..lines.text import counted, in_one_line
 from ..profile.base import TLSMode
 from ..settings import KeepAlive
 from .events import Event
@@ -462,6 +462,5 @@ def _fate(lost: tuple[Delivery, ...], *, known: bool) -> str:
     if not lost:
         return ""
     size = sum(len(delivery.data) for delivery in lost)
-    lines = "1 line" if len(lost) == 1 else f"{len(lost)} lines"
     fate = "never acknowledged" if known else "of which this system does not tell what was acknowledged"
-    return f"; {lines} ({size} bytes) {fate}"
+    return f"; {counted(len(lost), 'line')} ({size} bytes) {fate}"

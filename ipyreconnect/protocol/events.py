@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..lines.transcript import Runs
+from ..lines.store import Runs
 from ..settings import KeepAlive
 from .expect import Search
 from .state import Effect

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from ..errors import AttemptFailed, CallerError, ConnectionLost, Ending
 from ..lines.delivery import Delivery
 from ..lines.framing import Foreign, beginning
-from ..lines.text import has_break
-from ..lines.transcript import Runs, Transcript, nothing_needed
+from ..lines.store import Runs, nothing_needed
+from ..lines.text import has_break, without_end
+from ..lines.transcript import Transcript
 from ..profile.base import TLSMode
 from ..settings import KeepAlive, Retry
 from .configuration import Settings
@@ -492,6 +493,6 @@ class Exchange(ABC):
         """
         if not self.outbox.check_own_room(len(data), now + self.wall_offset):
             return False
-        line = self.transcript.redacted(data.removesuffix(b"\n").removesuffix(b"\r"))
+        line = self.transcript.redacted(without_end(data))
         self._write_line(data, line, Delivery(line), now, in_script=True)
         return True

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConnectionLost, Overrun
-from ..lines.effort import is_quick
+from ..lines.effort import SHORT, is_quick
 from ..lines.framing import beginning
 from ..lines.line import Line
 from ..lines.search import LineSearch, Pattern, compile_pattern
@@ -26,8 +26,6 @@ __all__ = ["QUOTED", "Expectation", "Expectations", "Pattern", "compile_pattern"
 QUOTED = 3
 QUOTED_CHARACTERS = 80
 """Lines that a reason quotes, and characters of each: an answer and what led to it, in one line."""
-SHORT = 20
-"""Characters of a line over which no expression takes long."""
 MANY = 64
 """So many lines at once are a flood: worth a look whether any of them can match at all."""
 

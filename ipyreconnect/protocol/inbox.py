@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from ..errors import AttemptFailed, CallerError
 from ..lines.framing import LINE_LIMIT, Announced, Foreign, Framer, Raw, make_framer
-from ..lines.transcript import Runs, Transcript
+from ..lines.store import Runs
+from ..lines.transcript import Transcript
 from .configuration import Settings
 from .events import Closed, Event, Filled, Frame, Framed, Lines, PlainText, Received, Secured
 from .state import NEVER

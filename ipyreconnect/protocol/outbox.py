@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import ConnectionLost, OutboxFull
 from ..lines.delivery import UNCONFIRMED, Delivery
-from ..lines.text import decode
+from ..lines.text import counted, decode
 from ..lines.transcript import Transcript
 from .configuration import QUEUE_LINES, Settings
 from .expect import Expectation
@@ -263,7 +263,7 @@ class Outbox:
                 "send them in pieces, or give the client a greater queue_limit"
             )
         if self._is_full(lines, size, more):
-            what = "1 line" if lines == 1 else f"{lines} lines"
+            what = counted(lines, "line")
             wait = "waits" if lines == 1 else "wait"
             where = self._settings.where
             raise OutboxFull(f"{what} ({size} bytes) {wait} to be sent to {where}; {advice}")
