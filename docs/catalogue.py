@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import inspect
 import re
 import tempfile
@@ -15,6 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from ipyreconnect import TLS, Client, Heartbeat, KeepAlive, Retry
+from ipyreconnect.jupyter.magics.table import MAGICS
 from ipyreconnect.profile.base import PROFILES
 
 if TYPE_CHECKING:
@@ -22,23 +22,6 @@ if TYPE_CHECKING:
 
 EOLS: Final = {b"\r\n": "CRLF", b"\n": "LF", b"\r": "CR", b"\0": "NUL", b"": "none"}
 ENCRYPTION: Final = {"none": "", "implicit": "at once", "starttls": "after STARTTLS"}
-
-
-def _first(*homes: str) -> Any:
-    """Import the first of these that there is, each as `module:name`."""
-    for home in homes:
-        module, _, name = home.partition(":")
-        with contextlib.suppress(ImportError, AttributeError):
-            return getattr(importlib.import_module(module), name)
-    raise ImportError(f"none of {', '.join(homes)} is there")
-
-
-def magics() -> Mapping[str, Any]:
-    """Return the table that the magics' help, parser and completion read, by name."""
-    found: Mapping[str, Any] = _first(
-        "ipyreconnect.jupyter.magics.table:MAGICS", "ipyreconnect.jupyter.magics.options:MAGICS"
-    )
-    return found
 
 
 # -- writing Markdown
@@ -149,7 +132,7 @@ def reference() -> list[str]:
     """Write a section for each magic: what it says of itself, its examples, its options."""
     lines: list[str] = []
     with shell_with_magics() as shell:
-        for name, magic in magics().items():
+        for name, magic in MAGICS.items():
             both = shell.find_cell_magic(name) is not None
             title = f"`%{name}` and `%%{name}`" if both else f"`%{name}`"
             lines += [f"## {title}", ""]

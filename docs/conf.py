@@ -12,7 +12,7 @@ author = "ipyreconnect contributors"
 copyright = author  # noqa: A001 - Sphinx's own name for it
 version = release = ipyreconnect.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "docs.directives"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "docs.directives"]
 exclude_patterns = ["_*"]
 suppress_warnings: list[str] = []  # what is worth a warning is worth an error: `make docs` takes each for one
 
@@ -25,9 +25,6 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"
 autodoc_preserve_defaults = True
-autodoc_default_options = {"members": True, "show-inheritance": False}
-napoleon_numpy_docstring = False
-napoleon_google_docstring = True
 python_maximum_signature_line_length = 88
 
 html_theme = "furo"

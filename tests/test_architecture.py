@@ -13,32 +13,30 @@ import pytest
 PACKAGE: Final = Path(__file__).resolve().parents[1] / "ipyreconnect"
 
 VALUES: Final = ("errors", "mask", "settings", "secret", "profile", "address")
+FACADE: Final = (*VALUES, "forking", "lines", "protocol", "client")
 
 STOREYS: Final[Mapping[str, tuple[str, ...]]] = {
     "errors": (),
+    "forking": (),
     "mask": ("errors",),
     "settings": ("errors",),
     "secret": ("errors", "mask", "settings"),
     "profile": ("errors",),
     "address": ("errors", "profile"),
-    "lines": VALUES,
+    "lines": (*VALUES, "forking"),
     "protocol": (*VALUES, "lines"),
-    "network": (*VALUES, "lines", "protocol"),
-    "client": (*VALUES, "lines", "protocol", "network"),
+    "network": (*VALUES, "forking", "lines", "protocol"),
+    "client": (*VALUES, "forking", "lines", "protocol", "network"),
     # The skins know the façade and the values that it hands out, and nothing of how it gets them.
-    "jupyter": (*VALUES, "lines", "protocol", "client"),
-    "jupyter.panel": (*VALUES, "lines", "protocol", "client", "jupyter"),
-    "jupyter.output": (*VALUES, "lines", "protocol", "client", "jupyter", "jupyter.panel"),
-    "jupyter.display": (*VALUES, "lines", "protocol", "client", "jupyter", "jupyter.panel", "jupyter.output"),
-    "jupyter.magics": (*VALUES, "lines", "protocol", "client", "jupyter", "jupyter.panel", "jupyter.output"),
+    "jupyter": FACADE,
+    "jupyter.output": (*FACADE, "jupyter"),
+    "jupyter.panel": (*FACADE, "jupyter", "jupyter.output"),
+    "jupyter.display": (*FACADE, "jupyter", "jupyter.output", "jupyter.panel"),
+    "jupyter.magics": (*FACADE, "jupyter", "jupyter.output", "jupyter.panel"),
 }
 """Each room, lowest first, and the rooms whose modules it may import; its own modules always."""
 
-KNOWN: Final[Mapping[tuple[str, str], str]] = {
-    ("jupyter.magics.magics", "network.changes"): "the end of the extension ends the watch over the network",
-    ("jupyter.magics.magics", "network.sockets"): "a magic asks the system what keepalive it has",
-    ("jupyter.panel.finder", "network.matcher"): "the search borrows the engine's process for expressions",
-}
+KNOWN: Final[Mapping[tuple[str, str], str]] = {}
 """Imports against the table or in a circle that are known, and how each came about. This list only shrinks:
 one that is gone must leave it."""
 

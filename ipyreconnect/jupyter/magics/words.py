@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...client.capabilities import missing
 from ...client.client import Client
 from ...lines.line import Line
 from ...lines.text import visible
-from ...network import changes
-from ...network.sockets import missing_options
 from ...protocol.outbox import QUEUE_PATIENCE
 from ...protocol.state import State
 from ...settings import NO_KEEPALIVE, Heartbeat, KeepAlive
@@ -61,7 +60,7 @@ def keepalive_words(client: Client, name: str) -> list[str]:
     rows = [f"{name}: keepalive {force} is in force", f"  {bound_words(force)}"]
     if force != wanted:
         rows.append(f"  (the system gave this instead of {wanted})")
-    rows += [f"  this system lacks {option}" for option in (*missing_options(), *changes.missing())]
+    rows += [f"  this system lacks {option}" for option in missing()]
     return rows
 
 
