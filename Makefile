@@ -38,7 +38,7 @@ test: lint system web docs $(VENV)/dev.stamp ## lint, the site, and all the test
 	$(BIN)/python -m pytest --nbmake $(wildcard notebooks) tests -m "not quick and not browser and not bench" $(ARGS)
 	$(BIN)/python -m pytest -m browser $(ARGS)
 
-quick: web $(VENV)/dev.stamp ## the tests that need only Python and loopback, in less than a minute
+quick: web $(VENV)/dev.stamp ## the tests that need only Python and loopback, and those of the page, in about a minute
 	$(BIN)/python -m pytest $(QUICK) $(ARGS)
 
 web: $(VENV)/web.stamp ## the tests of the panel's page that need no browser

@@ -17,6 +17,7 @@ from ipyreconnect.network.matcher import Matchers
 from ipyreconnect.profile.base import PROFILES
 from ipyreconnect.protocol.configuration import Settings
 from ipyreconnect.protocol.connection import Connection
+from ipyreconnect.protocol.events import ApplyOptions, Event, Frame, Judge, RunFunction, StatusChanged
 from ipyreconnect.protocol.expect import Expectation
 from ipyreconnect.protocol.judging import RULE_PATIENCE
 from ipyreconnect.protocol.match import Match
@@ -51,11 +52,13 @@ class Play:
             chance,
         )
         self.connection.wall_offset = WALL
-        self.connection.set_heartbeat(heartbeat, 0.0)
-        self.connection.set_silence(silence, 0.0)
-        self.connection.replies = tuple((re.compile(pattern), line) for pattern, line in replies)
+        self.connection.watch.set_heartbeat(heartbeat, 0.0)
+        self.connection.watch.set_silence(silence, 0.0)
+        self.connection.replies.set_rules(tuple((re.compile(pattern), line) for pattern, line in replies))
         self.effects: list[Effect] = []
         self.statuses: list[Status] = []
+        self.options: list[tuple[KeepAlive, int]] = []
+        self.sessions: list[int] = []  # of the on-connect function, as it is to run
         self.wire = b""
         self.acknowledged: int | None = 0
         self.now = 0.0  # when the time was last looked at
@@ -65,36 +68,44 @@ class Play:
 
     def settle(self, now: float, *, takes: int | None = None) -> None:
         """Do what is asked for, and hand over what is to be sent, at most `takes` bytes of it."""
-        connection = self.connection
+        connection, outbox = self.connection, self.connection.outbox
         takes = 0 if self.stuck else takes
         while True:
-            for effect in self._take_effects():
-                if effect in (Effect.DROP, Effect.CLOSE):
-                    connection.dropped(self.acknowledged, now)
-                elif effect is Effect.END:
-                    connection.stopped(now)
-                self.effects.append(effect)
-            while connection.frames_wanted and (job := connection.take_frames()) is not None:
-                try:
-                    connection.framed(job, job.run(), None, now)
-                except CallerError as error:
-                    connection.framed(job, [], error, now)
-            while connection.to_judge and (task := connection.take_job()) is not None:
-                with Matchers(RULE_PATIENCE) as matchers:
-                    connection.judged(task, task.run(matchers.search), now)
-            while connection.outgoing and takes != 0:
-                data = bytes(connection.next_outgoing())[:takes]
+            for event in connection.take_events():
+                self._act_on(event, now)
+            while outbox.outgoing and takes != 0:
+                data = bytes(outbox.next_outgoing())[:takes]
                 takes = None if takes is None else takes - len(data)
                 self.wire += data
-                connection.handed_over(len(data))
-            if not connection.effects and not connection.frames_wanted and not connection.to_judge:
+                outbox.hand_over(len(data))
+            if not connection.events:
                 break
-        self.statuses += connection.changes
-        connection.changes.clear()
 
-    def _take_effects(self) -> list[Effect]:
-        effects, self.connection.effects = self.connection.effects, []
-        return effects
+    def _act_on(self, event: Event, now: float) -> None:
+        connection = self.connection
+        match event:
+            case Effect():
+                if event in (Effect.DROP, Effect.CLOSE):
+                    connection.dropped(self.acknowledged, now)
+                elif event is Effect.END:
+                    connection.stopped(now)
+                self.effects.append(event)
+            case StatusChanged():
+                self.statuses.append(event.status)
+            case ApplyOptions():
+                self.options.append((event.keepalive, event.user_timeout))
+            case RunFunction():
+                self.sessions.append(event.session)
+            case Frame():
+                if (job := connection.inbox.take_framing_job()) is not None:
+                    try:
+                        connection.framed(job, job.run(), None, now)
+                    except CallerError as error:
+                        connection.framed(job, [], error, now)
+            case Judge():
+                if (task := connection.take_job()) is not None:
+                    with Matchers(RULE_PATIENCE) as matchers:
+                        connection.judged(task, task.run(matchers.search), now)
 
     def start(self, now: float = 0.0) -> None:
         self.connection.start(now)
@@ -120,7 +131,7 @@ class Play:
         """Let the peer's bytes arrive."""
         connection = self.connection
         while data:
-            if connection.receives_in_place:
+            if connection.inbox.is_in_place:
                 room = connection.transcript.room()
                 size = min(len(room), len(data))
                 room[:size] = data[:size]
@@ -133,7 +144,7 @@ class Play:
 
     def go_on(self, now: float, *, takes: int | None = None) -> None:
         """Have the connection take over what it held back."""
-        while self.connection.held:
+        while self.connection.inbox.has_buffered:
             self.connection.go_on(now)
         self.settle(now, takes=takes)
 
@@ -159,6 +170,10 @@ class Play:
         else:
             raise AssertionError("the deadline does not move on")
         self.at(end)
+
+    def change_network(self, now: float) -> None:
+        self.connection.network_changed(now)
+        self.settle(now)
 
     def stop(self, now: float) -> None:
         self.connection.stop(now)

@@ -642,7 +642,7 @@ def test_a_call_that_waits_for_another_s_step_can_be_interrupted() -> None:
         thread.start()
         assert begun.wait(PATIENCE)
         try:
-            assert interrupted(lambda: client.send("y"), lambda: bool(client._driver._queue)) < 0.5
+            assert interrupted(lambda: client.send("y"), lambda: bool(client._driver.queued)) < 0.5
         finally:
             over.set()
             thread.join(PATIENCE)
@@ -914,7 +914,7 @@ def test_a_forked_child_waits_for_no_record(tmp_path: Path) -> None:
 def in_flight(client: Client) -> Delivery:
     """Enter a line that is not acknowledged yet; with the turn."""
     delivery = Delivery(b"x")
-    ledger = client._connection._outbox._ledger
+    ledger = client._connection.outbox._ledger
     ledger.add(ledger.sent + 10**6, 1, delivery)
     return delivery
 

@@ -1,6 +1,7 @@
-"""Turns what a user gives a client into settings, and refuses what no try could mend; connects nothing.
+"""Validates a client's arguments and turns them into settings; connects nothing.
 
-All of it raises SettingsError, in one line that says what to do. Any thread.
+Every function may be called from any thread, and raises SettingsError, in one line that says what to do, for
+what no retry could mend.
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ from typing import Any
 from ..address import Address
 from ..errors import SettingsError
 from ..lines.search import Pattern
-from ..lines.text import encode_line, has_break, has_own_end, visible
-from ..lines.transcript import DEFAULT_BYTES, WHOLE_SHARE, Transcript
+from ..lines.text import EOLS, encode_line, has_break, has_own_end, visible
+from ..lines.transcript import DEFAULT_BYTES, Transcript
+from ..lines.writing import WHOLE_SHARE
 from ..profile.base import Profile, TLSMode
 from ..protocol.script import Step, parse_script
 from ..settings import TLS, Heartbeat, KeepAlive, Retry
 
 LEAST_LINE = 64
-"""Bytes: a shorter line would be cut through what announces the bytes that follow it."""
+"""Bytes. A shorter limit would cut a line within the part that announces the bytes that follow it."""
 LARGEST_LINE = 1 << 30
-"""Bytes: a transcript keeps eight of the longest lines."""
+"""Bytes. A transcript keeps eight of the longest lines."""
 _SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?) ?([kmg]i?b?|b?)", re.IGNORECASE)
 _UNITS = {
     f"{letter}{binary}{byte}": (1024 if binary or not byte else 1000) ** power
@@ -38,15 +40,14 @@ _UNITS = {
     for byte in ("", "b")
 }
 
-EOLS = {"crlf": b"\r\n", "lf": b"\n", "cr": b"\r", "none": b""}
 Replies = Mapping[Any, str | bytes] | Iterable[tuple[Pattern, str | bytes]]
-"""Patterns and the lines that answer them; no type can say that a mapping may have any patterns as keys."""
+"""Patterns and the lines that answer them. The keys are Any as Mapping is invariant in their type."""
 
 _contexts: weakref.WeakValueDictionary[object, ssl.SSLContext] = weakref.WeakValueDictionary()
 
 
 def check_one_address(address: object, more: tuple[object, ...]) -> None:
-    """Refuse what was given without a name besides the address."""
+    """Refuse positional arguments after the address."""
     if more:
         port = str(more[0]) if len(more) == 1 else ""
         example = f"{address}:{port}" if re.fullmatch("[0-9]{1,5}", port) else "host:port"
@@ -54,7 +55,7 @@ def check_one_address(address: object, more: tuple[object, ...]) -> None:
 
 
 def with_tls(address: Address, tls: TLS | bool | None) -> tuple[Address, TLS]:
-    """Return the address with the TLS mode that the user wants, and the details."""
+    """Return the address with the TLS mode that the user wants, and the options of TLS."""
     if tls is None:
         return address, TLS()
     if isinstance(tls, TLS):
@@ -69,12 +70,12 @@ def with_tls(address: Address, tls: TLS | bool | None) -> tuple[Address, TLS]:
 
 
 def context_for(options: TLS) -> ssl.SSLContext:
-    """Return the context for these options; clients with equal ones share it, as it takes 18 KiB and more."""
+    """Return the TLS context for these options; equal clients share it, as it takes 18 KiB and more."""
     files = [os.fspath(path) for path in (options.cafile, options.cert, options.key) if path is not None]
     try:
         key = (options, tuple((path, os.stat(path).st_mtime_ns) for path in files))
     except OSError:
-        return options.context()  # which says what is wrong with it
+        return options.context()  # which raises, and says what is wrong
     context = _contexts.get(key)
     if context is None:
         context = _contexts[key] = options.context()
@@ -82,21 +83,21 @@ def context_for(options: TLS) -> ssl.SSLContext:
 
 
 def keepalive_from(keepalive: KeepAlive | str | None) -> KeepAlive:
-    """Return the keepalive that is meant: a value, its text ("5/3/3", "off"), or None: the usual one."""
+    """Return a keepalive that is given as one, as text ("5/3/3", "off"), or as None: the default."""
     if keepalive is None:
         return KeepAlive()
     return keepalive if isinstance(keepalive, KeepAlive) else KeepAlive.parse(keepalive)
 
 
 def retry_from(retry: Retry | float | None) -> Retry:
-    """Return the retry that is meant: a value, its delay in seconds, or None: the usual one."""
+    """Return a retry that is given as one, as its delay in seconds, or as None: the default."""
     if retry is None:
         return Retry()
     return retry if isinstance(retry, Retry) else Retry(delay=retry)
 
 
 def eol_from(eol: str | bytes | None, profile: Profile) -> bytes:
-    """Return the bytes that end a line: by their name, as they are, or None: the protocol's."""
+    """Return a line end that is given by its name, as bytes, or as None: the protocol's."""
     if eol is None:
         return profile.eol
     if isinstance(eol, bytes):
@@ -110,7 +111,7 @@ def eol_from(eol: str | bytes | None, profile: Profile) -> bytes:
 
 
 def name_from(name: str | None, address: Address) -> str:
-    """Return what the connection is called: as the user says, or by its host or its socket's file."""
+    """Return the connection's name: the user's, or else its host or the file name of its socket."""
     if name is None:
         return visible(address.host or os.path.basename(address.path))
     if not isinstance(name, str) or not name or not name.isprintable():
@@ -119,14 +120,16 @@ def name_from(name: str | None, address: Address) -> str:
 
 
 def whole_number(number: int, what: str, least: int) -> int:
-    """Return `number`, if it is one from `least` up; `what` is the beginning of the refusal."""
+    """Return a whole number that is at least `least`; `what` begins the message of the error."""
     if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
         raise SettingsError(f"{what} from {least} up, not {number!r}")
-    return operator.index(number)  # an int of Python's, which never overflows
+    return operator.index(
+        number
+    )  # a Python int, which never overflows, where it was of another library's type
 
 
 def is_function(on_connect: str | Callable[..., object] | None) -> bool:
-    """Say whether a plain function of one argument is to run after each connection."""
+    """Return whether `on_connect` is a function; raise SettingsError if it cannot be called as one."""
     if on_connect is None or isinstance(on_connect, str):
         return False
     if not callable(on_connect):
@@ -139,7 +142,17 @@ def is_function(on_connect: str | Callable[..., object] | None) -> bool:
 
 
 def check_function(function: object, what: str, argument: str, why: str) -> None:
-    """Refuse what cannot be called with one argument on a thread without an event loop, and say `why`."""
+    """Check that a function can be called with one argument on a thread without an event loop.
+
+    Args:
+        function: The user's function.
+        what: What it is to be, for the message of the error.
+        argument: What it is called with, for the message.
+        why: Why it cannot be a coroutine or a generator, for the message.
+
+    Raises:
+        SettingsError: It cannot.
+    """
     if not callable(function):
         raise SettingsError(f"{what} must be a function that takes {argument}, not {type(function).__name__}")
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
@@ -149,20 +162,20 @@ def check_function(function: object, what: str, argument: str, why: str) -> None
     except TypeError as error:
         raise SettingsError(f"{what} is called with one argument, {argument}, but: {error}") from None
     except ValueError:
-        pass  # some functions in C do not tell
+        pass  # some functions written in C have no signature
 
 
 def heartbeat_from(
     heartbeat: Heartbeat | str | bytes | None, encoding: str | None, eol: bytes
 ) -> Heartbeat | None:
-    """Return the heartbeat that is meant; a line alone has the usual period."""
+    """Return a heartbeat that is given as one or as its line, which has the default period then."""
     if heartbeat is None:
         return None
     if not isinstance(heartbeat, Heartbeat):
         heartbeat = Heartbeat(heartbeat)
     line = heartbeat.line
     if not (line if isinstance(line, bytes) else encode_line(line, encoding, None, eol) + eol):
-        # The peer would have nothing to answer, and be cut for it.
+        # The peer could not answer it, and the connection would be dropped for that.
         raise SettingsError("a heartbeat of no bytes sends nothing: give a line, or an eol")
     return heartbeat
 
@@ -170,8 +183,17 @@ def heartbeat_from(
 def unmasked(
     given: Heartbeat | str | bytes | None, shown: Heartbeat | None, real: Heartbeat | None
 ) -> Heartbeat | str | bytes | None:
-    """Return the heartbeat that is meant by one that was made from what is shown: who changes that, such as
-    its period, means what is hidden behind it.
+    """Restore the secrets in a heartbeat that was derived from the one that is shown.
+
+    A user who changes the period of `client.heartbeat`, say, works on a copy whose secrets are masked.
+
+    Args:
+        given: The new heartbeat.
+        shown: The current one as it is shown, with secrets masked.
+        real: The current one.
+
+    Returns:
+        `given`, with what is equal to `shown` taken from `real`.
     """
     if shown is None or real is None:
         return given
@@ -184,7 +206,7 @@ def unmasked(
 
 
 def own_heartbeat(profile: Profile) -> str:
-    """Return the line that a protocol has for a heartbeat."""
+    """Return the heartbeat line of a protocol; raise SettingsError if it has none."""
     if profile.heartbeat is None:
         why = f" ({profile.no_heartbeat})" if profile.no_heartbeat else ""
         raise SettingsError(
@@ -195,8 +217,9 @@ def own_heartbeat(profile: Profile) -> str:
 
 
 def transcript_from(transcript: Transcript | int | None, longest: int | None = None) -> Transcript:
-    """Return the transcript that is given, or one of so many lines, or one of the usual size; with room for
-    lines of `longest` bytes.
+    """Return a transcript that is given as one, as a number of lines to keep, or as None: the default.
+
+    It has room for lines of `longest` bytes.
     """
     size = max(DEFAULT_BYTES, WHOLE_SHARE * (longest or 0))
     if transcript is None:
@@ -227,7 +250,7 @@ def size_from(size: int | str, what: str) -> int:
 
 
 def server_name_for(address: Address, tls: TLS) -> str | None:
-    """Return the name that a certificate must be for; an IPv6 address's zone is no part of it."""
+    """Return the name that the certificate must be valid for, without the zone of an IPv6 address."""
     name = tls.server_name or address.host.partition("%")[0] or None
     if name is None and tls.verify:
         raise SettingsError(
@@ -242,16 +265,16 @@ def script_from(
     encoding: str | None,
     eol: bytes,
 ) -> tuple[Step, ...]:
-    """Return the steps of a script, which errors and the log show without its secrets."""
+    """Return the steps of a script; errors and the log show it as `redact` returns it."""
     if not isinstance(on_connect, str):
         return ()
     return parse_script(on_connect, encoding=encoding, eol=eol, fill=lambda line: (line, redact(line)))
 
 
 def seconds_from(timeout: float) -> float:
-    """Return a time-out in seconds, from 0 up to what a lock can wait."""
+    """Return a time-out in seconds, from 0 to the longest that a lock can wait."""
     if (
-        not isinstance(timeout, (int, float, Real))  # that last, as it takes five times as long
+        not isinstance(timeout, (int, float, Real))  # Real comes last: it takes five times as long
         or isinstance(timeout, bool)
         or not 0 <= timeout <= threading.TIMEOUT_MAX
     ):
@@ -262,7 +285,7 @@ def seconds_from(timeout: float) -> float:
 def replies_from(
     replies: Replies | None, profile: Profile, encoding: str | None, eol: bytes
 ) -> tuple[tuple[re.Pattern[bytes], bytes], ...]:
-    """Return the user's rules before the protocol's own; an empty mapping means none at all."""
+    """Return the user's reply rules, then the protocol's own; an empty mapping means no rules at all."""
     own = tuple((re.compile(pattern), line) for pattern, line in profile.replies)
     if replies is None:
         return own
@@ -279,9 +302,9 @@ def replies_from(
 def reply_from(
     pattern: Pattern, line: str | bytes, encoding: str | None, eol: bytes
 ) -> tuple[re.Pattern[bytes], bytes]:
-    """Return the rule that answers a line with `pattern` in it with `line`, which may refer to groups."""
+    """Return the reply rule that answers lines in which `pattern` is found with `line`."""
     code = encoding or "utf-8"
-    # Its text: lines are searched as bytes, which know no UNICODE.
+    # The pattern's source is compiled again for bytes, for which there is no UNICODE flag.
     source, flags = (
         (pattern.pattern, pattern.flags & ~re.UNICODE) if isinstance(pattern, re.Pattern) else (pattern, 0)
     )
@@ -289,7 +312,7 @@ def reply_from(
         raw = source.encode(code) if isinstance(source, str) else source
         template = line.encode(code) if isinstance(line, str) else line
         compiled = re.compile(raw, flags)
-        memoryview(template)  # raises, where it is no bytes
+        memoryview(template)  # raises TypeError unless it is bytes
     except (re.error, UnicodeError, TypeError, OverflowError, RecursionError) as error:
         raise SettingsError(
             f"a reply is a regular expression and the line that answers it, "
@@ -299,7 +322,7 @@ def reply_from(
         written = _with_empty_groups(compiled).expand(template)
     except (re.error, IndexError) as error:
         raise SettingsError(f"the reply {line!r} does not fit {pattern!r} ({error})") from None
-    if has_break(written):  # also as an escape: \n, \015
+    if has_break(written):  # also written as an escape: \n, \015
         raise SettingsError(f"a reply is one line, without a line break: {line!r}")
     if has_break(written, eol):
         raise SettingsError(f"the reply {line!r}: {has_own_end(eol)}")
@@ -307,7 +330,7 @@ def reply_from(
 
 
 def _with_empty_groups(pattern: re.Pattern[bytes]) -> re.Match[bytes]:
-    """Return a match with the groups of `pattern`, all of them empty."""
+    """Return a match with all the groups of `pattern`, each empty: to try a template on."""
     names = {number: name.encode() for name, number in pattern.groupindex.items()}
     groups = (b"(?P<%s>)" % names[i] if i in names else b"()" for i in range(1, pattern.groups + 1))
     match = re.match(b"".join(groups), b"")

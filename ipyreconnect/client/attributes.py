@@ -1,5 +1,5 @@
-"""Which attributes of a client completion offers, which cannot be set, and what there is instead; knows no
-connection.
+"""The names of a client's attributes: which ones completion offers, which can be set, and what to use instead
+of another library's. Knows no connection.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ CALLED_OTHERWISE = {
         "client.on_line(FUNCTION) has it called for each line",
     ),
 }
-"""How other libraries (sockets, files, telnetlib, pexpect, pwntools, pyserial, PyVISA) call what a client
-does, and how it is called here. These are no attributes: `hasattr` and completion know nothing of them."""
+"""Names in other libraries (sockets, files, telnetlib, pexpect, pwntools, pyserial, PyVISA), and the advice
+what to call here. They are not attributes: `hasattr` and completion do not know them."""
 
 _AT_THE_BEGINNING = "it is fixed when a client is made: make another one, with Client(ADDRESS, {name}=…)"
 _FIXED = {
@@ -58,46 +58,50 @@ _FIXED = {
     "secrets": "client.hide(SECRET) hides one from now on",
     "keepalive_in_force": "client.keepalive sets it, and the system says what of that is in force",
 }
-"""What a client was given that it cannot change, and what there is instead."""
+"""Arguments of a client that cannot be changed afterwards, and the advice what to do instead."""
 
 _OF_TRAITLETS = frozenset(dir(traitlets.HasTraits)) - {"observe", "unobserve", "unobserve_all"}
 _FOR_THE_SKINS = frozenset(
     ("add_watcher", "compiled", "encode", "last_asked", "remove_watcher", "show_as_script")
 )
-"""Names of the client's that are for this package, and not offered by completion."""
+"""Public names of a client that are for this package only; completion does not offer them."""
 
 
 def offered(names: Iterable[str]) -> list[str]:
-    """Return those names that are for users: what completion offers."""
+    """Return the names for users among `names`, which completion is to offer."""
     return [name for name in names if _is_offered(name) and not (name[:1] == "_" and name[:2] != "__")]
 
 
 def _is_offered(name: str) -> bool:
-    # Traits whose names begin with _ have to stay: traitlets finds a class's by what `dir` says.
+    # Names that begin with _ have to stay: traitlets finds the traits of a class by its `dir`.
     return name[:1] == "_" or (name not in _FOR_THE_SKINS and name not in _OF_TRAITLETS)
 
 
 class OfferingType(traitlets.MetaHasTraits):
-    """The type of clients: it has completion offer nothing internal. IPython looks into the class too."""
+    """The metaclass of clients: completion, which also asks the class, is offered nothing internal."""
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if _is_offered(name)]
 
 
 def is_settable(client: traitlets.HasTraits, base: type, name: str) -> bool:
-    """Say whether setting that attribute takes effect; `base` is the class of clients, of which `client` may
-    be of a subclass.
+    """Return whether an attribute may be set.
+
+    Args:
+        client: The client, possibly an instance of a subclass of `base`.
+        base: The class of clients.
+        name: The attribute's name.
     """
     if name in _OF_TRAITLETS:
         return True
     here, own = (inspect.getattr_static(kind, name, None) for kind in (type(client), base))
-    if isinstance(here, traitlets.TraitType) or here is not own:  # which says itself what it takes
+    if isinstance(here, traitlets.TraitType) or here is not own:  # which validates the value itself
         return True
     return here is None and type(client) is not base and name not in _FIXED
 
 
 def instead_of_setting(base: type[traitlets.HasTraits], name: str) -> str:
-    """Return what there is instead of setting an attribute that cannot be set, or why it cannot."""
+    """Return the advice what to do instead of setting an attribute, or why it cannot be set."""
     if name in _FIXED:
         return _FIXED[name].format(name=name)
     if name in CALLED_OTHERWISE:

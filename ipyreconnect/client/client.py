@@ -1,8 +1,8 @@
-"""The client: the thread-safe face of one connection, with traits to observe; usable with no IPython at all.
+"""The client: the thread-safe API of one connection, with traits to observe; needs no IPython.
 
-It turns calls into exceptions and waits, and leaves all the rest to the floors below. Values that change by
-themselves (`state`, `reason`, …) are read from one frozen status, so they are never half old; their observers
-run on a thread of their own.
+It turns what happens into return values, exceptions and waits, and leaves everything else to the rooms below.
+Values that change by themselves (`state`, `reason`, …) are read from one frozen status, so they are always
+consistent; their observers run on a thread of their own.
 """
 
 from __future__ import annotations
@@ -71,41 +71,47 @@ from .worker import Worker
 __all__ = ["Client", "Follow"]
 
 EXIT_PATIENCE = 1.0
-"""Seconds that `stop` waits for the I/O thread to end after the last connection; it takes milliseconds."""
+"""Seconds that `stop` waits for the I/O thread to end with the last connection; it takes milliseconds."""
 
 _started: dict[weakref.ref[Client], None] = {}
-"""Those that were ever started, in order, until they are collected. Each step is one of a dict's own, which
-no thread, finalizer or signal handler sees half done."""
+"""The clients that were ever started, in order, until they are collected. Only single dict operations change
+it, which are atomic for other threads, finalizers and signal handlers."""
 
 
 class Client(Observed, metaclass=OfferingType):
     """A connection to a line-based server that is kept up until it is stopped.
 
-    address: "host:port", "host port", "[v6]:port", "unix:///path" or a URL such as
-    "imaps://imap.example.org".
-    name: what the user calls it; the host by default.
-    tls: None (as the address says), True, False, or a `TLS` with the details.
-    keepalive: a `KeepAlive` or "idle/interval/count" in seconds, "off".
-    retry: a `Retry`, or the delay in seconds.
-    encoding: of text that is sent and read; None: UTF-8, and ISO-8859-1 where a line is not UTF-8.
-    eol: the line end that is added: "crlf", "lf", "cr", "none" or bytes; None: the protocol's.
-    framing: "lines", "announced", "raw", or a class (or an object, of which each connection has a copy) with
-    `feed(data) -> list[bytes]`; None: the protocol's.
-    heartbeat: a `Heartbeat`, or the line (every minute); None: none. It can be changed at any time.
-    silence: seconds without anything received after which the connection is lost, while it is read and with
-    nothing sent to ask; None: none are too many. It can be changed at any time.
-    replies: {regex: line} answered by themselves; a line is answered by the first that is found in it, and by
-    the protocol's own (PING) where none is; an empty mapping switches those off.
-    on_connect: an on-connect script, or a function that is given a session.
-    transcript: a `Transcript` with limits of its own, or how many lines to keep.
-    record: a file to which every line is appended as it happens, as JSON; `Transcript.load` reads it.
-    secrets: what is shown as •••• wherever it is sent or received, and in the text of `on_connect`.
-    queue_limit: bytes that may wait to be sent.
-    longest_line: bytes of a received line that is kept in one piece, or a text such as "8MiB"; None: 1 MiB. A
-    longer one comes in fragments, cut between characters.
+    Every method may be called from any thread.
 
-    Raises SettingsError, before anything starts, for whatever another try could not mend. Every method may be
-    called from any thread.
+    Args:
+        address: "host:port", "host port", "[v6]:port", "unix:///path", or a URL such as
+            "imaps://imap.example.org".
+        name: What the user calls the connection; the host by default.
+        tls: None (what the address says), True, False, or a `TLS` with the details.
+        keepalive: A `KeepAlive`, or "idle/interval/count" in seconds, or "off".
+        retry: A `Retry`, or the delay in seconds.
+        encoding: Encoding of text, sent and received. None: UTF-8, and ISO-8859-1 where a line is not UTF-8.
+        eol: The line end that is added to text: "crlf", "lf", "cr", "none" or bytes. None: the protocol's.
+        framing: "lines", "announced", "raw", or a class (or an object, which is copied for each connection)
+            with `feed(data) -> list[bytes]`. None: the protocol's.
+        heartbeat: A `Heartbeat`, or its line (sent every minute). None: no heartbeat. Can be changed at any
+            time.
+        silence: Seconds without any received data after which the connection counts as lost, although nothing
+            is sent to ask. None: no limit. Can be changed at any time.
+        replies: {regular expression: line}, sent automatically. A received line is answered by the first
+            expression that is found in it, else by the protocol's own rules (PING). An empty mapping switches
+            those off.
+        on_connect: An on-connect script (text), or a function that is given a `Session`; runs after each
+            (re)connection, before it counts as connected.
+        transcript: A `Transcript` with limits of its own, or how many lines to keep.
+        record: A file to which every line is appended as JSON as it happens; `Transcript.load` reads it.
+        secrets: Shown as •••• wherever they are sent or received, and in the text of `on_connect`.
+        queue_limit: Bytes that may wait to be sent.
+        longest_line: Bytes of the longest received line that is kept in one piece, or text such as "8MiB".
+            None: 1 MiB. A longer line comes in fragments, cut between characters.
+
+    Raises:
+        SettingsError: Something is wrong that no retry can mend; nothing has been started.
     """
 
     _connection: Connection
@@ -117,17 +123,21 @@ class Client(Observed, metaclass=OfferingType):
     )
     phase = Live(
         lambda client: client.status.phase.value if client.status.phase else None,
-        about="how far connecting has come",
+        about="the step of connecting: resolving, dialing, tls, starttls or script",
     )
-    reason = Live(lambda client: client.status.reason, about="of the last failure or loss")
+    reason = Live(
+        lambda client: client.status.reason, about="why the last attempt failed or the connection was lost"
+    )
     attempt = Live(
-        lambda client: client.status.attempt, about="tries begun since the last connection that was stable"
+        lambda client: client.status.attempt, about="attempts begun since the last stable connection"
     )
-    retry_at = Live(lambda client: client.status.retry_at, about="when the next try is, Unix time in seconds")
+    retry_at = Live(
+        lambda client: client.status.retry_at, about="when the next attempt is, Unix time in seconds"
+    )
     connected_since = Live(lambda client: client.status.connected_since, about="Unix time in seconds")
     health = Live(
         lambda client: client._health(),
-        about="what is known of the peer; read anew each time, and observed when its verdict changes",
+        about="what is known of the peer; computed when read, and observed when its verdict changes",
     )
     keepalive = Live(
         lambda client: client._driver.keepalive,
@@ -135,19 +145,19 @@ class Client(Observed, metaclass=OfferingType):
         about="as set",
     )
     retry = Live(
-        lambda client: client._driver.connection.retry,
+        lambda client: client._driver.connection.lifecycle.retry,
         lambda client, value: client._set_retry(value),
         about="as set",
     )
     heartbeat = Live(
         lambda client: client._shown_heartbeat,
         lambda client, value: client._set_heartbeat(value),
-        about="a Heartbeat, as set, or None; what is hidden in it is shown as ••••",
+        about="a Heartbeat, as set, or None; secrets in it are shown as ••••",
     )
     silence = Live(
-        lambda client: client._connection.silence,
+        lambda client: client._connection.watch.silence,
         lambda client, value: client._set_silence(value),
-        about="seconds without anything received that make a loss, as set, or None",
+        about="seconds without any received data after which the connection counts as lost, as set, or None",
     )
 
     def __init__(
@@ -216,9 +226,9 @@ class Client(Observed, metaclass=OfferingType):
             self._callbacks,
         )
         self._connection = self._driver.connection
-        self._connection.replies = rules
-        self._connection.set_heartbeat(beat, 0.0)
-        self._connection.set_silence(quiet, 0.0)
+        self._connection.replies.set_rules(rules)
+        self._connection.watch.set_heartbeat(beat, 0.0)
+        self._connection.watch.set_silence(quiet, 0.0)
         path = path_from("record", record)
         self._recorder = None if path is None else Recorder(path, self._driver, self.transcript)
         self._listeners: Listeners | None = None
@@ -233,9 +243,9 @@ class Client(Observed, metaclass=OfferingType):
             self._waits_for_deliveries,
         )
         self._itself = weakref.ref(self, _forget)
-        # At last, as a client that is refused changes nothing of what it was given.
+        # Last, as a client that is refused must not change the transcript that it was given.
         self._wire.hide_forms(forms)
-        # What a user may look at has no secret in it.
+        # Attributes that a user may look at show no secret.
         self.on_connect = self._wire.redacted_text(on_connect) if isinstance(on_connect, str) else on_connect
         self._shown_heartbeat = self._wire.redacted_heartbeat(beat)
         self._made = True  # from here on `__setattr__` refuses
@@ -244,8 +254,9 @@ class Client(Observed, metaclass=OfferingType):
 
     @classmethod
     def all(cls) -> list[Self]:
-        """Return the clients of this process that run, from `connect` to `stop`, in the order in which they
-        were started; of a subclass its own. Any thread.
+        """Return the running clients of this process, from `connect` to `stop`, in the order of their start.
+
+        For a subclass, only its own.
         """
         found = (itself() for itself in list(_started))
         return [
@@ -256,7 +267,7 @@ class Client(Observed, metaclass=OfferingType):
 
     @property
     def status(self) -> Status:
-        """Everything about the state at one moment, as one frozen value."""
+        """The whole state at one moment, as one frozen value."""
         return self._connection.status
 
     def _health(self) -> Health:
@@ -264,21 +275,20 @@ class Client(Observed, metaclass=OfferingType):
 
     @property
     def keepalive_in_force(self) -> KeepAlive | None:
-        """What the kernel gave back for the live socket; None while there is none, and for a Unix socket."""
+        """The keepalive as read back from the live socket; None without one, and for a Unix socket."""
         return self.status.keepalive
 
     @property
     def heartbeat_answered(self) -> bool:
-        """Whether a heartbeat as it is now was ever answered at this address: before that, no silence says
-        that a program hangs.
+        """Whether the current heartbeat was ever answered at this address.
+
+        Before that, an unanswered heartbeat does not mean that the server's program hangs.
         """
-        return self._driver.call(lambda: self._connection.heartbeat_answered)
+        return self._driver.call(lambda: self._connection.watch.heartbeat_answered)
 
     @property
     def unconfirmed(self) -> list[Line]:
-        """The lines of the lost connection that its peer never acknowledged: it may have received them, or
-        not.
-        """
+        """The lines of the lost connection that its peer never acknowledged; it may have received them."""
         lines = []
         for delivery in self._connection.unconfirmed:
             number = -1 if delivery.number is None else delivery.number
@@ -301,14 +311,14 @@ class Client(Observed, metaclass=OfferingType):
     if not TYPE_CHECKING:  # else every name would be one for a type checker
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Name the right call, where another library's is tried; called for unknown names only."""
+            """Name the right call where another library's is tried; called for unknown names only."""
             told = f"{type(self).__name__!r} object has no attribute {name!r}"
             if name in CALLED_OTHERWISE:
                 told += f": {CALLED_OTHERWISE[name]}"
             raise AttributeError(told, name=name, obj=self)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse what could not take effect; a subclass may keep what it likes under names of its own."""
+        """Refuse to set what would have no effect; a subclass may set attributes of its own."""
         if name[:1] != "_" and not self._is_settable(name):
             raise SettingsError(f"{name} of a client cannot be set: {instead_of_setting(Client, name)}")
         super().__setattr__(name, value)
@@ -324,7 +334,7 @@ class Client(Observed, metaclass=OfferingType):
         return "_made" not in self.__dict__ or is_settable(self, Client, name)
 
     def __dir__(self) -> list[str]:
-        """Return what is for users: what completion offers."""
+        """Return the names for users, which completion offers."""
         return offered(super().__dir__())
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
@@ -336,16 +346,23 @@ class Client(Observed, metaclass=OfferingType):
     # -- connecting and stopping -----------------------------------------------------------------------------
 
     def connect(self, wait: float | None = 10.0) -> Self:
-        """Start, and wait for the first outcome, at most `wait` seconds (0 or None: not at all).
+        """Start, and wait for the first outcome.
 
-        What the network does is no exception here: `state` and `reason` say it, and a failure is retried. A
-        running client goes on, one that waits for its next try tries now. Returns self.
+        Trouble with the network raises nothing: `state` and `reason` report it, and a failed attempt is
+        retried. A client that is connected goes on; one that waits for its next attempt tries now.
 
-        Raises SettingsError for a `wait` that is no number of seconds; then nothing was begun.
+        Args:
+            wait: Seconds to wait at most; 0 or None: not at all.
+
+        Returns:
+            This client.
+
+        Raises:
+            SettingsError: `wait` is not a number of seconds; nothing has been started.
         """
         patience = 0.0 if wait is None else seconds_from(wait)
         if self._connection.state is State.STOPPING:
-            # A fifth of a second at most.
+            # It takes a fifth of a second at most.
             self._driver.wait(lambda: self._connection.state is not State.STOPPING, None)
         if self._recorder is None:
             self._start()
@@ -357,18 +374,18 @@ class Client(Observed, metaclass=OfferingType):
 
     def _start(self) -> None:
         if self._connection.state is State.STOPPED:
-            _started.pop(self._itself, None)  # it comes last now
-        _started[self._itself] = None  # first: nothing runs that is not found
+            _started.pop(self._itself, None)  # so that it comes last now
+        _started[self._itself] = None  # first, so that `all` finds whatever runs
         self._driver.call(lambda: self._connection.start(time.monotonic()))
 
     def stop(self) -> None:
-        """Close at once, in whatever state, and end the reading; then no thread and no socket is left of it.
+        """Close the connection at once, in whatever state, and end all reading.
 
-        What the peer has not acknowledged within a fifth of a second is in `unconfirmed`, and is not
-        delivered later.
+        When it returns, no thread and no socket of this client is left. Lines that the peer has not
+        acknowledged within a fifth of a second are in `unconfirmed`, and are not delivered later.
         """
         driver = self._driver
-        if driver.has_turn:  # called by a finalizer or a signal handler, in the middle of something
+        if driver.has_turn:  # called by a finalizer or a signal handler, in the middle of a step
             driver.post(self._begin_stop)
             return
         thread = driver.loop_thread
@@ -377,15 +394,21 @@ class Client(Observed, metaclass=OfferingType):
             self._wait_for_stop(ended, thread)
 
     def _begin_stop(self) -> int | None:
-        """Stop; return how often it had ended, None where no end is to be waited for. With the turn."""
+        """Stop. Called with the connection's lock held.
+
+        Returns:
+            How often the connection had ended before; None if it is at rest already.
+        """
         self._connection.stop(time.monotonic())
         return None if self._driver.at_rest else self._driver.ended
 
     def _wait_for_stop(self, ended: int | None, thread: threading.Thread | None) -> None:
-        """Wait until all is closed, and the I/O thread, if this was its last connection, and the record."""
+        """Wait until the connection is closed, its I/O thread has ended if nothing else needs it, and the
+        record is written.
+        """
         driver = self._driver
         if ended is not None:
-            # Another thread may connect anew at once: then it has ended all the same.
+            # Another thread may have connected again since; it has ended all the same.
             driver.wait(lambda: driver.at_rest or driver.ended != ended, None)
         if thread is not None and driver.ends(thread):
             thread.join(EXIT_PATIENCE)
@@ -393,7 +416,7 @@ class Client(Observed, metaclass=OfferingType):
             self._recorder.join()
 
     def reconnect_now(self) -> None:
-        """Cut the wait for the next try short, or drop the live connection and connect anew."""
+        """Connect at once: instead of waiting for the next attempt, or in place of the live connection."""
         self._driver.call(lambda: self._connection.retry_now(time.monotonic()))
 
     def __enter__(self) -> Self:
@@ -436,21 +459,31 @@ class Client(Observed, metaclass=OfferingType):
         queue: bool = False,
         secrets: Iterable[Secret] = (),
     ) -> Delivery | Match:
-        """Send one line of text (the line end is added), or bytes as they are; never blocks.
+        """Send one line; sending itself never blocks.
 
-        expect: wait at most `timeout` seconds for a line that matches, and return the `Match`; else the
-        `Delivery` is returned. whole: as for `expect`. queue: when there is no connection, keep the line for
-        a minute until there is.
-        secrets: parts of `data` that are shown as ••••, from now on in all that is sent or received; with a
-        `Secret` as `data` the whole line is secret.
+        Args:
+            data: Text (one line; the line end is added), bytes (sent unchanged), or a `Secret` (one line, all
+                of which is secret).
+            expect: Also wait for a line that matches this regular expression.
+            whole: As for `Client.expect`.
+            timeout: With `expect`, seconds to wait at most.
+            queue: Without a connection, keep the line for up to a minute until there is one.
+            secrets: Parts of `data` that are shown as •••• from now on, in all that is sent or received.
 
-        Raises SettingsError (a ValueError) for text with a line break, or that the encoding does not know;
-        NotConnected, which says when the next try is; OutboxFull; with `expect` also ExpectTimeout and
-        ConnectionLost. When it raises one of the first four, nothing was sent.
+        Returns:
+            With `expect` the `Match`, otherwise the `Delivery`.
+
+        Raises:
+            SettingsError: The text has a line break or the encoding does not know it (also a ValueError);
+                nothing was sent.
+            NotConnected: There is no connection; the message says when the next attempt is. Nothing was sent.
+            OutboxFull: Too much waits to be sent already; nothing was sent.
+            ExpectTimeout: With `expect`, no line matched in time.
+            ConnectionLost: With `expect`, the connection was lost before a line matched.
         """
         if expect is not None:
-            expectation, work = self._question(data, expect, whole, queue, secrets)
-            return self._waiting.send_and_expect(expectation, seconds_from(timeout), work)
+            expectation, send = self._question(data, expect, whole, queue, secrets)
+            return self._waiting.send_and_expect(expectation, seconds_from(timeout), send)
         wire, line = self._wire.encode(data, secrets)
         delivery = Delivery(line, self._waits_for_deliveries)
         self._driver.call(lambda: self._connection.send(wire, line, delivery, time.monotonic(), queue=queue))
@@ -459,29 +492,38 @@ class Client(Observed, metaclass=OfferingType):
     def _question(
         self, data: Payload, expect: Pattern, whole: bool, queue: bool, secrets: Iterable[Secret]
     ) -> tuple[Expectation, Callable[[], None]]:
-        """Return what is expected, and the work that sends the line with it."""
+        """Return the expectation, and the function that sends the line together with it."""
         wire, line = self._wire.encode(data, secrets)
         delivery = Delivery(line, self._waits_for_deliveries)
         expectation = Expectation(self._wire.compiled(expect), whole=whole)
 
-        def work() -> None:
+        def send() -> None:
             self._connection.send(
                 wire, line, delivery, time.monotonic(), expectation=expectation, queue=queue
             )
 
-        return expectation, work
+        return expectation, send
 
     def expect(self, pattern: Pattern, timeout: float = 10.0, *, whole: bool = False) -> Match:
-        """Wait at most `timeout` seconds for a line that matches, and return the `Match`.
+        """Wait for a received line that matches.
 
-        It looks from the last send on, or after the last match where that is later, so an answer that came
-        before the call is found. What is compared is the beginning of a logical line, before its first
-        announced byte: neither a mail, a value or a payload that the line announced, nor a later fragment of
-        a line that was too long. whole: look into all of a logical line; of one that came in fragments, into
-        each of them.
+        The search begins with the line after the last send, or after the last match if that is later; so an
+        answer that came before this call is found.
 
-        Raises ExpectTimeout, and ConnectionLost when the connection that was to
-        answer is gone.
+        Args:
+            pattern: A regular expression. It is compared with the beginning of each logical line, before its
+                first announced byte: not with a mail, a value or a payload that the line announced, and not
+                with later fragments of a line that was too long.
+            timeout: Seconds to wait at most.
+            whole: Search all of each logical line, with what it announced, and each fragment.
+
+        Returns:
+            The `Match`.
+
+        Raises:
+            ExpectTimeout: No line matched in time; the message shows the last lines.
+            ConnectionLost: The connection that was to answer is gone.
+            SettingsError: `pattern` is not a regular expression.
         """
         expectation = Expectation(self._wire.compiled(pattern), whole=whole)
         return self._waiting.expect(expectation, seconds_from(timeout))
@@ -496,26 +538,25 @@ class Client(Observed, metaclass=OfferingType):
         queue: bool = False,
         secrets: Iterable[Secret] = (),
     ) -> Delivery | Match:
-        """Do what `send` does, from a coroutine of any event loop; a cancelled one leaves the connection as
-        it was.
-        """
+        """Do what `send` does, from a coroutine of any asyncio event loop; it can be cancelled."""
         if expect is None:
             return self.send(data, queue=queue, secrets=secrets)
-        expectation, work = self._question(data, expect, whole, queue, secrets)
-        return await self._waiting.asend_and_expect(expectation, seconds_from(timeout), work)
+        expectation, send = self._question(data, expect, whole, queue, secrets)
+        return await self._waiting.asend_and_expect(expectation, seconds_from(timeout), send)
 
     async def aexpect(self, pattern: Pattern, timeout: float = 10.0, *, whole: bool = False) -> Match:
-        """Do what `expect` does, from a coroutine of any event loop; a cancelled one leaves the connection as
-        it was.
-        """
+        """Do what `expect` does, from a coroutine of any asyncio event loop; it can be cancelled."""
         expectation = Expectation(self._wire.compiled(pattern), whole=whole)
         return await self._waiting.aexpect(expectation, seconds_from(timeout))
 
     def hide(self, *secrets: Secret) -> None:
-        """Show these as •••• from now on, in all that is sent or received: in the log, a record, an error.
+        """Show these secrets as •••• from now on: in the log, a record, and errors.
 
-        A secret is recognised within a line: not where raw reads, or the fragments of a line that is too long
-        to be kept in one piece, cut through it.
+        A secret is recognised within one line, sent or received; not where it is cut in two by raw reads, or
+        by the fragments of a line that is too long to be kept in one piece.
+
+        Args:
+            secrets: What to hide.
         """
         self._wire.hide(secrets)
 
@@ -526,34 +567,46 @@ class Client(Observed, metaclass=OfferingType):
     @overload
     def follow(self, *, as_bytes: bool, start: int | None = None) -> Follow[bytes]: ...
     def follow(self, *, as_bytes: bool | None = None, start: int | None = None) -> Follow[Any]:
-        """Iterate over the received lines, also of later connections, until the client is stopped; with `for`
-        and `async for`.
+        """Iterate over received lines as they come, also of later connections, until the client is stopped.
 
-        start: the line number to begin with; by default, like `expect`, from the last send or match on, so
-        nothing is missed. as_bytes: yield bytes instead of `Line`s, which is several times quicker.
+        Works with `for` and with `async for`; the latter lets the other tasks of its event loop run every few
+        milliseconds.
 
-        A reader who is far behind holds up the receiving, by TCP's own flow control, but only while it reads
-        something every tenth of a second, and while nobody else waits for what the peer says: no reply, no
-        expectation, no heartbeat, no other reader. Else it falls behind: the oldest lines are forgotten, and
-        it raises Overrun, whose `lost` says how many it will never get. The next loop over the same object
-        goes on with the oldest line that is kept. An `async for` lets the other tasks of its event loop have
-        their turn every few milliseconds.
+        A reader that is far behind holds up the receiving by TCP's own flow control. It does so only while it
+        reads something every tenth of a second, and while nothing else waits for what the peer sends: no
+        reply rule, expectation, heartbeat or other reader. Otherwise it falls behind, and the oldest lines
+        are forgotten: the loop raises Overrun, whose `lost` says how many lines are lost. The next loop over
+        the same object continues with the oldest line that is kept.
 
-        One `follow()` has one reader at a time: until a thread or task has left its loop, another's attempt
-        to read raises CallerError.
+        Args:
+            as_bytes: Yield bytes instead of `Line`s, which is several times faster.
+            start: The number of the first line; by default, like `expect`, from the last send or match on.
+
+        Returns:
+            An iterable with one reader at a time: until the loop of a thread or task has ended, any other
+            one's attempt to read raises CallerError.
+
+        Raises:
+            SettingsError: `start` is not the number of a line.
         """
         if start is not None:
             start = whole_number(start, "start must be the number of a line,", 0)
         return Follow(self._driver, self.transcript, self.address.display, bool(as_bytes), start)
 
     def on_line(self, listener: Callable[[Line], object]) -> Callable[[Line], object]:
-        """Call `listener(line)` for each line received from now on, on the observers' thread. Returns it, so
-        it can decorate.
+        """Call `listener(line)` for each line received from now on, on the observers' thread.
 
-        A client's listeners are called in the order in which they were registered, one after the other with
-        its observers; those of other clients do not wait for them.
+        A client's listeners are called in the order of their registration, one after the other with its
+        observers; those of other clients do not wait for them.
 
-        Raises SettingsError for what is no plain function of one argument.
+        Args:
+            listener: A plain function of one argument.
+
+        Returns:
+            The listener, so that this method can be used as a decorator.
+
+        Raises:
+            SettingsError: It is not a plain function of one argument.
         """
         check_function(listener, "a listener", "the line", "it is called on the observers' thread")
         origin = Origin()
@@ -568,7 +621,7 @@ class Client(Observed, metaclass=OfferingType):
         return listener
 
     def off_line(self, listener: Callable[[Line], object]) -> None:
-        """Call `listener` no more."""
+        """Stop calling `listener`."""
         listeners = self._listeners
         if listeners is not None:
             self._driver.call(lambda: listeners.remove(key_of(listener)))
@@ -576,10 +629,16 @@ class Client(Observed, metaclass=OfferingType):
     # -- settings --------------------------------------------------------------------------------------------
 
     def set_keepalive(self, keepalive: KeepAlive | str) -> KeepAlive | None:
-        """Change the keepalive, also of the live socket; return what is in force, as the kernel gives it back
-        (None: no socket).
+        """Change the keepalive, also of the live socket.
 
-        Raises SettingsError, also when the kernel refuses it; then nothing is changed.
+        Args:
+            keepalive: A `KeepAlive`, or "idle/interval/count" in seconds, or "off".
+
+        Returns:
+            What is in force, as read back from the socket; None without one.
+
+        Raises:
+            SettingsError: It is not a keepalive, or the system refuses it; nothing is changed.
         """
         before, wanted = self.keepalive, keepalive_from(keepalive)
         try:
@@ -587,29 +646,35 @@ class Client(Observed, metaclass=OfferingType):
         except OSError as error:
             raise SettingsError(f"the system refuses the keepalive {wanted}: {error.strerror}") from None
         if wanted != before:
-            # Posted, as everything that Ctrl-C must not tear.
+            # Posted, so that Ctrl-C does not interrupt it half-way.
             self._driver.post(lambda: self._notify([("keepalive", before, wanted)]))
         return in_force
 
     def add_reply(self, pattern: Pattern, line: str | bytes) -> None:
-        """Answer each received line in which `pattern` is found with `line`; it may refer to groups.
+        r"""Answer each received line in which `pattern` is found with `line`.
 
-        A line is answered once: by this rule rather than by those that were there before, the protocol's own
-        included.
+        A received line is answered once. A new rule comes before the older ones and the protocol's own.
+
+        Args:
+            pattern: A regular expression.
+            line: The answer; it may refer to groups of the expression, as in r"PONG \1".
+
+        Raises:
+            SettingsError: One of them is not valid, or the answer is not one line.
         """
         with refusing(self._wire.redacted_text):
             rule = reply_from(pattern, line, self.encoding, self.eol)
-        self._driver.call(lambda: self._connection.add_reply(*rule))
+        self._driver.call(lambda: self._connection.replies.add(*rule))
 
     def _set_heartbeat(self, heartbeat: Heartbeat | str | bytes | None) -> None:
         before = self._shown_heartbeat
-        meant = unmasked(heartbeat, before, self._connection.heartbeat)
+        meant = unmasked(heartbeat, before, self._connection.watch.heartbeat)
         with refusing(self._wire.redacted_text):
             wanted = heartbeat_from(meant, self.encoding, self.eol)
         shown = self._wire.redacted_heartbeat(wanted)
 
         def change() -> None:
-            self._connection.set_heartbeat(wanted, time.monotonic())
+            self._connection.watch.set_heartbeat(wanted, time.monotonic())
             self._shown_heartbeat = shown
 
         self._driver.call(change)
@@ -619,43 +684,45 @@ class Client(Observed, metaclass=OfferingType):
     def _set_silence(self, silence: float | None) -> None:
         before, wanted = self.silence, silence_from(silence)
         if wanted != before:
-            self._driver.call(lambda: self._connection.set_silence(wanted, time.monotonic()))
+            self._driver.call(lambda: self._connection.watch.set_silence(wanted, time.monotonic()))
             self._driver.post(lambda: self._notify([("silence", before, wanted)]))
 
     def _set_retry(self, retry: Retry | float) -> None:
         before, wanted = self.retry, retry_from(retry)
-        self._driver.call(lambda: self._connection.set_retry(wanted))
+        self._driver.call(lambda: self._connection.lifecycle.set_retry(wanted))
         self._driver.post(lambda: self._notify([("retry", before, wanted)]))
 
     # -- for the skins ---------------------------------------------------------------------------------------
 
     @property
     def last_asked(self) -> int:
-        """The number after the last line that the user's code sent, but for what an on-connect function did;
-        0 where there is none. Any thread.
+        """The number of the line after the last one that the user's code sent, 0 if there is none.
+
+        What an on-connect function sends does not count.
         """
         return self._connection.expectations.last_asked
 
     def show_as_script(self, template: str) -> None:
-        """Have `on_connect` be this text, which has no secret in it, instead of what is run."""
+        """Show this text, which has no secrets in it, as `on_connect` instead of the script that runs."""
         self.__dict__["on_connect"] = template
 
-    def add_watcher(self, poke: Callable[[], None]) -> None:
-        """Call `poke()` after anything changed. With the turn, on whatever thread: it may only set a flag or
-        wake a thread.
-        """
-        self._driver.call(lambda: self._callbacks.add_watcher(poke))
+    def add_watcher(self, watcher: Callable[[], None]) -> None:
+        """Call `watcher()` after each change of anything.
 
-    def remove_watcher(self, poke: Callable[[], None]) -> None:
-        """Call `poke` no more; harmless when it is unknown."""
-        self._driver.call(lambda: self._callbacks.remove_watcher(poke))
+        It is called on any thread with the connection's lock held: it may only set a flag or wake a thread.
+        """
+        self._driver.call(lambda: self._callbacks.add_watcher(watcher))
+
+    def remove_watcher(self, watcher: Callable[[], None]) -> None:
+        """Stop calling `watcher`; does nothing if it is unknown."""
+        self._driver.call(lambda: self._callbacks.remove_watcher(watcher))
 
     def encode(self, data: Payload, secrets: Iterable[Secret] = ()) -> tuple[bytes, bytes]:
-        """Return what `send` sends for this, and the line that the log shows; it is not sent."""
+        """Return the bytes that `send` would send, and the line that the log would show."""
         return self._wire.encode(data, secrets)
 
     def compiled(self, pattern: Pattern) -> re.Pattern[Any]:
-        """Return `pattern` compiled; the SettingsError for one that is no expression shows no secret."""
+        """Compile a pattern; the SettingsError for an invalid one shows no secret."""
         return self._wire.compiled(pattern)
 
 

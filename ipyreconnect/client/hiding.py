@@ -1,4 +1,4 @@
-"""In which forms a secret may show, and a text without them; hides nothing in a transcript itself."""
+"""Finds the forms in which secrets may appear, and removes them from messages; keeps no secrets itself."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import SettingsError
+from ..lines.masking import Masking
 from ..lines.text import decode
 from ..lines.transcript import Transcript
 from ..mask import encode_behind
@@ -17,10 +18,14 @@ __all__ = ["forms_of", "redaction_of", "refusing"]
 
 
 def forms_of(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:
-    """Return in which forms secrets may show: as they are sent, as text, in a regular expression, in a
-    repr, in JSON.
+    """Return the bytes in which secrets may appear: sent, as text, in a regular expression, a repr or JSON.
 
-    Raises SettingsError for what is no secret.
+    Args:
+        secrets: The secrets.
+        encoding: The client's encoding.
+
+    Raises:
+        SettingsError: They are not secrets.
     """
     if not isinstance(secrets, Iterable):
         raise SettingsError(f"secrets are several, such as [Secret(…)], not {type(secrets).__name__}")
@@ -36,11 +41,11 @@ def forms_of(secrets: Iterable[Secret], encoding: str | None) -> set[bytes]:
 
 
 def _texts_of(data: bytes, encoding: str | None) -> set[str]:
-    """Return in which forms the bytes of a secret may show in a text."""
+    """Return the texts in which the bytes of a secret may appear."""
     texts: set[str] = set()
     for text in {decode(data, encoding), decode(data, None)}:
         shown = repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1]
-        # Where what is shown has a quote of the other kind, as well.
+        # A repr escapes single quotes only where it contains a double quote, too.
         quoted = (form.replace("'", "\\'") for form in shown)
         as_json = json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
         texts.update((text, re.escape(text), *shown, *quoted, *as_json))
@@ -48,11 +53,11 @@ def _texts_of(data: bytes, encoding: str | None) -> set[str]:
 
 
 def _encoded(text: str, encoding: str | None) -> Iterator[bytes]:
-    """Yield the bytes that stand for a text, as far as the encoding knows it."""
+    """Yield the ways in which a text may be encoded, as far as the encoding knows it."""
     yield text.encode("utf-8", "surrogatepass")
     with contextlib.suppress(UnicodeError):
         yield text.encode(encoding or "utf-8")
-    if encoding is None:  # else the bytes may depend on what stands before them
+    if encoding is None:  # in other encodings, the bytes may depend on the text before
         return
     for before in "", "a", text[:1], text[-1:]:
         with contextlib.suppress(UnicodeError):
@@ -60,18 +65,19 @@ def _encoded(text: str, encoding: str | None) -> Iterator[bytes]:
 
 
 def redaction_of(forms: Iterable[bytes], transcript: Transcript) -> Callable[[str], str]:
-    """Return what hides these in a text, besides what `transcript` hides, which stays as it is: it changes
-    only with a client that is made.
+    """Return a function that masks these forms, and what `transcript` hides, in a text.
+
+    The transcript itself does not hide them yet: a client that is refused must not change it.
     """
-    hiding = Transcript()
+    hiding = Masking()
     for form in forms:
         hiding.hide(form)
-    return lambda text: transcript.redacted_text(hiding.redacted_text(text))
+    return lambda text: transcript.redacted_text(hiding.masked_text(text))
 
 
 @contextlib.contextmanager
 def refusing(redact: Callable[[str], str]) -> Iterator[None]:
-    """Have a SettingsError show what `redact` makes of its text."""
+    """Replace the message of a SettingsError by what `redact` returns for it."""
     try:
         yield
     except SettingsError as error:

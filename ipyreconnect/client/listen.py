@@ -10,7 +10,8 @@ from collections.abc import Callable
 from ..errors import Overrun
 from ..lines.line import Line
 from ..lines.transcript import Transcript
-from ..network.driver import Driver, Follower
+from ..network.driver import Driver
+from ..network.flow_control import Follower
 from ..protocol.state import State
 from .notifier import Notifier
 from .origin import Origin

@@ -1,10 +1,8 @@
-"""Runs the user's callbacks (trait observers, on_line listeners), each client's one after the other, on
-threads of their own; never on the I/O thread.
+"""Runs the user's callbacks (trait observers, `on_line` listeners) on a pool of threads of their own.
 
-Each client has a *notifier*, a queue of what is to be called. One that has something is given a thread, and
-has it until its queue is empty: so a slow callback holds up those of its own client only, and a client that
-has nothing to tell has no thread. A thread that nobody needs ends. What a callback raises is logged and goes
-no further.
+Each client has a *notifier*, a queue of calls. A notifier with calls gets a thread of the pool and keeps it
+until its queue is empty: so a slow callback delays only those of its own client, and a client without calls
+needs no thread. Idle threads end. What a callback raises is logged.
 """
 
 from __future__ import annotations
@@ -22,21 +20,21 @@ __all__ = ["Notifier"]
 
 THREAD_NAME = "ipyreconnect-observers"
 LINGER = 0.05
-"""Seconds that a thread waits for more before it ends: a busy connection shall not start it over and over."""
+"""Seconds that an idle thread waits for calls before it ends, so that a busy client does not start many."""
 MOST_THREADS = 256
-"""Threads at most: so many callbacks may be slow at the same time before others wait for one of them."""
+"""The most threads: that many callbacks may be slow at the same time before others have to wait."""
 TRY_AGAIN = 0.1
-"""Seconds after which a thread is asked for again where none could be had."""
+"""Seconds until the next attempt to start a thread, where none could be started."""
 
 log = logging.getLogger("ipyreconnect")
 
-# All below is guarded by this. Reentrant, as a finalizer, which may come anywhere, may post.
+# Guards everything below. Its lock is reentrant, as a finalizer, which may run at any moment, may post.
 _condition = threading.Condition()
-_ready: deque[Notifier] = deque()  # those that have something to tell, and no thread yet
-_busy: set[Notifier] = set()  # those, and those that have one
+_ready: deque[Notifier] = deque()  # those with calls and without a thread
+_busy: set[Notifier] = set()  # those, and those that have a thread
 _threads = 0
-_free = 0  # how many of the threads have no notifier, or not yet
-_fails = False  # whether the last thread could not be started
+_free = 0  # threads without a notifier
+_fails = False  # whether the last attempt to start a thread failed
 
 
 class Notifier:
@@ -49,7 +47,7 @@ class Notifier:
         self._calls: list[Callable[[], object]] = []
 
     def post(self, call: Callable[[], object]) -> None:
-        """Have `call` run after those posted before. Any thread, finalizers too; waits for none of them."""
+        """Queue a call. Safe to call from any thread and from finalizers; waits for nothing."""
         with _condition:
             self._calls.append(call)
             if self not in _busy:
@@ -59,11 +57,11 @@ class Notifier:
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is being called, or is to be. Any thread."""
+        """Whether a call is running or queued. Safe to read from any thread."""
         return self in _busy
 
     def _run(self) -> None:
-        """Call what is there, until nothing is left."""
+        """Run the queued calls until none is left."""
         while True:
             with _condition:
                 if not self._calls:
@@ -72,13 +70,13 @@ class Notifier:
                 call = self._calls.pop(0)
             try:
                 call()
-            except BaseException:  # a SystemExit would end the thread, and nobody would be told any more
+            except BaseException:  # a SystemExit, too, must not end the thread
                 log.exception("a callback failed; the connection and the other callbacks go on")
-            del call  # which may be all that keeps its client
+            del call  # it may hold the last reference to its client
 
 
 def _serve() -> None:
-    """See to it that each notifier that has something to tell is given a thread."""
+    """Start threads until every notifier with calls gets one."""
     global _threads, _free
     while True:
         with _condition:
@@ -86,7 +84,7 @@ def _serve() -> None:
                 if _ready:
                     _condition.notify(len(_ready))
                 return
-            # First: making the thread may bring a finalizer, which posts as well.
+            # Counted before it starts: a finalizer that runs meanwhile may post, too.
             _threads += 1
             _free += 1
         if not _start():
@@ -97,13 +95,13 @@ def _serve() -> None:
 
 
 def _start() -> bool:
-    """Start a thread; where there is none to be had, have it tried again. Return whether it was started."""
+    """Start a thread, or arrange for another attempt; return whether it was started."""
     global _fails
     try:
         threading.Thread(target=_run, name=THREAD_NAME, daemon=True).start()
     except (RuntimeError, MemoryError) as error:  # too many threads
         if not threading.main_thread().is_alive():
-            return False  # the interpreter ends, and starts no threads any more
+            return False  # the interpreter is exiting, and starts no threads any more
         if not _fails:
             _fails = True
             log.error("cannot start a thread for the observers and listeners, who are told later: %s", error)
@@ -134,15 +132,16 @@ def _run() -> None:
 
 
 class _Later:
-    """Tries again to start a thread, on the I/O thread, though nobody posts any more. It keeps the I/O thread
-    running meanwhile; where that has ended, and cannot be started either, the next post tries.
+    """Retries to start a thread, on the I/O thread, which it keeps alive meanwhile.
+
+    Where that cannot be started either, the next `post` retries.
     """
 
     def __init__(self) -> None:
         self._waits = False
 
     def begin(self) -> None:
-        """Try in a moment; harmless when that is to be done already. Any thread."""
+        """Retry after TRY_AGAIN seconds, once. Safe to call from any thread."""
         with _condition:
             if self._waits:
                 return
@@ -152,7 +151,7 @@ class _Later:
     def _begin(self) -> None:
         try:
             acquire_loop(self).call_at(time.monotonic() + TRY_AGAIN, self._try)
-        except (OSError, RuntimeError, MemoryError):  # no thread for the loop either, or no descriptor
+        except (OSError, RuntimeError, MemoryError):  # the loop has no thread either, or no descriptor
             self.at_exit()
 
     def _try(self) -> None:
@@ -160,16 +159,16 @@ class _Later:
         _serve()
         if not self._waits:
             release_loop(self)
-            if self._waits:  # since it was looked at
+            if self._waits:  # another thread has called `begin` since
                 self._begin()
 
     def at_exit(self) -> None:
-        """Try no more: who is not told by now, is not told."""
+        """Give up: callbacks that have not run by now do not run."""
         self._waits = False
         release_loop(self)
 
     def after_fork(self) -> None:
-        """Try no more, in the child, where nothing is to be told."""
+        """Give up in the child process, where nothing is to be called."""
         self._waits = False
 
 

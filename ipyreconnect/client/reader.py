@@ -11,8 +11,10 @@ from typing import Generic, TypeVar, cast
 
 from ..errors import Overrun
 from ..lines.line import Line
-from ..lines.transcript import Runs, Transcript
-from ..network.driver import Driver, Follower
+from ..lines.store import Runs
+from ..lines.transcript import Transcript
+from ..network.driver import Driver
+from ..network.flow_control import Follower
 from ..protocol.state import State
 from .ownership import Owner, Ownership
 from .waiting import until

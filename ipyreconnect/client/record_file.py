@@ -1,4 +1,4 @@
-"""The file of a record, and the rows that are still to be written into it; decides nothing."""
+"""The file of a record, and the rows that are still to be written to it; decides nothing."""
 
 from __future__ import annotations
 
@@ -14,38 +14,42 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # Windows has no such files
 
 
 class Rows:
-    """The rows that are to be written next, each with the number of the line behind it."""
+    """The rows to be written next, each with the number of the line that follows it."""
 
     def __init__(self) -> None:
         self._rows: list[bytes] = []
         self._numbers: list[int] = []
-        self._at = 0  # bytes of the first row that were written
+        self._at = 0  # bytes of the first row that are written
         self.size = 0
 
     def __bool__(self) -> bool:
         return bool(self._rows)
 
     def add(self, row: bytes, number: int) -> None:
-        """Append a row, with its line end, for the lines up to, not with, line `number`."""
+        """Append a row with its line end; with it, the file has all lines before line `number`."""
         self._rows.append(row)
         self._numbers.append(number)
         self.size += len(row)
 
     @property
     def is_inside_one(self) -> bool:
-        """Whether only a part of the first row was written."""
+        """Whether the first row is written in part."""
         return self._at > 0
 
     def rewind(self) -> None:
-        """Have the first row written whole."""
+        """Write the first row from its beginning again."""
         self._at = 0
 
     def left(self) -> bytes:
-        """Return what is to be written."""
+        """Return the bytes to be written."""
         return b"".join(self._rows)[self._at :]
 
     def written(self, size: int) -> int | None:
-        """Note that so many more bytes were written; return up to which line that was, None: no whole row."""
+        """Note that `size` more bytes are written.
+
+        Returns:
+            The number of the line after the last row that is whole; None if none of them became whole.
+        """
         size += self._at
         ends = [*itertools.accumulate(map(len, self._rows))]
         count = bisect_right(ends, size)
@@ -60,9 +64,14 @@ class Rows:
 
 
 class RecordFile:
-    """The file that bears the record's name, open for appending. Nothing is buffered.
+    """The file with the record's name, open for appending, without a buffer.
 
-    Each method may raise OSError. One thread at a time.
+    Every method may raise OSError. One thread at a time may use it.
+
+    Attributes:
+        is_regular: Whether it is a regular file. Only those outlive their last reader, and are moved away by
+            programs that rotate logs.
+        is_torn: Whether its last row has no end, as its writer was killed: the next row would be lost too.
     """
 
     def __init__(self, path: str) -> None:
@@ -70,26 +79,24 @@ class RecordFile:
         self.open()
 
     def open(self) -> None:
-        """Open what has the name now; what was open before is closed already."""
+        """Open the file that has the name now; the one before must be closed already."""
         self._fd = -1
-        self._fd = _open_at_once(self._path)
+        self._fd = _open_without_waiting(self._path)
         self._status = os.fstat(self._fd)
-        # Only these stay when their last reader has gone, and are moved away by who keeps them for long.
         self.is_regular = stat.S_ISREG(self._status.st_mode)
         self.is_torn = self.is_regular and self._status.st_size > 0 and not self._ends_with_a_row()
-        """Whether its last row has no end, as its writer was killed: what follows would be lost with it."""
 
     def _ends_with_a_row(self) -> bool:
         try:
             with open(self._path, "rb") as file:
                 file.seek(-1, os.SEEK_END)
                 return file.read(1) == b"\n"
-        except OSError:  # it may be written only, or was emptied just now
+        except OSError:  # it is write-only, or has just been truncated
             return True
 
     @property
     def was_moved(self) -> bool:
-        """Whether another file, or none, has the name now."""
+        """Whether another file, or no file, has the name now."""
         if not self.is_regular:
             return False
         try:
@@ -100,27 +107,28 @@ class RecordFile:
 
     @property
     def place(self) -> tuple[int, int, int]:
-        """Which file it is, and where it ends."""
+        """The identity of the file (device, inode) and its size in bytes."""
         status = os.fstat(self._fd)
         return status.st_dev, status.st_ino, status.st_size
 
     def write(self, data: bytes) -> int:
-        """Write data, or its beginning; return how many bytes that was."""
+        """Write `data`, or the first part of it; return how many bytes are written."""
         written = os.write(self._fd, data)
-        if not written:  # no system's file does that; but else who writes on would do so for ever
+        if not written:  # no system does that, but it would make the caller try for ever
             raise OSError(errno.EIO, "nothing of it was taken")
         return written
 
     def close(self) -> None:
-        """Close it; a second time does nothing."""
+        """Close it; does nothing the second time."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
 
-def _open_at_once(path: str) -> int:
-    """Open a file to append to it, but wait for nobody who reads it, as a pipe does (fifo(7)): ENXIO says
-    that there is none. Writing to it does wait.
+def _open_without_waiting(path: str) -> int:
+    """Open a file for appending, without waiting for a reader if it is a named pipe (fifo(7)).
+
+    Without a reader, this raises OSError with ENXIO. Writing to it does wait.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     fd = os.open(path, flags | _NO_WAIT, 0o666)

@@ -1,8 +1,8 @@
-"""Appends every line of a transcript to a file as it happens, on its own thread: no I/O waits for the disk.
+"""Appends every line of a transcript to a file as it happens, on a thread of its own: no I/O waits for it.
 
-The file holds one JSON object a line (see `to_json` in protocol/line.py), masked like the log. Where it
-cannot be written (the disk is full, say), that is told once, and tried again until it can be: what the
-transcript keeps meanwhile is not lost, and what is lost is said, in the record as well.
+The file has one JSON object a line (see `to_json` in lines/files.py), with secrets masked as in the log. If
+it cannot be written (the disk is full, say), this is reported once, and retried until it can be. What the
+transcript keeps meanwhile is not lost; what is lost is reported, in the record as well.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from ..errors import Overrun, ReconnectError, SettingsError
 from ..forking import Stage, in_child
 from ..lines.files import to_json
 from ..lines.line import Line
+from ..lines.text import counted
 from ..lines.transcript import Transcript
-from ..network.driver import Driver, Follower
+from ..network.driver import Driver
+from ..network.flow_control import Follower
 from ..network.interrupts import guard
 from ..protocol.state import State
 from .record_file import RecordFile, Rows
@@ -29,25 +31,28 @@ from .record_file import RecordFile, Rows
 __all__ = ["Recorder"]
 
 STEP = 4096
-"""Lines that are taken between two looks at what is new."""
+"""Lines that are read from the transcript at a time."""
 AT_ONCE = 256 * 1024
-"""Bytes that are written at once. What is taken from the transcript waits in memory while the disk is full,
-so this is also how much memory that takes, but for a single line that is longer."""
+"""Bytes that are written at once. While the disk is full, they wait in memory: this is also the most memory
+that takes, except for a single line that is longer."""
 PATIENCE = 2.0
-"""Seconds that stops, or the interpreter's exit, wait for all records together that take nothing any more."""
+"""Seconds that stops wait altogether for records that cannot be written. The interpreter's exit waits that
+long after the last time that a record has written something."""
 LEAST_PATIENCE = 0.1
-"""Seconds that a stop waits for its record though others are stuck: a disk that works takes milliseconds."""
+"""Seconds that a stop waits for its own record though others are stuck; a working disk takes milliseconds."""
+LOOK_EVERY = 0.05
+"""Seconds between two looks at the exit whether a record makes progress."""
 TRY_AGAIN = 1.0
-"""Seconds after which writing is tried again when it has failed."""
+"""Seconds until writing is retried after a failure."""
 CALM = 5.0
-"""Seconds without a failure after which a trouble is over: a disk that others fill and empty all the time
-must not bring two messages a second."""
+"""Seconds without a failure after which writing counts as working again: a disk that others keep filling and
+emptying must not cause two messages a second."""
 
-# Guards the beginnings and ends of all runs: microseconds each. Reentrant, as a signal's handler may connect.
+# Guards the start and the end of all runs, for microseconds. Reentrant, as a signal handler may connect.
 _lock = threading.RLock()
 _running: dict[threading.Thread, Recorder] = {}
 _stuck: dict[threading.Thread, float] = {}
-"""Runs that a stop has waited for in vain, and for how many seconds. They are waited for no more."""
+"""Runs that a stop has waited for in vain, and for how many seconds; nothing waits for them any more."""
 
 log = logging.getLogger("ipyreconnect")
 
@@ -64,13 +69,12 @@ in_child(Stage.RECORDS, _after_fork_in_child)
 
 @atexit.register
 def _at_exit() -> None:
-    """Stop what records, and wait for all of it together."""
+    """Stop all recorded clients, and wait for all records together."""
     running = {thread: recorder for thread, recorder in tuple(_running.items()) if thread not in _stuck}
     for recorder in running.values():
         recorder.at_exit()
-    ends = time.monotonic() + PATIENCE
+    _wait_for_progress(running)
     for thread, recorder in running.items():
-        thread.join(max(0.0, ends - time.monotonic()))
         if thread.is_alive():
             log.warning(
                 "the record %s is not complete: it has taken nothing for %g s, and the program ends",
@@ -79,31 +83,54 @@ def _at_exit() -> None:
             )
 
 
+def _wait_for_progress(running: dict[threading.Thread, Recorder]) -> None:
+    """Wait until these runs have ended, or PATIENCE seconds after the last time that one has written a line.
+
+    A slow disk is waited for: after the interpreter's exit, nothing would write the rest.
+    """
+    written, ends = -1, 0.0
+    while alive := [thread for thread in running if thread.is_alive()]:
+        now = time.monotonic()
+        progress = sum(recorder.written for recorder in running.values())
+        if progress != written:
+            written, ends = progress, now + PATIENCE
+        elif now >= ends:
+            return
+        alive[0].join(LOOK_EVERY)
+
+
 class Recorder:
-    """One record of one client; made by `Client`.
+    """The record of one client; made by `Client`.
 
-    A *run* is a thread that writes until the connection is stopped. The next run goes on where it ended; a
-    connection that is started while a run is still writing has that run go on, however slow the disk is.
+    A *run* is a thread that writes until the client is stopped. The next run continues where it ended. If the
+    client is started while a run is still writing, that run continues, however slow the disk is.
 
-    Raises SettingsError when the file cannot be written, before anything starts.
+    Args:
+        path: The file, relative to the current folder.
+        driver: The client's driver.
+        transcript: The client's transcript.
+
+    Raises:
+        SettingsError: The file cannot be written; nothing has been started.
     """
 
     def __init__(self, path: str, driver: Driver, transcript: Transcript) -> None:
-        # As it is now: the user may change folders before the next run.
+        # Absolute, as the user may change the current folder before the next run.
         self.path = os.path.abspath(path)
         self._driver = driver
         self._transcript = transcript
         self._rows = Rows()
-        self._next = transcript.end  # of the line that is taken next
-        self._written = self._next  # up to which line the file has everything
-        self._left_at: tuple[int, int, int] | None = None  # where a row was left that is written to a part
+        self._next = transcript.end  # the number of the line to read next
+        self.written = self._next
+        """The file has all lines before the line with this number."""
+        self._left_at: tuple[int, int, int] | None = None  # the file in which a row is written in part
         self._trouble = ""
-        self._missing = 0  # lines, since that began
+        self._missing = 0  # lines that are lost since the trouble began
         self._failed_at = 0.0
-        self._thread: threading.Thread | None = None  # of the latest run
-        self._runs = False  # until it has decided to end
-        self._starts = 0  # how many are about to start the connection: then none ends
-        if not Path(self.path).is_fifo():  # whose reader would take this for the end
+        self._thread: threading.Thread | None = None  # of the last run
+        self._runs = False  # whether it has not decided to end yet
+        self._starts = 0  # calls of `start` that are under way: no run ends meanwhile
+        if not Path(self.path).is_fifo():  # a pipe's reader would take it for the end of the record
             self._open().close()
 
     def _open(self) -> RecordFile:
@@ -113,12 +140,16 @@ class Recorder:
             raise SettingsError(f"cannot write the record {self.path}: {_why(error)}") from None
 
     def start(self, connect: Callable[[], None]) -> None:
-        """Do `connect`, and record until the connection is stopped. Any thread; harmless when it runs.
+        """Call `connect`, and record until the client is stopped. Safe to call repeatedly, from any thread.
 
-        Raises SettingsError when the file cannot be written, ReconnectError when there is no thread to be
-        had; then nothing was done.
+        Args:
+            connect: Starts the connection.
+
+        Raises:
+            SettingsError: The file cannot be written; nothing has been done.
+            ReconnectError: No thread could be started; nothing has been done.
         """
-        # Ctrl-C must tear none of it: a start that is counted for ever keeps the run for ever.
+        # Shielded from Ctrl-C: if `_starts` were not decreased, the run would never end.
         shield = guard()
         try:
             with _lock:
@@ -130,14 +161,14 @@ class Recorder:
             finally:
                 with _lock:
                     self._starts -= 1
-                self._driver.post(_nothing)  # the run looks again, as it may have been stopped meanwhile
+                self._driver.post(_nothing)  # wakes the run: the client may have been stopped meanwhile
         finally:
             if shield is not None:
                 shield.lift()
 
     @property
     def _is_running(self) -> bool:
-        # In a child process there is no such thread.
+        # In the child of a fork, the thread does not exist.
         return self._runs and self._thread is not None and self._thread.is_alive()
 
     def _begin_run(self, file: RecordFile) -> None:
@@ -158,8 +189,9 @@ class Recorder:
             _running[thread] = self
 
     def join(self) -> None:
-        """Wait until the last line is written, 2 s at most, less where other stops have waited in vain for
-        records that are stuck. Any thread but the recorder's own.
+        """Wait until the last line is written. Safe to call from any thread.
+
+        It waits PATIENCE seconds at most; less if other stops have waited in vain for stuck records.
         """
         thread, connection = self._thread, self._driver.connection
         with _lock:
@@ -167,7 +199,7 @@ class Recorder:
                 return
             patience = max(LEAST_PATIENCE, PATIENCE - sum(_stuck.values()))
         began = time.monotonic()
-        # Another thread may connect anew at once: then this run goes on.
+        # Another thread may have connected again: then this run continues.
         self._driver.wait(lambda: not self._is_running or connection.state is not State.STOPPED, patience)
         if connection.state is not State.STOPPED:
             return
@@ -183,7 +215,7 @@ class Recorder:
         )
 
     def at_exit(self) -> None:
-        """Stop, as the interpreter ends: nobody connects anew."""
+        """Stop the client for good: the interpreter exits."""
         self._driver.at_exit()
 
     # -- a run -----------------------------------------------------------------------------------------------
@@ -194,7 +226,7 @@ class Recorder:
         try:
             over = False
             while not over:
-                last = self._may_end  # asked first: what came before a stop is tried once more
+                last = self._may_end  # asked first, so that what came before a stop is tried once more
                 file = self._try_to_write(file, place)
                 failed = file is None
                 over = self._end_if_over(gives_up=last and failed)
@@ -209,7 +241,7 @@ class Recorder:
                 _stuck.pop(threading.current_thread(), None)
 
     def _try_to_write(self, file: RecordFile | None, place: Follower) -> RecordFile | None:
-        """Write all that there is; return the file, None where it cannot be written now."""
+        """Write all new lines; return the open file, None if it cannot be written now."""
         try:
             if file is None:
                 file = RecordFile(self.path)
@@ -239,27 +271,34 @@ class Recorder:
         return not self._starts and self._driver.connection.state is State.STOPPED
 
     def _end_if_over(self, *, gives_up: bool) -> bool:
-        """End the run if the connection is stopped and all is written, or cannot be. Decided under the lock:
-        whoever starts the connection afterwards begins another.
+        """End the run if the client is stopped and everything is written, or cannot be written.
+
+        This is decided with `_lock` held: a `start` that comes later begins another run.
+
+        Args:
+            gives_up: Whether to end the run though not everything is written.
+
+        Returns:
+            Whether the run has ended.
         """
         if self._may_end:
-            self._driver.call(_nothing)  # the step that stopped it is over: its last lines are there
+            self._driver.call(_nothing)  # waits for the step that stopped it, which adds the last lines
         with _lock:
-            # In this order: what came before the stop is written.
+            # In this order, so that what came before the stop is written.
             if not self._may_end or (self._has_more and not gives_up):
                 return False
             self._runs = False
-            trouble, missing, first = self._trouble, self._missing, self._written
+            trouble, missing, first = self._trouble, self._missing, self.written
             self._trouble, self._missing = "", 0
         if gives_up:
             lost = f"; {_missing(missing)} for good" if missing else ""
-            self._tell(
+            self._report(
                 f"the record {self.path} lacks the lines from {first} on ({trouble}): the next connect tries "
                 f"to write them, transcript.save(FILE) writes them elsewhere{lost}"
             )
         elif trouble:
-            self._tell(f"the record {self.path} has ended; {_missing(missing)}")
-        self._driver.post(_nothing)  # for who waits for it
+            self._report(f"the record {self.path} has ended; {_missing(missing)}")
+        self._driver.post(_nothing)  # wakes `join`
         return True
 
     @property
@@ -269,7 +308,7 @@ class Recorder:
     # -- writing ---------------------------------------------------------------------------------------------
 
     def _write_all(self, file: RecordFile, place: Follower) -> None:
-        """Write all that there is. Raises OSError."""
+        """Write all new lines; may raise OSError."""
         transcript = self._transcript
         while True:
             while self._rows:
@@ -277,12 +316,12 @@ class Recorder:
                 self._driver.followed(place, self._next)
             end = transcript.end
             if self._next >= end:
-                self._written = self._next
+                self.written = self._next
                 return
-            self._take(min(end, self._next + STEP))
+            self._make_rows(min(end, self._next + STEP))
 
-    def _take(self, stop: int) -> None:
-        """Make rows of the next lines, up to `stop` at most."""
+    def _make_rows(self, stop: int) -> None:
+        """Make rows of the next lines before number `stop`, until there are enough."""
         if (first := self._transcript.oldest) > self._next:
             gap = f"lines {self._next} to {first - 1} were forgotten before they could be written"
             row = to_json(Line(gap.encode(), time.time(), "*", first - 1))
@@ -301,34 +340,34 @@ class Recorder:
                 if self._rows.size >= AT_ONCE:
                     return
         except Overrun:
-            return  # the next call says what is missing
+            return  # the next call reports what is missing
         self._next = max(self._next, stop)
 
     def _write_rows(self, file: RecordFile) -> None:
-        """Write some of the rows, into what has the name now. Raises OSError."""
+        """Write some of the rows to the file that has the name now; may raise OSError."""
         if file.was_moved:
             self._rows.rewind()
             self._close(file)
             file.open()
         if self._rows.is_inside_one and self._left_at not in (None, file.place):
-            self._rows.rewind()  # somebody else has written since, or it is another file
+            self._rows.rewind()  # another program has written since, or it is another file
         self._left_at = None
         if file.is_torn and not self._rows.is_inside_one:
             file.write(b"\n")
         file.is_torn = False
         number = self._rows.written(file.write(self._rows.left()))
         if number is not None:
-            self._written = number
-        self._takes_something()
+            self.written = number
+        self._note_progress()
 
-    def _takes_something(self) -> None:
-        """Have stops wait for this run again."""
+    def _note_progress(self) -> None:
+        """Note that this run is not stuck any more."""
         if _stuck:
             with _lock:
                 _stuck.pop(threading.current_thread(), None)
 
     def _leave(self, file: RecordFile) -> None:
-        """Close a file that cannot be written now: the next try opens what has the name then."""
+        """Close a file that cannot be written now; the next attempt opens what has the name then."""
         self._left_at = None
         if self._rows.is_inside_one:
             try:
@@ -340,34 +379,34 @@ class Recorder:
     def _close(self, file: RecordFile) -> None:
         try:
             file.close()
-        except OSError as error:  # of a network's disk, which has taken what it cannot keep
-            self._tell(f"the record {self.path} may lack what was written last: {_why(error)}")
+        except OSError as error:  # a network disk may report only now that it could not store the data
+            self._report(f"the record {self.path} may lack what was written last: {_why(error)}")
 
-    # -- telling ---------------------------------------------------------------------------------------------
+    # -- reporting -------------------------------------------------------------------------------------------
 
-    def _begin_trouble(self, reason: str, told: str) -> None:
+    def _begin_trouble(self, reason: str, message: str) -> None:
         self._failed_at = time.monotonic()
         if not self._trouble:
-            self._tell(f"the record {self.path} {told}")
+            self._report(f"the record {self.path} {message}")
         self._trouble = reason
 
     def _end_trouble(self) -> None:
         if self._trouble and time.monotonic() - self._failed_at >= CALM:
             missing, self._missing, self._trouble = self._missing, 0, ""
-            self._tell(f"the record {self.path} is up to date again; {_missing(missing)}")
+            self._report(f"the record {self.path} is up to date again; {_missing(missing)}")
 
-    def _tell(self, text: str) -> None:
-        """Say in the log, which is shown and recorded, and where the program's warnings go, what the user
-        would not want to find out in a month.
-        """
+    def _report(self, text: str) -> None:
+        """Report to the user: as a warning in the program's log, and as a note in the transcript."""
         log.warning("%s", text)
         connection = self._driver.connection
         self._driver.post(lambda: connection.note(text, time.monotonic()))
 
 
 def _missing(count: int) -> str:
-    lines = "1 line is" if count == 1 else f"{count} lines are"
-    return f"{lines} missing from it" if count else "nothing is missing from it"
+    lines = counted(count, "line")
+    return (
+        f"{lines} {'is' if count == 1 else 'are'} missing from it" if count else "nothing is missing from it"
+    )
 
 
 def _why(error: OSError) -> str:

@@ -1,5 +1,5 @@
-"""Looks for what an expectation waits for, where its expression may take for ever: on a thread and in a
-process of its own. Nobody else waits for that; who waits for the line gives up whenever he likes.
+"""Searches for a regular expression that may take very long, on a thread and in a process of its own. Nothing
+waits for it, and a caller that waits for the line can give up at any time.
 """
 
 from __future__ import annotations
@@ -23,14 +23,24 @@ from ..protocol.match import found_at
 __all__ = ["PATIENCE", "Matcher", "SlowSearch", "search_one"]
 
 LONGEST = 24 * 3600.0
-"""Seconds after which a process that searches ends, though nobody has ended it: its kernel is dead then."""
+"""Seconds after which a searching process ends by itself: then the process that started it is dead."""
 
 Found = tuple[int, bytes, float | None, Any]
 
 
 def search_one(pattern: re.Pattern[Any], text: str | bytes, timeout: float) -> re.Match[Any] | None:
-    """Return the match of `pattern` in `text`, as `re` finds it, or None; in a process of its own where that
-    may be slow. Raises TooSlow when `timeout` seconds are over. Any thread but the I/O thread.
+    """Search like `re.search`, in a process of its own if that may be slow. Not for the I/O thread.
+
+    Args:
+        pattern: The compiled regular expression.
+        text: Where it is searched for.
+        timeout: Seconds that it may take.
+
+    Returns:
+        The match, None if there is none.
+
+    Raises:
+        TooSlow: The time is over.
     """
     if is_quick(pattern, text):
         return pattern.search(text)
@@ -43,21 +53,22 @@ def search_one(pattern: re.Pattern[Any], text: str | bytes, timeout: float) -> r
 
 
 class SlowSearch:
-    """The search for one expectation, from the line on where it was found that it may be slow."""
+    """The search for one expectation, from the line on over which it may take long."""
 
     def __init__(self, expectation: Expectation, driver: Driver) -> None:
         self._expectation = expectation
         self._driver = driver
         self._transcript = driver.connection.transcript
         self._matcher: Matcher | None = None
-        self._lock = threading.Lock()  # guards the process's beginning and end
+        self._lock = threading.Lock()  # guards the start and the end of the process
         self._over = False
         expectation.cancel = self.cancel
 
     def begin(self) -> None:
-        """Begin, if the expectation is still waited for: else nobody would end it. With the turn.
+        """Start the search. Call with the connection's lock held.
 
-        Where no thread is to be had, the expectation fails.
+        It starts only if something still waits for the expectation: otherwise nothing would ever end it. If
+        no thread can be started, the expectation fails.
         """
         if self._expectation not in self._driver.connection.expectations.pending:
             return
@@ -67,7 +78,7 @@ class SlowSearch:
             self._fail(f"cannot search: {error}")
 
     def cancel(self) -> None:
-        """End it: nobody waits any more. Any thread; waits for nothing."""
+        """End the search: nothing waits for it any more. Safe to call from any thread."""
         with self._lock:
             self._over = True
             if self._matcher is not None:
@@ -75,8 +86,8 @@ class SlowSearch:
 
     def _run(self) -> None:
         try:
-            self._look(self._expectation.cursor)
-        except OSError as error:  # no process is to be had
+            self._search_lines(self._expectation.cursor)
+        except OSError as error:  # no process could be started
             text = f"cannot search: {error.strerror}"
             self._driver.post(lambda: self._fail(text))
         finally:
@@ -89,19 +100,19 @@ class SlowSearch:
         if self._expectation.outcome is None:
             self._driver.connection.expectations.failed(self._expectation, ConnectionLost(why))
 
-    def _look(self, cursor: int) -> None:
-        """Look at the received lines from `cursor` on, as they come, up to the first that matches."""
+    def _search_lines(self, cursor: int) -> None:
+        """Search the received lines from number `cursor` on, as they come, up to the first match."""
         for number, line in self._lines(cursor):
             try:
                 match = None if self._over else self._search(line)
-            except TooSlow:  # it was ended
+            except TooSlow:  # the search was cancelled
                 return
             if match is not None:
                 self._found(number, line, match)
                 return
 
     def _lines(self, cursor: int) -> Iterator[tuple[int, bytes]]:
-        """Yield the received lines from `cursor` on, with their numbers, as they come, until it is ended."""
+        """Yield the received lines from number `cursor` on with their numbers, until it is cancelled."""
         transcript = self._transcript
         while not self._over:
             end = transcript.end
@@ -113,7 +124,7 @@ class SlowSearch:
                     yield from enumerate(lines, first)
                     cursor = first + len(lines)
                 cursor = end
-            except Overrun:  # once more, with what is left
+            except Overrun:  # go on with the oldest line that is kept
                 cursor = max(cursor, transcript.first)
 
     def _news(self, cursor: int) -> Callable[[], bool]:
@@ -130,11 +141,11 @@ class SlowSearch:
             return pattern.search(text)
         if LineSearch(pattern, self._transcript.encoding).rules_out(compared):
             return None
-        spans = self._begun_matcher().first([text])
+        spans = self._running_matcher().first([text])
         return None if spans is None else found_at(pattern, text, spans)
 
-    def _begun_matcher(self) -> Matcher:
-        """Return the process that searches. Raises TooSlow where the search was ended."""
+    def _running_matcher(self) -> Matcher:
+        """Return the searching process; raise TooSlow if the search was cancelled."""
         with self._lock:
             if self._over:
                 raise TooSlow

@@ -118,7 +118,7 @@ class Waiting:
     def wait_for_delivery(self, delivery: Delivery, status: str, timeout: float) -> bool:
         """Wait until `delivery` has reached `status`; called by `Delivery.wait`."""
         timeout = seconds_from(timeout)
-        self._driver.call(lambda: self._connection.hurry(time.monotonic()))
+        self._driver.call(lambda: self._connection.outbox.hurry(time.monotonic()))
         self._driver.wait(lambda: delivery.reached(status) or delivery.status == UNCONFIRMED, timeout)
         return delivery.reached(status)
 

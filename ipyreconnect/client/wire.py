@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from ..errors import SettingsError
 from ..lines.search import Pattern, compile_pattern
-from ..lines.text import HAS_BREAK, encode_line, has_break, has_own_end, in_one_line
+from ..lines.text import HAS_BREAK, encode_line, has_break, has_own_end, in_one_line, without_end
 from ..lines.transcript import Transcript
 from ..secret import Secret
 from ..settings import Heartbeat
@@ -57,7 +57,7 @@ class Wire:
             line = encode_line(data, self.encoding, self._transcript.redacted_text, self.eol)
             wire = line + self.eol
         elif isinstance(data, bytes):
-            wire, line = data, data.removesuffix(b"\n").removesuffix(b"\r")
+            wire, line = data, without_end(data)
         else:
             line = self._revealed(data)
             wire = line + self.eol

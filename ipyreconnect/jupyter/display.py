@@ -1,4 +1,4 @@
-"""Has a notebook show a client as its panel; the panel itself is imported when the first one is shown."""
+"""Has IPython's formatter show a client as its panel; the panel is imported when the first one is shown."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 HOME = "ipyreconnect.client.client"
-"""The module of `Client`: by its name, as a shell that shows none imports none."""
+"""The module of `Client`; the formatter knows the class by name, so that it need not be imported."""
 
 
 def register(shell: InteractiveShell) -> None:
-    """Have this shell show a client, or one of a subclass, as its panel, where the front end can show one.
+    """Register the panel as the rich display of clients in this shell.
 
-    Imports nothing else of the package; may be repeated.
+    May be called repeatedly, and imports nothing else of the package.
     """
     formatter: Any = getattr(shell, "display_formatter", None)
     if formatter is not None:
@@ -26,9 +26,9 @@ def register(shell: InteractiveShell) -> None:
 
 
 def bundle_of(client: Client) -> Any:
-    """Return what a front end shows of a client; None: its repr, as of any object."""
+    """Return the MIME bundle of a client's panel; None where no widget can be shown: then its repr is."""
     own = getattr(client, "_repr_mimebundle_", None)
-    if own is not None:  # of a subclass, which the formatter does not ask where something is registered
+    if own is not None:  # defined by a subclass: the formatter does not call it once a function is registered
         return own(include=None, exclude=None)
     if not _in_notebook():
         return None
@@ -38,7 +38,7 @@ def bundle_of(client: Client) -> Any:
 
 
 def _in_notebook() -> bool:
-    """Say whether a front end that can show widgets is there."""
+    """Return whether the front end can show widgets."""
     from IPython.core.getipython import get_ipython
 
     from .output.front import Front, front_of

@@ -21,10 +21,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["TooSlow", "is_quick", "quick_up_to"]
+__all__ = ["SHORT", "TooSlow", "is_quick", "quick_up_to"]
 
 STEPS = 4_000_000
 """Steps that a search may take where others wait for it: some 10 to 40 ms, of a few ns each (measured)."""
+SHORT = 20
+"""Characters of a line over which no expression takes long."""
 FEW = 16
 """A repeat of at most so many times is no loop over the line: it is taken as so many copies of its body."""
 MOST_FACTOR = 1e12

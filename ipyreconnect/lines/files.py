@@ -11,7 +11,7 @@ from .delivery import STATUSES, Delivery
 from .line import DIRECTIONS, Line
 from .text import one_line
 
-__all__ = ["BEGINNING", "LARGEST_NUMBER", "from_json", "is_torn", "save_lines", "to_json"]
+__all__ = ["BEGINNING", "LARGEST_NUMBER", "from_json", "is_torn", "load_lines", "save_lines", "to_json"]
 
 LARGEST_NUMBER = 2**53
 """Of a line in a record: beyond it, JSON's numbers are not exact."""
@@ -87,7 +87,7 @@ def save_lines(lines: Iterable[Line], path: str | os.PathLike[str], mode: str = 
     return count
 
 
-def _rows(file: Iterable[str], name: str, encoding: str | None) -> Iterator[Line]:
+def load_lines(file: Iterable[str], name: str, encoding: str | None) -> Iterator[Line]:
     """Yield the lines that stand in a file."""
     for row, text in enumerate(file, 1):
         try:

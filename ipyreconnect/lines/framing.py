@@ -13,6 +13,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from ..errors import CallerError, SettingsError
+from .text import without_end
 
 if TYPE_CHECKING:
     from ..profile.base import Profile
@@ -330,7 +331,7 @@ class Announced:
             self._raw = number
             self._tail = 0
             if self._head < 0:
-                self._head = len(self._held.removesuffix(b"\n").removesuffix(b"\r"))
+                self._head = len(without_end(bytes(self._held)))
             if number > self.limit:
                 self._cut(bytes(self._held), lines)
                 self._held.clear()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from ..errors import SettingsError
 
 __all__ = [
+    "EOLS",
     "HAS_BREAK",
+    "counted",
     "decode",
     "encode_line",
     "has_break",
@@ -17,7 +20,12 @@ __all__ = [
     "in_one_line",
     "one_line",
     "visible",
+    "without_end",
 ]
+
+EOLS: Final[Mapping[str, bytes]] = {"crlf": b"\r\n", "lf": b"\n", "cr": b"\r", "none": b""}
+"""The line ends that go by a name; all of CR and LF only, which no text to be sent may hold."""
+_NAMED_EOLS = tuple(EOLS.values())
 
 # Blanks other than the space, and the joiners that scripts and emoji need, do a terminal no harm.
 _KEPT = frozenset("\u200c\u200d")
@@ -65,6 +73,16 @@ def one_line(text: str) -> str:
     return _BREAKS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def without_end(line: bytes) -> bytes:
+    """Return `line` without the LF or CRLF at its end, if there is one. Any thread."""
+    return line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words, such as "1 line" or "1234 lines". Any thread."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 HAS_BREAK = (
     "a line break in a line would send more than one command: send each line by itself, or bytes as they are"
 )
@@ -72,10 +90,7 @@ HAS_BREAK = (
 
 def has_break(line: bytes, eol: bytes = b"") -> bool:
     """Say whether the peer would take `line` for more than one, where `eol` ends each. Any thread."""
-    return b"\n" in line or b"\r" in line or (eol not in _USUAL_EOLS and (line + eol).find(eol) < len(line))
-
-
-_USUAL_EOLS = (b"\r\n", b"\n", b"\r", b"")
+    return b"\n" in line or b"\r" in line or (eol not in _NAMED_EOLS and (line + eol).find(eol) < len(line))
 
 
 def has_own_end(eol: bytes) -> str:
@@ -107,7 +122,7 @@ def encode_line(
     else:
         broken = encoding is not None and has_break(data)
         if not broken:
-            if eol not in _USUAL_EOLS and has_break(data, eol):
+            if eol not in _NAMED_EOLS and has_break(data, eol):
                 raise SettingsError(has_own_end(eol))
             return data
         wrong = next((character for character in text if has_break(character.encode(code))), text)

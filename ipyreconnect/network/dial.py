@@ -208,20 +208,26 @@ class Dial:
         if self._next_turn is not None:
             self._next_turn.cancel()
             self._next_turn = None
-        while self._todo:
-            if self._connecting and shortage() is not None:
-                # There is room again once one of those that are being tried has failed.
-                return
+        while self._todo and self._has_room:
             if self._try(self._todo.popleft()):
-                if len(self._connecting) > MAX_CONNECTING:
-                    self._give_up(next(iter(self._connecting)))
-                if self._todo:
-                    self._next_turn = self._loop.call_at(time.monotonic() + self._stagger, self._try_next)
+                self._begin_turn()
                 return
             if self._finished:
                 return
         if not self._connecting:
             self._fail("; ".join(filter(None, (_timed_out(self._mute), _summary(self._failures)))))
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether there is a file descriptor for one more address, or none to wait for until there is."""
+        return not self._connecting or shortage() is None
+
+    def _begin_turn(self) -> None:
+        """Wait for the answers of those that are being tried, until it is the next one's turn."""
+        if len(self._connecting) > MAX_CONNECTING:
+            self._give_up(next(iter(self._connecting)))
+        if self._todo:
+            self._next_turn = self._loop.call_at(time.monotonic() + self._stagger, self._try_next)
 
     def _give_up(self, sock: socket.socket) -> None:
         """Wait no longer for the answer of this address."""

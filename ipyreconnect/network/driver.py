@@ -2,7 +2,7 @@
 lock.py). Decides nothing.
 
 The driver's parts each have a room of their own: the socket (transport.py), the pace of the receiving
-(following.py), the thread that reads while it waits (leader.py), and those who wait (waiting.py).
+(flow_control.py), the thread that reads while it waits (leader.py), and those who wait (waiting.py).
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from typing import Final, Protocol
 
 from ..address import Address
 from ..errors import AttemptFailed, CallerError, ConnectionLost, SettingsError
-from ..lines.transcript import Runs, Transcript
+from ..lines.store import Runs
+from ..lines.transcript import Transcript
 from ..protocol.configuration import Settings
 from ..protocol.connection import Connection
-from ..protocol.expect import Expectation
+from ..protocol.events import ApplyOptions, Event, Frame, Judge, RunFunction, StatusChanged
+from ..protocol.expect import Expectation, Search
 from ..protocol.health import Health
 from ..protocol.judging import RULE_PATIENCE
 from ..protocol.state import Effect, Phase, State
@@ -31,7 +33,7 @@ from ..protocol.status import Status
 from ..settings import KeepAlive, Retry
 from . import changes, sockets
 from .dial import Dial
-from .following import FlowControl, Follower
+from .flow_control import FlowControl, Follower
 from .leader import Leader
 from .lock import Strand
 from .loop import EVENT_READ, Loop, Timer, acquire_loop, release_loop, serves
@@ -92,6 +94,7 @@ class Driver(Strand):
         "_dials",
         "_loop",
         "_sink",
+        "_statuses",
         "_thread",
         "_timer",
         "connection",
@@ -124,6 +127,7 @@ class Driver(Strand):
         self.ended = 0
         self._address = address
         self._sink = sink
+        self._statuses: list[Status] = []  # of which nobody was told yet
         self._loop: Loop | None = None
         self._thread: threading.Thread | None = None
         self._dial: Dial | None = None
@@ -142,7 +146,7 @@ class Driver(Strand):
         self.connection.wall_offset = _wall_clock() - _monotonic()
 
     def _settle_piece(self) -> None:
-        if self.connection.effects:
+        if self.connection.events:
             self._perform()
 
     def _went_wrong(self, error: Exception) -> None:
@@ -156,20 +160,12 @@ class Driver(Strand):
     def _settle(self) -> None:
         """Do what the protocol asks for, send, arm the timer, and notify, after each piece of work."""
         connection = self.connection
-        if connection.effects:
+        if connection.events:
             self._perform()
-        if connection.frames_wanted:
-            self._begin_framing()
-        if connection.to_judge:
-            self._begin_judging()
-        if connection.expectations.slow:
-            self._begin_searching()
         if self.transport.sock is not None:
             self._push()
-        if connection.held and not connection.is_framing:
+        if connection.inbox.has_buffered and not connection.inbox.is_framing:
             self._have_buffered_received()
-        if connection.socket_options is not None:
-            self._apply_options()
         if (deadline := connection.deadline) < self._armed:
             self._arm(deadline)
         self._notify()
@@ -186,11 +182,11 @@ class Driver(Strand):
             if leader.lease_ends < self._armed:
                 self._arm(leader.lease_ends)
             wanted = 0
-        elif leader.thread or connection.is_framing:
+        elif leader.thread or connection.inbox.is_framing:
             wanted = 0
-        if connection.outgoing or wanted != transport.interest:
+        if connection.outbox.outgoing or wanted != transport.interest:
             transport.push(wanted)
-            if connection.effects:
+            if connection.events:
                 self._perform()
 
     def _have_buffered_received(self) -> None:
@@ -205,13 +201,10 @@ class Driver(Strand):
 
     def _notify(self) -> None:
         """Say what has happened in this step to all whom it concerns."""
-        connection, waiters = self.connection, self.waiters
-        if connection.changes:
-            changes, connection.changes = connection.changes, []
-            self._sink.changed(changes)
-        if connection.session_wanted:
-            connection.session_wanted = False
-            self._sink.run_function(connection.session)
+        waiters = self.waiters
+        if self._statuses:
+            statuses, self._statuses = self._statuses, []
+            self._sink.changed(statuses)
         if waiters.waiting:
             waiters.wake()
         if self.leader.thread:
@@ -222,7 +215,7 @@ class Driver(Strand):
 
     def _begin_framing(self) -> None:
         """Give the user's framing what it is to do; its lines come back as work."""
-        job = self.connection.take_frames()
+        job = self.connection.inbox.take_framing_job()
         if job is None:
             return
 
@@ -250,22 +243,32 @@ class Driver(Strand):
 
         self._sink.work(run)
 
-    def _begin_searching(self) -> None:
-        """Have lines searched over which an expectation's expression may take long."""
-        expectations = self.connection.expectations
-        slow, expectations.slow = expectations.slow, []
-        for expectation in slow:
-            self._sink.search(expectation)
-
     # -- what the protocol asks for --------------------------------------------------------------------------
 
     def _perform(self) -> None:
         connection = self.connection
-        while connection.effects:
-            effects, connection.effects = connection.effects, []
-            for effect in effects:
-                if (perform := _PERFORM.get(effect)) is not None:
-                    perform(self)
+        while connection.events:
+            for event in connection.take_events():
+                if isinstance(event, Effect):
+                    _PERFORM[event](self)
+                else:
+                    self._act_on(event)
+
+    def _act_on(self, event: Event) -> None:
+        match event:
+            case StatusChanged():
+                self._statuses.append(event.status)  # told together, at the end of the step
+            case ApplyOptions():  # the kernel's own rules keep in step with the watchdog's
+                self.transport.apply(event.keepalive, event.user_timeout)
+            case Search():
+                if event.expectation.outcome is None:  # else nobody waits for it any more
+                    self._sink.search(event.expectation)
+            case Frame():
+                self._begin_framing()
+            case Judge():
+                self._begin_judging()
+            case RunFunction():
+                self._sink.run_function(event.session)
 
     def _drop(self) -> None:
         acknowledged = self.transport.acknowledged(self.transport.tcp_info())
@@ -297,7 +300,8 @@ class Driver(Strand):
     def _close(self) -> None:
         acknowledged = self.transport.acknowledged(self.transport.tcp_info())
         # What is not acknowledged by now is reported as unconfirmed, so it must not arrive later.
-        self._release_socket(orderly=acknowledged is None or self.connection.all_acknowledged(acknowledged))
+        outbox = self.connection.outbox
+        self._release_socket(orderly=acknowledged is None or outbox.all_acknowledged(acknowledged))
         self.connection.dropped(acknowledged, _monotonic())
 
     def _end(self) -> None:
@@ -344,7 +348,7 @@ class Driver(Strand):
         now = _monotonic()
         try:
             if _opens_files(self.connection.settings.context) and (error := sockets.shortage()) is not None:
-                # No authority would be found, which would end it for good, as if nobody knew the server's.
+                # No authority would be found, and the server's would look unknown, which would be final.
                 raise error
             assert self._loop is not None  # as long as there was a dial
             opened = self.transport.open(sock, self._loop, self.keepalive)
@@ -367,16 +371,16 @@ class Driver(Strand):
         """Look at the connection's health now. With the lock held."""
         connection, transport = self.connection, self.transport
         if transport.sock is not None:
-            # First: what takes long from here on (this thread may not get to run for seconds) makes nobody
-            # look silent.
+            # First, so that no peer looks silent because of what takes long from here on: this thread may not
+            # get to run for seconds.
             now = _monotonic()
-            if connection.seems_silent(now) and not self.flow.paused:
+            if connection.watch.seems_silent(now) and not self.flow.paused:
                 self.flow.receive()
             info = transport.tcp_info()
             if info is not None and info.has_ended:
                 transport.read_rest()
             connection.looked(info, now, transport.acknowledged(info))
-        return connection.health
+        return connection.watch.health
 
     def set_keepalive(self, keepalive: KeepAlive) -> KeepAlive | None:
         """Change the keepalive, also of the live socket. With the lock held.
@@ -392,14 +396,6 @@ class Driver(Strand):
         self.keepalive = keepalive
         self.connection.keepalive_changed(keepalive, in_force, info, _monotonic())
         return in_force
-
-    def _apply_options(self) -> None:
-        """Keep the kernel's own rules in step with the watchdog's."""
-        options, self.connection.socket_options = self.connection.socket_options, None
-        if options is not None:
-            self.transport.apply(*options)
-            if self.connection.effects:
-                self._perform()
 
     # -- the network -----------------------------------------------------------------------------------------
 
@@ -467,9 +463,9 @@ class Driver(Strand):
         """Forget `waiter`; harmless when it was woken. With the lock held."""
         self.waiters.unwatch(waiter)
 
-    def read_until(self, done: Callable[[], bool], along: Runs | None = None) -> None:
+    def read_until(self, done: Callable[[], bool], line_sink: Runs | None = None) -> None:
         """Block until `done()` is true, reading the socket meanwhile; see `Leader.call_and_wait`."""
-        self.leader.read_until(done, along)
+        self.leader.read_until(done, line_sink)
 
     def call_and_wait(
         self, work: Callable[[], None], done: Callable[[], bool], ends: float, give_up: Callable[[], None]
@@ -502,10 +498,10 @@ class Driver(Strand):
     @property
     def at_rest(self) -> bool:
         """Whether nothing is left of any connection. With the lock held."""
-        return self._loop is None and not self.leader.has_discarded and not self.connection.effects
+        return self._loop is None and not self.leader.has_discarded and not self.connection.events
 
     def ends(self, thread: threading.Thread) -> bool:
-        """Return whether the I/O thread `thread` serves nobody any more."""
+        """Return whether the I/O thread `thread` serves no connection any more."""
         return not serves(thread)
 
     @property
@@ -531,8 +527,12 @@ class Driver(Strand):
         self._armed = math.inf
         # Nobody is notified: a child would hardly want threads that call the parent's observers.
         self.connection.forked()
-        self.connection.changes.clear()
-        self.connection.effects.clear()
+        self.connection.take_events()
+        self._statuses.clear()
+
+
+def _nothing(_: Driver) -> None:
+    """Do nothing: the wait for the next attempt takes only the timer, which is armed at each step's end."""
 
 
 _PERFORM: Final[dict[Effect, Callable[[Driver], None]]] = {
@@ -540,9 +540,10 @@ _PERFORM: Final[dict[Effect, Callable[[Driver], None]]] = {
     Effect.DIAL: Driver._begin_dial,
     Effect.FINISH: Driver._finish,
     Effect.CLOSE: Driver._close,
+    Effect.WAIT: _nothing,
     Effect.END: Driver._end,
 }
-"""How the protocol's effects are brought about; waiting for the next attempt takes only the timer."""
+"""How the protocol's effects are brought about."""
 
 
 def _opens_files(context: ssl.SSLContext | None) -> bool:

@@ -15,10 +15,10 @@ import socket
 import time
 from collections.abc import Callable
 
-from ..lines.transcript import Runs
+from ..lines.store import Runs
 from ..protocol.connection import Connection
 from . import interrupts, sockets
-from .following import FlowControl
+from .flow_control import FlowControl
 from .interrupts import Shield, guard
 from .lock import Strand
 from .transport import PROMPT, Transport
@@ -90,9 +90,9 @@ class Leader:
 
     # -- for the thread that waits ---------------------------------------------------------------------------
 
-    def read_until(self, done: Callable[[], bool], along: Runs | None = None) -> None:
+    def read_until(self, done: Callable[[], bool], line_sink: Runs | None = None) -> None:
         """Block until `done()` is true, reading the socket meanwhile; see `call_and_wait`."""
-        self.call_and_wait(_nothing, done, math.inf, _nothing, along)
+        self.call_and_wait(_nothing, done, math.inf, _nothing, line_sink)
 
     def call_and_wait(
         self,
@@ -100,7 +100,7 @@ class Leader:
         done: Callable[[], bool],
         ends: float,
         give_up: Callable[[], None],
-        along: Runs | None = None,
+        line_sink: Runs | None = None,
     ) -> None:
         """Do `work`, then block until it is done, reading the socket meanwhile for a quick answer.
 
@@ -112,13 +112,13 @@ class Leader:
                 held and without, and must be quick.
             ends: until when to wait (monotonic, s).
             give_up: called soon, with the lock held, if the waiting was in vain or interrupted.
-            along: gets the lines that were read by this thread.
+            line_sink: gets the lines that were read by this thread.
         """
         shield = guard()
         try:
             finished = False
             try:
-                finished = self._ask(work, done, ends, along, shield) or done()
+                finished = self._ask(work, done, ends, line_sink, shield) or done()
                 if not finished and _monotonic() < ends:
                     self._waiters.wait_until(done, ends, shield)
             finally:
@@ -134,7 +134,7 @@ class Leader:
         work: Callable[[], None],
         done: Callable[[], bool],
         ends: float,
-        along: Runs | None,
+        line_sink: Runs | None,
         shield: Shield | None,
     ) -> bool:
         """Do `work`, then read as long as this thread may; return whether `done()` was true at once."""
@@ -145,7 +145,7 @@ class Leader:
             nonlocal leads
             work()
             if not done() and _get_ident() == me:
-                self._read_quickly(ends, along)
+                self._read_quickly(ends, line_sink)
             if done():
                 return True
             leads = self._take_lead(me, done)
@@ -154,22 +154,22 @@ class Leader:
         try:
             finished = self._strand.call_shielded(begin, shield)
             if leads:
-                self._lead(ends, along, shield)
+                self._lead(ends, line_sink, shield)
         finally:
             # Also where another thread has begun, and an interrupt came then.
             if leads and self.thread == me:
                 self._strand.call_shielded(self._leave, None)
         return finished
 
-    def _lead(self, ends: float, along: Runs | None, shield: Shield | None) -> None:
+    def _lead(self, ends: float, line_sink: Runs | None, shield: Shield | None) -> None:
         """Read until that has brought what is waited for, until time is over, or until the socket is gone."""
         poller, me = self._poller, _get_ident()
         while poller is not None and self._poller is poller:
             left = (ends - _monotonic()) * 1000
             if left <= 0:
                 return
-            if self._connection.held or _poll(poller, left, shield):
-                self._strand.call_shielded(lambda: self._read_as_leader(along), None)
+            if self._connection.inbox.has_buffered or _poll(poller, left, shield):
+                self._strand.call_shielded(lambda: self._read_as_leader(line_sink), None)
                 if self.thread != me:
                     return
 
@@ -180,7 +180,7 @@ class Leader:
         sock, loop = self._transport.sock, self._transport.loop
         if sock is None or self.thread or loop is None or not loop.shared:
             return False
-        if self._connection.is_framing:
+        if self._connection.inbox.is_framing:
             return False
         if self._flow.paused and self._flow.reconsider():
             return False
@@ -191,7 +191,7 @@ class Leader:
                 self._poller.register(self._wake_pair[0], select.POLLIN)
         return True
 
-    def _read_quickly(self, ends: float, along: Runs | None) -> None:
+    def _read_quickly(self, ends: float, line_sink: Runs | None) -> None:
         """Send what is to be sent, and read the answer if it comes within a moment, without releasing the
         lock meanwhile: that is half of what a leader costs.
 
@@ -205,14 +205,14 @@ class Leader:
         self.lease_ends = now + LEASE
         transport, poller = self._transport, self._poller
         transport.push(0)
-        if transport.sock is None or poller is None or self._connection.effects:
+        if transport.sock is None or poller is None or not self._connection.lifecycle.is_open:
             return
-        if self._connection.held:
-            self._flow.receive(along)
+        if self._connection.inbox.has_buffered:
+            self._flow.receive(line_sink)
         elif self.was_prompt and now < ends - LONG_MOMENT:
-            self.was_prompt = self._flow.receive(along, wait=True)
+            self.was_prompt = self._flow.receive(line_sink, wait=True)
         elif poller.poll(PROMPT):
-            self._flow.receive(along)
+            self._flow.receive(line_sink)
             self.was_prompt = bool(transport.no_wait)
 
     def _take_lead(self, leader: int, done: Callable[[], bool]) -> bool:
@@ -233,13 +233,13 @@ class Leader:
         self._done = done
         return True
 
-    def _read_as_leader(self, along: Runs | None) -> None:
+    def _read_as_leader(self, line_sink: Runs | None) -> None:
         """Read once, and leave the lead if that has brought what is waited for."""
         flow = self._flow
         if self._transport.sock is not None and not flow.paused:
-            flow.receive(along)
+            flow.receive(line_sink)
         self._take_wake_up()
-        if flow.paused or self._connection.is_framing:
+        if flow.paused or self._connection.inbox.is_framing:
             self._leave()
         elif self._done is not None and self._done():
             if self._transport.sock is not None:

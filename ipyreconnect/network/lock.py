@@ -112,6 +112,11 @@ class Strand(ABC):
         """
         return self._owns_lock()
 
+    @property
+    def queued(self) -> int:
+        """How many pieces of work wait for the thread that holds the lock."""
+        return len(self._queue)
+
     def call(self, work: Callable[[], T]) -> T:
         """Run `work` with the lock held and return its result; waits for at most one step.
 

@@ -27,9 +27,9 @@ that matched, and its name."""
 PATIENCE = 5.0
 """Seconds that one call may take; an ordinary expression takes a hundredth of one for a call's texts."""
 
-# It imports nothing of ours, so it is there within 30 ms. What watches over its time needs no
-# interpreter lock. While it looks at a line, the engine lets signals be handled (_sre.c), so each second it
-# asks whether the kernel is still there, which may have been killed.
+# It imports nothing of ours, so it is ready within 30 ms. What limits its time needs no interpreter's lock.
+# While it searches a line, the engine lets signals be handled (_sre.c), so each second the program asks
+# whether the notebook's kernel, which may have been killed, is still there.
 _PROGRAM = """
 import faulthandler, marshal, os, re, signal, sys
 given, answers = sys.stdin.buffer, sys.stdout.buffer

@@ -131,7 +131,7 @@ class Transport:
         """Send what is to be sent, and have the I/O thread wait for `wanted` (0 or EVENT_READ) and for room
         in the kernel, if that is full. The caller performs the connection's effects afterwards.
         """
-        if self._connection.outgoing:
+        if self._connection.outbox.outgoing:
             if self.interest & ~wanted & EVENT_READ:
                 # Before the line is sent, or the I/O thread would be woken by the answer that a leader is
                 # about to read.
@@ -142,8 +142,8 @@ class Transport:
             self._attend(wanted)
 
     def look_away(self) -> None:
-        """Have the I/O thread not even be told that the connection has ended, which it is again and again;
-        `push` brings it back.
+        """Have the I/O thread ignore even the end of the connection, of which the selector notifies it again
+        and again; `push` ends that.
         """
         if self.sock is not None and self.loop is not None:
             self.loop.unregister(self.sock)
@@ -174,12 +174,12 @@ class Transport:
         sock, connection = self.sock, self._connection
         if sock is None:
             return False
-        if connection.held:
+        if connection.inbox.has_buffered:
             connection.go_on(_monotonic())
             return True
         flags = 0 if wait else self.no_wait
         try:
-            if connection.receives_in_place:
+            if connection.inbox.is_in_place:
                 size = sock.recv_into(connection.transcript.room(), 0, flags)
                 if size:
                     connection.committed(size, _monotonic())
@@ -189,7 +189,7 @@ class Transport:
                     scratch: memoryview = _scratch.view
                 except AttributeError:
                     scratch = _scratch.view = _new_scratch()
-                size = sock.recv_into(scratch, connection.reads_at_most(SCRATCH), flags)
+                size = sock.recv_into(scratch, connection.inbox.reads_at_most(SCRATCH), flags)
                 if size:
                     connection.received(scratch[:size], _monotonic())
                     return True
@@ -203,7 +203,7 @@ class Transport:
 
     def _end_of_file(self, failure: OSError | None) -> None:
         if failure is not None and failure.errno == errno.ECONNRESET:
-            # The kernel tells of a reset once, then of an end that nobody has said.
+            # The kernel reports a reset once; after that, the end of a stream that the peer never ended.
             self._connection.fail(self.loss(failure), _monotonic())
         else:
             self._connection.received_eof(_monotonic())
@@ -211,16 +211,16 @@ class Transport:
     def read_rest(self, failure: OSError | None = None) -> None:
         """Read what is left of a connection that has ended, and why it has; `failure` as for `read`."""
         sock = self.sock
-        while sock is not None and self.sock is sock and not self._connection.effects:
+        while sock is not None and self.sock is sock and self._connection.lifecycle.is_open:
             if not self.read(failure=failure):
                 break
 
     def flush(self) -> bool:
         """Hand to the kernel what it takes of what is to be sent; return whether something is left."""
-        sock, connection, no_wait = self.sock, self._connection, self.no_wait
+        sock, outbox, no_wait = self.sock, self._connection.outbox, self.no_wait
         try:
             while sock is not None:
-                if not connection.handed_over(sock.send(connection.next_outgoing(), no_wait)):
+                if not outbox.hand_over(sock.send(outbox.next_outgoing(), no_wait)):
                     break
         except (BlockingIOError, InterruptedError):
             return True
@@ -228,12 +228,12 @@ class Transport:
             # What the peer said before it closed may still be there to read, and says more than the failure
             # to write.
             self.read_rest(error)
-            connection.fail(self.loss(error), _monotonic())
+            self._connection.fail(self.loss(error), _monotonic())
         return False
 
     def finish(self) -> None:
         """Send what is left, then the end of the stream."""
-        left = bool(self._connection.outgoing) and self.flush()
+        left = bool(self._connection.outbox.outgoing) and self.flush()
         if self.sock is not None and not left:
             sockets.shut(self.sock)
 
@@ -243,7 +243,7 @@ class Transport:
         """
         sock = self.sock
         try:
-            return sock is not None and sock.send(self._connection.next_outgoing(), self.no_wait) > 0
+            return sock is not None and sock.send(self._connection.outbox.next_outgoing(), self.no_wait) > 0
         except OSError:
             return False
 
@@ -260,14 +260,14 @@ class Transport:
         return TcpInfo.unpack(raw) if raw is not None else None
 
     def acknowledged(self, info: TcpInfo | None) -> int | None:
-        """Return how many bytes of the outgoing stream the peer has acknowledged; None: nobody knows.
+        """Return how many bytes of the outgoing stream the peer has acknowledged; None: not known.
 
         Args:
             info: what `tcp_info` has returned.
         """
         if info is not None and info.acknowledged is not None:
             return info.acknowledged
-        sock, handed_over = self.sock, self._connection.handed_over_bytes
+        sock, handed_over = self.sock, self._connection.outbox.handed_over
         if sock is None:
             return None
         if sock.family == sockets.AF_UNIX:
@@ -276,7 +276,7 @@ class Transport:
         return None if waiting is None else max(0, handed_over - waiting)
 
     def loss(self, error: OSError) -> ConnectionLost:
-        """Return the loss of the connection of which the kernel told with `error`."""
+        """Return the loss of the connection that the kernel has reported as `error`."""
         return ConnectionLost(self._reason_for(error), ending=sockets.ending_of(error))
 
     def _reason_for(self, error: OSError) -> str:
@@ -321,17 +321,16 @@ class Transport:
         if sock is None or sock.family == sockets.AF_UNIX:
             return None
         try:
-            self._apply(sock, keepalive, connection.user_timeout(keepalive, info))
+            self._apply(sock, keepalive, connection.watch.user_timeout(keepalive, info))
             return sockets.read_keepalive(sock)
         except OSError:
-            self._apply(sock, before, connection.user_timeout(before, info))
+            self._apply(sock, before, connection.watch.user_timeout(before, info))
             raise
 
     def _apply(self, sock: socket.socket, keepalive: KeepAlive, user_timeout: int) -> None:
         sockets.apply_keepalive(sock, keepalive, user_timeout)
-        self._connection.pauses_limited = sockets.set_longest_retransmission(
-            sock, longest_retransmission(keepalive)
-        )
+        limited = sockets.set_longest_retransmission(sock, longest_retransmission(keepalive))
+        self._connection.watch.limit_pauses(limited)
 
 
 def _new_scratch() -> memoryview:

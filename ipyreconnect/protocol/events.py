@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..lines.transcript import Runs
+from ..lines.store import Runs
+from ..settings import KeepAlive
+from .expect import Search
+from .state import Effect
+from .status import Status
 from .tls import TLSInfo
 
-__all__ = ["Closed", "Filled", "Framed", "Lines", "PlainText", "Received", "Secured"]
+__all__ = [
+    "ApplyOptions",
+    "Closed",
+    "Event",
+    "Filled",
+    "Frame",
+    "Framed",
+    "Judge",
+    "Lines",
+    "PlainText",
+    "Received",
+    "RunFunction",
+    "Secured",
+    "StatusChanged",
+]
 
 
 # -- what the inbox yields. Not frozen: making a frozen one takes thrice as long, at each read.
@@ -55,3 +73,41 @@ class Closed:
 
 
 Received = Filled | Framed | Lines | PlainText | Secured | Closed
+
+
+# -- what the connection asks of the driver, in order
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChanged:
+    """Users are to be told this status."""
+
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class RunFunction:
+    """The on-connect function is to run, as the session of that number."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyOptions:
+    """The kernel is to ask and to give up by these rules; user_timeout: ms, 0: the system's own."""
+
+    keepalive: KeepAlive
+    user_timeout: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The user's framing has something to do: `Inbox.take_framing_job`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Lines are to be judged over which an expression may take long: `Exchange.take_job`."""
+
+
+Event = Effect | StatusChanged | RunFunction | ApplyOptions | Frame | Judge | Search

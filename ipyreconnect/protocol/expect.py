@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConnectionLost, Overrun
-from ..lines.effort import is_quick
+from ..lines.effort import SHORT, is_quick
 from ..lines.framing import beginning
 from ..lines.line import Line
 from ..lines.search import LineSearch, Pattern, compile_pattern
@@ -25,8 +26,6 @@ __all__ = ["QUOTED", "Expectation", "Expectations", "Pattern", "compile_pattern"
 QUOTED = 3
 QUOTED_CHARACTERS = 80
 """Lines that a reason quotes, and characters of each: an answer and what led to it, in one line."""
-SHORT = 20
-"""Characters of a line over which no expression takes long."""
 MANY = 64
 """So many lines at once are a flood: worth a look whether any of them can match at all."""
 
@@ -140,13 +139,19 @@ class Expectation:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The expectation is to be looked for elsewhere: its expression may take long over a line."""
+
+    expectation: Expectation
+
+
 class Expectations:
     """All that is awaited of one client's connections, and from where on: from the last send or match on,
     whichever was later. With the turn only.
 
     pending: those that wait. mark: the number of the line from which on the next one looks. last_send: from
     which on its `Match.lines` counts. last_asked: the number after the last line that the user's code sent.
-    slow: those that have become slow, and are to be looked for elsewhere.
     """
 
     __slots__ = (
@@ -155,19 +160,21 @@ class Expectations:
         "_encoding",
         "_loss",
         "_lost_at",
+        "_post",
         "_transcript",
         "last_asked",
         "last_send",
         "mark",
         "pending",
-        "slow",
     )
 
-    def __init__(self, transcript: Transcript, encoding: str | None) -> None:
+    def __init__(
+        self, transcript: Transcript, encoding: str | None, post: Callable[[Search], object]
+    ) -> None:
         self._transcript = transcript
         self._encoding = encoding
         self.pending: list[Expectation] = []
-        self.slow: list[Expectation] = []
+        self._post = post
         self.mark = 0
         self.last_send = 0
         self.last_asked = 0
@@ -254,7 +261,7 @@ class Expectations:
             slow = expectation.is_slow
             found = expectation.look(number, lines, self._encoding)
             if expectation.is_slow and not slow:
-                self.slow.append(expectation)
+                self._post(Search(expectation))
             elif found:
                 self.pending.remove(expectation)
                 number_found, data, match = found
@@ -292,7 +299,7 @@ class Expectations:
                     self._met(expectation, transcript[found[0]], found[2])
                     return True
                 if expectation.is_slow:
-                    self.slow.append(expectation)
+                    self._post(Search(expectation))
                     return False
         expectation.cursor = max(expectation.cursor, transcript.end)
         return False

@@ -7,7 +7,6 @@ there are servers that answer none.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -18,11 +17,10 @@ from ..profile.base import Profile
 from ..settings import Heartbeat
 from .configuration import Settings
 from .judging import Later, search_now
+from .state import NEVER
 from .traffic import Traffic
 
 __all__ = ["Heartbeats"]
-
-NEVER = math.inf
 
 
 class Heartbeats:

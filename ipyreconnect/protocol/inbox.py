@@ -4,14 +4,15 @@ on nothing: it yields what came, in order, and each time the connection acts bef
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from ..errors import AttemptFailed, CallerError
 from ..lines.framing import LINE_LIMIT, Announced, Foreign, Framer, Raw, make_framer
-from ..lines.transcript import Runs, Transcript
+from ..lines.store import Runs
+from ..lines.transcript import Transcript
 from .configuration import Settings
-from .events import Closed, Filled, Framed, Lines, PlainText, Received, Secured
+from .events import Closed, Event, Filled, Frame, Framed, Lines, PlainText, Received, Secured
+from .state import NEVER
 from .tls import TLSPipe
 from .traffic import Traffic
 from .unread import PlainLines, Unread
@@ -19,7 +20,6 @@ from .user_framing import FRAMING_PATIENCE, FramingJob, UserFraming
 
 __all__ = ["Inbox"]
 
-NEVER = math.inf
 LONGEST_PLAIN_LINE = 64 * 1024
 """Bytes of a line in the dialogue of STARTTLS; real ones take fewer than a thousand."""
 MAKING_PATIENCE = 30.0
@@ -49,6 +49,7 @@ class Inbox:
     """
 
     __slots__ = (
+        "_events",
         "_framer",
         "_in_dialogue",
         "_in_handshake",
@@ -65,7 +66,10 @@ class Inbox:
         "unread",
     )
 
-    def __init__(self, settings: Settings, transcript: Transcript, traffic: Traffic) -> None:
+    def __init__(
+        self, settings: Settings, transcript: Transcript, traffic: Traffic, events: list[Event]
+    ) -> None:
+        self._events = events
         self._settings = settings
         self._transcript = transcript
         self._traffic = traffic
@@ -271,6 +275,7 @@ class Inbox:
         elif self.framing is not None:
             self._count(data, now)
             self.framing.add(data)
+            self._framing_changed()
         elif self._framer is None:
             yield from self._fill(data)
         else:
@@ -325,11 +330,7 @@ class Inbox:
     def _frame_by(self, framing: UserFraming) -> None:
         self.framing = framing
         self.is_in_place = False
-
-    @property
-    def has_framing_job(self) -> bool:
-        """Whether `take_framing_job` has something to do."""
-        return self.framing is not None and self.framing.has_job
+        self._framing_changed()
 
     def take_framing_job(self) -> FramingJob | None:
         """Return what the user's framing is to do now; None: nothing, or it is at work."""
@@ -364,7 +365,10 @@ class Inbox:
         self._framing_changed()
 
     def _framing_changed(self) -> None:
-        self.is_framing = self.framing is not None and self.framing.is_busy
+        framing = self.framing
+        self.is_framing = framing is not None and framing.is_busy
+        if framing is not None and framing.announces():
+            self._events.append(Frame())
 
     # -- what the on-connect function has not read -----------------------------------------------------------
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..lines.effort import TooSlow, is_quick, quick_up_to
+from ..lines.effort import SHORT, TooSlow, is_quick, quick_up_to
 from ..lines.search import LineSearch
 from ..lines.text import decode
 
@@ -21,8 +21,6 @@ switched off, or fails the attempt."""
 MOST_LINES = 10_000
 MOST_BYTES = 8 * 1024 * 1024
 """Lines and bytes that may wait to be judged: rules that cannot keep up with the peer are switched off."""
-SHORT = 20
-"""Bytes of a line over which no expression takes long."""
 
 Rules = tuple[tuple[re.Pattern[bytes], bytes], ...]
 """Patterns and templates; the first that is found in a line answers it."""

@@ -11,12 +11,12 @@ from enum import Enum
 from typing import Any
 
 from ..settings import Retry
-from .state import Effect, Input, Phase, State, transition
+from .events import ApplyOptions, Event, RunFunction, StatusChanged
+from .state import NEVER, Effect, Input, Phase, State, transition
 from .status import Status
 
 __all__ = ["Cause", "Lifecycle", "Reason"]
 
-NEVER = math.inf
 CHANGES_APART = 0.5
 """Seconds between tries that a change of network sets off: where containers come and go there are many. The
 next one after a change is no later than that."""
@@ -61,8 +61,6 @@ class Lifecycle:
         retry: the user's rule for the waits between attempts
         reason: why the last connection, or attempt, ended
         retry_at: when the next attempt begins (monotonic, s); infinite: none is planned
-        effects: what is to be done, in order
-        changes: the statuses that users have not been told, in order
 
     """
 
@@ -70,12 +68,11 @@ class Lifecycle:
         "_chance",
         "_changed_at",
         "_changed_meanwhile",
+        "_events",
         "_failures",
         "_longest_wait",
         "_up_at",
         "_where",
-        "changes",
-        "effects",
         "reason",
         "retry",
         "retry_at",
@@ -83,7 +80,8 @@ class Lifecycle:
         "status",
     )
 
-    def __init__(self, where: str, retry: Retry, chance: Callable[[], float]) -> None:
+    def __init__(self, where: str, retry: Retry, chance: Callable[[], float], events: list[Event]) -> None:
+        self._events = events
         self._where = where
         self._chance = chance
         self.retry = retry
@@ -91,8 +89,6 @@ class Lifecycle:
         self.status = Status()
         self.reason = NO_REASON
         self.retry_at = NEVER
-        self.effects: list[Effect] = []
-        self.changes: list[Status] = []
         self._failures = 0  # in a row
         self._up_at = 0.0
         self._changed_at = -math.inf  # when a change of network last set off a try
@@ -103,6 +99,11 @@ class Lifecycle:
     def is_live(self) -> bool:
         """Whether there is a connection, or an attempt at one."""
         return self.state is _CONNECTED or self.state is _CONNECTING
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection, an attempt at one, or its orderly end."""
+        return self.state is not _STOPPED and self.state is not _WAITING
 
     @property
     def is_stopped(self) -> bool:
@@ -117,7 +118,10 @@ class Lifecycle:
         self.state, effects = transition(before, happened)
         if not effects and self.state is before:
             return
-        self.effects.extend(effects)
+        # What was to be done with a socket that is given up is void.
+        void = (RunFunction, ApplyOptions)
+        self._events[:] = [event for event in self._events if not isinstance(event, void)]
+        self._events += effects
         self.retry_at = NEVER
         if Effect.DIAL in effects:
             self._changed_meanwhile = False
@@ -137,6 +141,10 @@ class Lifecycle:
             self.show(state=_WAITING, phase=None, retry_at=self.retry_at + (wall - now))
         else:
             self.show(state=self.state, phase=None, retry_at=None)
+
+    def set_retry(self, retry: Retry) -> None:
+        """Wait by `retry` from the next failure on."""
+        self.retry = retry
 
     def begin(self) -> None:
         """Begin a row of attempts: the user connects."""
@@ -235,7 +243,7 @@ class Lifecycle:
     def show(self, **changes: Any) -> None:
         """Have the status show something from now on."""
         self.status = replace(self.status, **changes)
-        self.changes.append(self.status)
+        self._events.append(StatusChanged(self.status))
 
     def comes_next(self, now: float) -> str:
         """Say what follows a loss, behind its reason."""

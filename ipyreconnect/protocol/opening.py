@@ -5,7 +5,6 @@ the verdict.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 
@@ -17,11 +16,11 @@ from .configuration import Settings
 from .resumption import Resumption
 from .script import ScriptRun, Send
 from .starttls import StartTLS
+from .state import NEVER
 from .tls import TLSInfo, TLSPipe, instead_of_tls
 
 __all__ = ["SCRIPT_PATIENCE", "Opening"]
 
-NEVER = math.inf
 HANDSHAKE_PATIENCE = 10.0
 """Seconds that the peer has for TLS, and for STARTTLS: a mute one must not hold an attempt for ever."""
 SCRIPT_PATIENCE = 30.0
@@ -35,6 +34,7 @@ class Opening:
         ends: when the present step has taken too long (monotonic, s); `late` tells what follows
         session: the number of the on-connect function's present session, or of the last one
         is_running: whether what comes is for the on-connect script or function
+        has_script: whether it is a script
         mark: the number of the first line that the script has left for others
 
     """
@@ -49,6 +49,7 @@ class Opening:
         "_settings",
         "_transcript",
         "ends",
+        "has_script",
         "is_running",
         "mark",
         "session",
@@ -65,7 +66,7 @@ class Opening:
     def let_go(self) -> None:
         """Forget all that belongs to one connection."""
         self.ends = NEVER
-        self.is_running = False
+        self.is_running = self.has_script = False
         self._dialogue: StartTLS | None = None
         self._script: ScriptRun | None = None
         self._left: list[Send] = []  # what is to be sent, once the outbox has room for it
@@ -138,11 +139,6 @@ class Opening:
     # -- the on-connect script or function -------------------------------------------------------------------
 
     @property
-    def has_script(self) -> bool:
-        """Whether a script runs."""
-        return self._script is not None
-
-    @property
     def quotes(self) -> bool:
         """Whether a failure now is the script's, which quotes the last lines itself."""
         return self._script is not None and self._script.awaiting is not None
@@ -155,7 +151,7 @@ class Opening:
 
     def begin_script(self, now: float) -> None:
         """Begin to run the script."""
-        self.is_running = True
+        self.is_running = self.has_script = True
         self.claim_lines()
         greeted = self._settings.tls is TLSMode.STARTTLS
         self._script = ScriptRun(self._settings.script, SCRIPT_PATIENCE, greeted=greeted)
@@ -212,11 +208,6 @@ class Opening:
         self.ends = NEVER if script.deadline is None else script.deadline
         return False
 
-    def has_room(self) -> None:
-        """Have the rest of the script sent, as the kernel has taken all that was: `late` is called for it."""
-        if self._left:
-            self.ends = 0.0
-
     @property
     def error(self) -> ScriptFailed | None:
         """Why the script has failed, if it has."""
@@ -230,7 +221,7 @@ class Opening:
     def end(self) -> None:
         """End: the connection is up."""
         self._script = None
-        self.is_running = False
+        self.is_running = self.has_script = False
         self.ends = NEVER
 
     # -- time-outs -------------------------------------------------------------------------------------------

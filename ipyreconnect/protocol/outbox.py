@@ -4,23 +4,21 @@ a connection. Writes to no socket: the driver takes bytes with `next_outgoing` a
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from ..errors import ConnectionLost, OutboxFull
 from ..lines.delivery import UNCONFIRMED, Delivery
-from ..lines.text import decode
+from ..lines.text import counted, decode
 from ..lines.transcript import Transcript
 from .configuration import QUEUE_LINES, Settings
 from .expect import Expectation
 from .ledger import Ledger
+from .state import NEVER
 from .tls import TLSPipe
 from .traffic import Traffic
 
-__all__ = ["QUEUE_PATIENCE", "Outbox", "QueuedLine"]
+__all__ = ["FIRST_LOOK", "QUEUE_PATIENCE", "Outbox", "QueuedLine"]
 
-NEVER = math.inf
-"""The time of what is not waited for."""
 FAREWELL_PATIENCE = 0.2
 """Seconds that a stop waits for the peer to acknowledge what was sent last; what it has not by then is
 reported and never arrives later."""
@@ -68,13 +66,16 @@ class Outbox:
     Attributes:
         outgoing: what waits to be handed to the kernel, ciphertext where there is TLS
         pipe: encrypts the lines; None: they leave as they are
+        failure: why TLS takes no more lines
         look_at: when the driver is to ask the kernel next how much is acknowledged (monotonic, s)
-        expires_at: when the next line has waited too long for a connection (monotonic, s)
-        farewell_at: when the orderly end has taken too long (monotonic, s)
+        ends: when something else is to be done (monotonic, s): the orderly end has taken too long, a line has
+            waited too long for a connection, or there is the room that was asked for
 
     """
 
     __slots__ = (
+        "_expires_at",
+        "_farewell_at",
         "_is_refusing",
         "_ledger",
         "_look_pause",
@@ -83,9 +84,10 @@ class Outbox:
         "_settings",
         "_traffic",
         "_transcript",
+        "_wants_room",
         "_written",
-        "expires_at",
-        "farewell_at",
+        "ends",
+        "failure",
         "look_at",
         "outgoing",
         "pipe",
@@ -97,9 +99,12 @@ class Outbox:
         self._traffic = traffic
         self.outgoing: list[memoryview | bytes] = []
         self.pipe: TLSPipe | None = None
+        self.failure: ConnectionLost | None = None
         self.look_at = NEVER
-        self.farewell_at = NEVER
-        self.expires_at = NEVER
+        self.ends = NEVER
+        self._farewell_at = NEVER
+        self._expires_at = NEVER
+        self._wants_room = False
         self._ledger = Ledger()
         self._written = 0  # bytes of the outgoing stream so far
         self._look_pause = FIRST_LOOK
@@ -131,8 +136,10 @@ class Outbox:
     def let_go(self) -> None:
         """Send no more of this connection, and wait for nothing of it."""
         self.outgoing.clear()
-        self.pipe = None
-        self.look_at = self.farewell_at = NEVER
+        self.pipe = self.failure = None
+        self.look_at = self._farewell_at = NEVER
+        self._wants_room = False
+        self._plan()
 
     def forked(self) -> None:
         """Let go in a child process: what becomes of the lines, its parent knows."""
@@ -145,10 +152,8 @@ class Outbox:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def write(
-        self, data: bytes, shown: bytes, delivery: Delivery, now: float, wall: float
-    ) -> ConnectionLost | None:
-        """Have a line leave; its number is in `delivery` then. Return why TLS has not taken it, if so.
+    def write(self, data: bytes, shown: bytes, delivery: Delivery, now: float, wall: float) -> int:
+        """Have a line leave; return its number. Where TLS does not take it, `failure` says why.
 
         Args:
             data: its bytes, with the line end
@@ -158,33 +163,32 @@ class Outbox:
             wall: the same as Unix time (s)
 
         """
-        delivery.number = self._transcript.append_sent(shown, wall, delivery)
+        delivery.number = number = self._transcript.append_sent(shown, wall, delivery)
         self._traffic.sent_at = now
-        failure = None
+        size = len(data)
         if self.pipe is None:
             self.outgoing.append(data)
-            end = self._written = self._written + len(data)
+            self._written = end = self._written + size
         else:
-            failure = self._encrypt(self.pipe, data)
-            # What TLS did not take ends where nothing is ever acknowledged.
-            end = self._written if failure is None else self._written + 1
-        self._ledger.add(end, len(data), delivery)
+            end = self._encrypt(self.pipe, data)
+        self._ledger.add(end, size, delivery)
         if not self.outgoing:
             self._ledger.hand_over(0)  # no bytes at all, which TLS makes no record of
         soon = now + FIRST_LOOK
         if self.look_at > soon:
             self._look_pause = FIRST_LOOK
             self.look_at = soon
-        return failure
+        return number
 
-    def _encrypt(self, pipe: TLSPipe, data: bytes) -> ConnectionLost | None:
-        failure = None
+    def _encrypt(self, pipe: TLSPipe, data: bytes) -> int:
+        """Encrypt a line; return up to where of the stream it goes."""
         try:
             pipe.write(data)
         except ConnectionLost as error:
-            failure = error
+            self.failure = error
         self.collect()
-        return failure
+        # What TLS did not take ends where nothing is ever acknowledged.
+        return self._written if self.failure is None else self._written + 1
 
     def collect(self) -> None:
         """Take over what TLS has to send: lines, an alert, a key update or a flight of the handshake."""
@@ -199,7 +203,8 @@ class Outbox:
 
     def say_goodbye(self, now: float) -> None:
         """Begin the orderly end: close_notify in TLS, then a moment for the last acknowledgement."""
-        self.farewell_at = now + FAREWELL_PATIENCE
+        self._farewell_at = now + FAREWELL_PATIENCE
+        self._plan()
         self.look_at = now
         if self.pipe is not None:
             self.pipe.close()
@@ -231,6 +236,18 @@ class Outbox:
             self._is_refusing = True
             self._transcript.append_note(why, wall)
 
+    def ask_for_room(self) -> None:
+        """Have `ends` come as soon as the kernel has taken all that there is."""
+        self._wants_room = True
+
+    def gets_room(self) -> bool:
+        """Return whether there is the room that was asked for; once."""
+        if not self._wants_room or self.outgoing:
+            return False
+        self._wants_room = False
+        self._plan()
+        return True
+
     def is_full(self, size: int) -> bool:
         """Return whether `size` bytes more have to wait until the kernel has taken some."""
         return self._is_full(self._ledger.lines_queued, self._ledger.size_unsent, size)
@@ -246,7 +263,7 @@ class Outbox:
                 "send them in pieces, or give the client a greater queue_limit"
             )
         if self._is_full(lines, size, more):
-            what = "1 line" if lines == 1 else f"{lines} lines"
+            what = counted(lines, "line")
             wait = "waits" if lines == 1 else "wait"
             where = self._settings.where
             raise OutboxFull(f"{what} ({size} bytes) {wait} to be sent to {where}; {advice}")
@@ -273,6 +290,8 @@ class Outbox:
         head = out[0]
         if size == len(head):
             del out[0]
+            if self._wants_room and not out:
+                self.ends = 0.0  # over
             return bool(out)
         out[0] = memoryview(head)[size:]
         return True
@@ -314,6 +333,18 @@ class Outbox:
             self._look_pause = FIRST_LOOK if moved else min(2 * self._look_pause, LONGEST_LOOK)
             self.look_at = now + self._look_pause
 
+    def _plan(self) -> None:
+        has_room = self._wants_room and not self.outgoing
+        self.ends = 0.0 if has_room else min(self._farewell_at, self._expires_at)
+
+    def is_goodbye_late(self, now: float) -> bool:
+        """Return whether the orderly end has taken too long; once."""
+        if now < self._farewell_at:
+            return False
+        self._farewell_at = NEVER
+        self._plan()
+        return True
+
     def has_said_goodbye(self, acknowledged: int | None, now: float) -> bool:
         """Return whether the orderly end is done; until then, it is looked at often."""
         if acknowledged is None or (acknowledged >= self._written and not self.outgoing):
@@ -349,11 +380,12 @@ class Outbox:
 
     def _queue_changed(self, size: int) -> None:
         self._queue_size += size
-        self.expires_at = self._queue[0].since + QUEUE_PATIENCE if self._queue else NEVER
+        self._expires_at = self._queue[0].since + QUEUE_PATIENCE if self._queue else NEVER
+        self._plan()
 
     def expire(self, now: float, wall: float) -> None:
         """Give up the lines that have waited for too long."""
-        while now >= self.expires_at:
+        while now >= self._expires_at:
             self._give_up(f"waited {QUEUE_PATIENCE:.0f} s for a connection", wall)
 
     def drop_queue(self, why: str, wall: float) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..lines.transcript import Transcript
+from .events import Event, Judge
 from .judging import RULE_PATIENCE, Job, Judging, Later, Rules, Verdict, quick_limit, search_now
 
 __all__ = ["KEEPS_UP_NO_MORE", "TOOK_LONG", "Replies"]
@@ -19,26 +20,32 @@ KEEPS_UP_NO_MORE = "cannot keep up with what is received"
 
 
 class Replies:
-    """The rules, and the lines that wait to be judged by them, or by the awaited step of a script."""
+    """The rules, and the lines that wait to be judged by them, or by the awaited step of a script.
 
-    __slots__ = ("_encoding", "_judging", "_quick_up_to", "_rules", "_transcript")
+    Attributes:
+        rules: patterns, and templates of the lines that answer those in which they are found; see `set_rules`
 
-    def __init__(self, transcript: Transcript, encoding: str | None) -> None:
+    """
+
+    __slots__ = ("_encoding", "_events", "_is_announced", "_judging", "_quick_up_to", "_transcript", "rules")
+
+    def __init__(self, transcript: Transcript, encoding: str | None, events: list[Event]) -> None:
+        self._events = events
         self._transcript = transcript
         self._encoding = encoding
-        self._rules: Rules = ()
+        self.rules: Rules = ()
         self._quick_up_to = 0  # bytes of a line for which all rules are quick
         self._judging: Judging | None = None
+        self._is_announced = False  # whether the driver has been asked to take a job
 
-    @property
-    def rules(self) -> Rules:
-        """Patterns, and templates of the lines that answer those in which they are found."""
-        return self._rules
-
-    @rules.setter
-    def rules(self, rules: Rules) -> None:
-        self._rules = rules
+    def set_rules(self, rules: Rules) -> None:
+        """Answer by these rules from now on."""
+        self.rules = rules
         self._quick_up_to = quick_limit(rules)
+
+    def add(self, pattern: re.Pattern[bytes], template: bytes) -> None:
+        """Answer each line in which `pattern` is found from now on, before the rules that are there."""
+        self.set_rules(((pattern, template), *self.rules))
 
     def are_quick(self, line: bytes) -> bool:
         """Return whether `find` can answer the line at once."""
@@ -46,7 +53,7 @@ class Replies:
 
     def find(self, line: bytes) -> tuple[re.Pattern[bytes], bytes] | None:
         """Return the first rule that is for the line, and its reply."""
-        for pattern, template in self._rules:
+        for pattern, template in self.rules:
             if found := pattern.search(line):
                 return pattern, found.expand(template)
         return None
@@ -64,6 +71,7 @@ class Replies:
         if self._judging is None:
             self._judging = Judging()
         self._judging.put(line)
+        self._announce()
         return None
 
     @property
@@ -76,15 +84,11 @@ class Replies:
         """Whether more lines wait than may; then `end` gives them up."""
         return self._judging is not None and self._judging.is_too_much
 
-    @property
-    def has_job(self) -> bool:
-        """Whether `take_job` has something."""
-        return self._judging is not None and self._judging.waits and self._judging.is_idle
-
     def take_job(self, step: re.Pattern[str] | None) -> Job | None:
         """Return lines that are to be judged now, on a thread of the client's; None: there are none, or that
         is being done.
         """
+        self._is_announced = False
         return None if self._judging is None else self._judging.take(lambda *lines: self._job(step, *lines))
 
     def finish(self, job: Job, verdicts: list[Verdict]) -> Iterator[tuple[bytes, Verdict]]:
@@ -96,6 +100,13 @@ class Replies:
             if self._judging is not judging:  # given up meanwhile
                 return
             yield line, verdict
+        self._announce()
+
+    def _announce(self) -> None:
+        judging = self._judging
+        if judging is not None and judging.waits and judging.is_idle and not self._is_announced:
+            self._is_announced = True
+            self._events.append(Judge())
 
     def end(self) -> None:
         """Judge no more of what this connection has brought."""
@@ -103,12 +114,12 @@ class Replies:
 
     def switch_off(self, slow: list[re.Pattern[Any]], why: str, wall: float) -> None:
         """Have these patterns' rules answer nothing any more; say so in the log, at `wall` (Unix time, s)."""
-        for pattern, _ in self._rules:
+        for pattern, _ in self.rules:
             if pattern in slow:
                 self._transcript.append_note(
                     f"the reply rule {self.shown(pattern)!r} {why}: it is switched off", wall
                 )
-        self.rules = tuple(rule for rule in self._rules if rule[0] not in slow)
+        self.set_rules(tuple(rule for rule in self.rules if rule[0] not in slow))
 
     def shown(self, pattern: re.Pattern[bytes]) -> str:
         """Return a rule's pattern as it may be shown: masked before it is quoted, which would write an
@@ -117,4 +128,4 @@ class Replies:
         return self._transcript.redacted_text(pattern.pattern.decode("utf-8", "backslashreplace"))
 
     def _job(self, step: re.Pattern[str] | None, *lines: bytes) -> Job:
-        return Job(lines, self._rules, step, self._encoding)
+        return Job(lines, self.rules, step, self._encoding)

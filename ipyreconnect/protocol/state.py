@@ -6,10 +6,14 @@ timer can come at any time. What has no meaning in a state leaves it as it is, w
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["TABLE", "Effect", "Input", "Phase", "State", "Transition", "transition"]
+__all__ = ["NEVER", "TABLE", "Effect", "Input", "Phase", "State", "Transition", "transition"]
+
+NEVER = math.inf
+"""The time of what is not waited for."""
 
 
 class State(Enum):

@@ -6,6 +6,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from ..lines.text import counted
+
 __all__ = ["TcpInfo", "unanswered"]
 
 _CLOSED: Final = 7  # TCP_CLOSE in include/net/tcp_states.h
@@ -170,7 +172,7 @@ class TcpInfo:
 def unanswered(info: TcpInfo) -> str:
     """Say for how long a peer has been silent, and what it has not answered; to follow its name."""
     asked = [
-        f"{count} {word}" if count == 1 else f"{count} {word}s"
+        counted(count, word)
         for count, word in ((info.probes, "probe"), (info.retransmits, "retransmission"))
         if count
     ]

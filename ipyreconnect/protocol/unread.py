@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable
 
 from ..lines.framing import Announced, Announcing, Continuation, Foreign, Framer, Raw, count_lines
-from ..lines.transcript import Runs, Transcript
+from ..lines.store import Runs
+from ..lines.transcript import Transcript
 
 __all__ = ["PlainLines", "Unread"]
 

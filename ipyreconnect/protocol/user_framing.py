@@ -54,10 +54,11 @@ class UserFraming:
         is_working: whether a job was handed out that is not done
         failing: why the connection is lost, while what came before that is still to be cut
         has_job: whether `take_job` has something to do
+        is_announced: whether the driver has been asked to take it
 
     """
 
-    __slots__ = ("_data", "failing", "framer", "has_job", "is_made", "is_working")
+    __slots__ = ("_data", "failing", "framer", "has_job", "is_announced", "is_made", "is_working")
 
     def __init__(self, framer: Foreign, *, is_made: bool) -> None:
         self.framer = framer
@@ -65,12 +66,20 @@ class UserFraming:
         self.is_working = False
         self.failing: Exception | None = None
         self.has_job = not is_made
+        self.is_announced = False
         self._data: list[bytes] = []
 
     @property
     def is_busy(self) -> bool:
         """Whether nothing more is to be received for it now."""
         return self.is_working or self.failing is not None
+
+    def announces(self) -> bool:
+        """Return whether the driver is to be asked now to take a job; once for each."""
+        if not self.has_job or self.is_working or self.is_announced:
+            return False
+        self.is_announced = True
+        return True
 
     @property
     def unframed(self) -> int:
@@ -90,6 +99,7 @@ class UserFraming:
 
     def take_job(self) -> FramingJob | None:
         """Return what it is to do now; None: it is at work."""
+        self.is_announced = False
         if self.is_working:
             return None
         self.has_job = False

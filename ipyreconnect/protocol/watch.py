@@ -10,16 +10,17 @@ from collections.abc import Iterable
 from ..errors import ConnectionLost
 from ..settings import Heartbeat, KeepAlive
 from .configuration import Settings
+from .events import ApplyOptions, Event
 from .health import UNKNOWN
 from .heartbeats import Heartbeats
 from .kernel_rules import longest_retransmission, user_timeout
+from .state import NEVER
 from .tcp_info import TcpInfo
 from .traffic import Traffic
 from .watchdog import LATE, LONGEST_PAUSE, Watchdog
 
 __all__ = ["Watch"]
 
-NEVER = math.inf
 WATCH_GRID = 0.5
 """Seconds: looks that have time are put off to the next multiple of it, so that a thousand idle connections
 wake the thread together."""
@@ -38,14 +39,15 @@ class Watch:
         health: as the last look has found it
         is_reading: whether the receiving goes on; it is held up for a slow reader of ours
         reads_since: when it last began to, after it was held up
-        pauses_limited: whether the kernel took `longest_retransmission` for the socket
-        socket_options: the keepalive, and TCP_USER_TIMEOUT in ms, that are to be applied; None: none are
 
     """
 
     __slots__ = (
         "_applied",
+        "_events",
         "_heartbeats",
+        "_is_up",
+        "_pauses_limited",
         "_probe_begins",
         "_settings",
         "_traffic",
@@ -54,15 +56,19 @@ class Watch:
         "is_reading",
         "keepalive",
         "look_at",
-        "pauses_limited",
         "reads_since",
         "silence",
-        "socket_options",
     )
 
     def __init__(
-        self, settings: Settings, keepalive: KeepAlive, traffic: Traffic, heartbeats: Heartbeats
+        self,
+        settings: Settings,
+        keepalive: KeepAlive,
+        traffic: Traffic,
+        heartbeats: Heartbeats,
+        events: list[Event],
     ) -> None:
+        self._events = events
         self._settings = settings
         self._traffic = traffic
         self._heartbeats = heartbeats
@@ -72,8 +78,8 @@ class Watch:
         self.health = UNKNOWN
         self.is_reading = True
         self.reads_since = 0.0
-        self.pauses_limited = False
-        self.socket_options: tuple[KeepAlive, int] | None = None
+        self._is_up = False
+        self._pauses_limited = False  # whether the kernel took `longest_retransmission`
         self._watchdog: Watchdog | None = None
         self._applied: tuple[KeepAlive, int] | None = None
         self._probe_begins = False
@@ -89,16 +95,23 @@ class Watch:
 
     def is_up(self, now: float) -> None:
         """Send and judge by the heartbeat, and by the user's `silence`, from now on."""
+        self._is_up = True
         if self._heartbeats.heartbeat is not None:
-            self.begin_heartbeat(now)
+            self._begin_heartbeat(now)
         self.look_at = now
+
+    def stop(self) -> None:
+        """Send no more heartbeats: the user stops the connection."""
+        self._is_up = False
+        self._heartbeats.due_at = NEVER
 
     def end(self) -> None:
         """Watch nothing: there is no connection any more."""
+        self._is_up = False
         self._heartbeats.note_answer()
         self._heartbeats.end()
         self.look_at = NEVER
-        self._watchdog = self._applied = self.socket_options = None
+        self._watchdog = self._applied = None
         self.health = UNKNOWN
 
     # -- settings --------------------------------------------------------------------------------------------
@@ -119,18 +132,39 @@ class Watch:
             self._applied = (keepalive, self.user_timeout(keepalive, info))
             self.look_at = now
 
-    def change_heartbeat(self, heartbeat: Heartbeat | None, now: float, *, up: bool) -> None:
-        """Send `heartbeat` from now on, on a connection that is `up` too."""
+    def limit_pauses(self, are_limited: bool) -> None:
+        """Note whether the kernel took `longest_retransmission` for the socket."""
+        self._pauses_limited = are_limited
+
+    @property
+    def heartbeat(self) -> Heartbeat | None:
+        """The user's heartbeat; None: none is sent."""
+        return self._heartbeats.heartbeat
+
+    @property
+    def heartbeat_answered(self) -> bool:
+        """Whether a heartbeat like the present one was ever answered at this address."""
+        self.note_answer()
+        return self._heartbeats.is_answered
+
+    def set_heartbeat(self, heartbeat: Heartbeat | None, now: float) -> None:
+        """Send `heartbeat` from now on, on the live connection too; None: none any more.
+
+        The first one leaves a period later. Another line than before has to be answered once before its
+        silence says anything.
+        """
+        if heartbeat == self._heartbeats.heartbeat:
+            return
         self.note_answer()
         self._heartbeats.change(heartbeat)
-        if up:
-            self.begin_heartbeat(now)
+        if self._is_up:
+            self._begin_heartbeat(now)
 
-    def change_silence(self, silence: float | None, now: float, *, up: bool) -> None:
+    def set_silence(self, silence: float | None, now: float) -> None:
         """Take so many seconds without anything received for a loss, counted from now on; None: never."""
         self.silence = silence
         self.reads_since = now
-        if up:
+        if self._is_up:
             self.look_at = now
 
     def set_reading(self, is_reading: bool, now: float) -> None:
@@ -140,7 +174,7 @@ class Watch:
 
     # -- the heartbeat ---------------------------------------------------------------------------------------
 
-    def begin_heartbeat(self, now: float) -> None:
+    def _begin_heartbeat(self, now: float) -> None:
         """Have the heartbeat sent, the first one a period from now."""
         self._heartbeats.begin(now)
         self._expect_answers(now)
@@ -195,7 +229,7 @@ class Watch:
         if received_at is None or (every is None and self.silence is None):
             return False
         least = min(LIVELY, every or LIVELY, self.silence or LIVELY)
-        return self.is_reading and now - received_at >= least / 2
+        return self._is_up and self.is_reading and now - received_at >= least / 2
 
     def probe(self, now: float) -> None:
         """Doubt the peer, because the network has changed or the machine slept."""
@@ -204,16 +238,13 @@ class Watch:
             self._probe_begins = True
             self.look_at = now
 
-    def look(
-        self, info: TcpInfo | None, unacknowledged: int, now: float, *, up: bool, may_read: bool
-    ) -> None:
+    def look(self, info: TcpInfo | None, unacknowledged: int, now: float, *, may_read: bool) -> None:
         """Judge the peer; the result is in `health`.
 
         Args:
             info: the kernel's account of the socket; None: there is none
             unacknowledged: bytes that were handed to the kernel and not acknowledged
             now: monotonic (s)
-            up: whether the connection counts as made
             may_read: whether what comes is read, as far as that is the protocol's affair
 
         Raises:
@@ -231,16 +262,17 @@ class Watch:
         look = self._watchdog.look(
             info, now, unacknowledged=unacknowledged, received_at=received_at, reading=reading
         )
-        if up:
+        if self._is_up:
             self.health = look.health
         if look.dead:
             raise ConnectionLost(f"{self._settings.where} {look.reason}")
         self.look_at = _on_grid(look.next_look, now)
-        if up and self.silence is not None and received_at is not None:
+        if self._is_up and self.silence is not None and received_at is not None:
             self._check_silence(self.silence, received_at, now, reading)
         wanted = (look.keepalive, look.user_timeout)
         if wanted != self._applied or self._probe_begins:
-            self._applied = self.socket_options = wanted
+            self._applied = wanted
+            self._events.append(ApplyOptions(*wanted))
             self._probe_begins = False
 
     def _check_silence(self, silence: float, received_at: float, now: float, reading: bool) -> None:
@@ -261,7 +293,7 @@ class Watch:
     @property
     def _longest_pause(self) -> float:
         """Seconds between two questions of the kernel at the most."""
-        limited = self.pauses_limited and self.keepalive.enabled
+        limited = self._pauses_limited and self.keepalive.enabled
         return longest_retransmission(self.keepalive) / 1000 if limited else LONGEST_PAUSE
 
 

@@ -198,27 +198,15 @@ class Watchdog:
         if info is None:
             health = Health(probes_of=keepalive.count, unacknowledged=unacknowledged)
             return Look(health, None, keepalive, user_timeout(keepalive))
-        silence = info.silence
         asked_for = self._asked_for(info, now, late)
         ignored_for = self._ignored_for(info, now)
-        overdue = asked_for >= _patience(info) or (ignored_for > 0 and info.retransmits >= _IN_VAIN)
-        stalled = self._stalled(info, now)
+        is_stalled = self._stalled(info, now)
+        is_overdue = asked_for >= _patience(info) or (ignored_for > 0 and info.retransmits >= _IN_VAIN)
         dead_in, reason = self._dead_in(info, now, asked_for, ignored_for)
-        verdict = Verdict.ALIVE
+        verdict = self._verdict(info, dead_in, is_overdue=is_overdue, is_stalled=is_stalled)
+        is_dead = verdict is Verdict.DEAD
         if info.has_ended:
-            verdict, dead_in, reason = Verdict.DEAD, None, "is gone: the system has ended the connection"
-        elif dead_in is not None and dead_in <= 0:
-            verdict, dead_in = Verdict.DEAD, None
-        else:
-            reason = ""
-            if overdue and dead_in is not None:
-                verdict = Verdict.DYING
-            elif stalled:
-                verdict = Verdict.STALLED
-            elif (
-                overdue or silence >= max(keepalive.idle, keepalive.interval) + self._grace(info) + LOOK_EVERY
-            ):
-                verdict = Verdict.SILENT
+            reason = "is gone: the system has ended the connection"
         health = Health(
             verdict=verdict,
             dead_in=dead_in if verdict is Verdict.DYING else None,
@@ -230,15 +218,27 @@ class Watchdog:
             unacknowledged=unacknowledged,
             retransmits=info.retransmits,
         )
+        own_rule = user_timeout(keepalive, info, was_stalled=self.was_stalled)
         return Look(
             health=health,
-            next_look=None if verdict is Verdict.DEAD else self._next_look(info, now, dead_in),
+            next_look=None if is_dead else self._next_look(info, now, dead_in),
             keepalive=self._hurry(info, asked_for),
-            user_timeout=0
-            if self._recovers(info, now)
-            else user_timeout(keepalive, info, was_stalled=self.was_stalled),
-            reason=reason,
+            user_timeout=0 if self._recovers(info, now) else own_rule,
+            reason=reason if is_dead else "",
         )
+
+    def _verdict(
+        self, info: TcpInfo, dead_in: float | None, *, is_overdue: bool, is_stalled: bool
+    ) -> Verdict:
+        if info.has_ended or (dead_in is not None and dead_in <= 0):
+            return Verdict.DEAD
+        if is_overdue and dead_in is not None:
+            return Verdict.DYING
+        if is_stalled:
+            return Verdict.STALLED
+        keepalive = self._keepalive
+        usual = max(keepalive.idle, keepalive.interval) + self._grace(info) + LOOK_EVERY
+        return Verdict.SILENT if is_overdue or info.silence >= usual else Verdict.ALIVE
 
     def _probes_shown(self, info: TcpInfo) -> int:
         """Return which of the user's probes is unanswered: those that are sent out of turn do not count."""
@@ -404,6 +404,22 @@ class Watchdog:
 
     def _listen(self, look: Look, every: float, now: float, received_at: float | None, asked: bool) -> Look:
         """Judge by what the application receives: a peer's kernel may answer for a program that hangs."""
+        self._note_received(now, received_at, asked)
+        health = look.health
+        left = _HEARTBEATS * every - (now - self._received_at)
+        if self._beat_at is None:
+            due = now + max(left, every / 2)
+        else:
+            left = max(left, self._beat_at + every - now)  # whoever was asked late may answer late
+            if left <= 0:
+                health = replace(health, verdict=Verdict.DEAD, dead_in=None)
+                return replace(look, health=health, next_look=None, reason=self._hangs(now))
+            health = _unanswered_beat(health, now - self._beat_at, every, left)
+            due = now + max(left, _TICK)
+        next_look = due if look.next_look is None else min(look.next_look, due)
+        return replace(look, health=health, next_look=next_look)
+
+    def _note_received(self, now: float, received_at: float | None, asked: bool) -> None:
         if not asked:
             # Nobody sent heartbeats, nobody read the answers, or the peer is still at what was sent before:
             # nothing follows, and counting starts anew.
@@ -413,24 +429,27 @@ class Watchdog:
             self._received_at = received_at
             if self._beat_at is not None and self._beat_at <= received_at:
                 self._beat_at = None
+
+    def _hangs(self, now: float) -> str:
         quiet = now - self._received_at
-        left = _HEARTBEATS * every - quiet
-        health, next_look, reason = look.health, look.next_look, look.reason
-        if self._beat_at is not None:
-            left = max(left, self._beat_at + every - now)  # whoever was asked late may answer late
-            if left <= 0:
-                digits = 0 if quiet >= 3 else 1
-                reason = (
-                    f"has sent nothing for {quiet:.{digits}f} s, in spite of heartbeats: its program hangs"
-                )
-                health, next_look = replace(health, verdict=Verdict.DEAD, dead_in=None), None
-            elif health.dead_in is not None:
-                health = replace(health, dead_in=min(left, health.dead_in))
-            elif now - self._beat_at > every / 2:
-                health = replace(health, verdict=Verdict.DYING, dead_in=left)
-            elif now - self._beat_at > PATIENCE and health.verdict is Verdict.ALIVE:
-                health = replace(health, verdict=Verdict.SILENT)
-        if health.verdict is not Verdict.DEAD:
-            due = now + max(left, every / 2 if self._beat_at is None else _TICK)
-            next_look = due if next_look is None else min(next_look, due)
-        return Look(health, next_look, look.keepalive, look.user_timeout, reason)
+        digits = 0 if quiet >= 3 else 1
+        return f"has sent nothing for {quiet:.{digits}f} s, in spite of heartbeats: its program hangs"
+
+
+def _unanswered_beat(health: Health, waited: float, every: float, left: float) -> Health:
+    """Return the health of a peer that has not answered a heartbeat for `waited` seconds.
+
+    Args:
+        health: as it is without regard to that
+        waited: since the heartbeat was sent
+        every: seconds between two of them
+        left: seconds until the peer counts as dead
+
+    """
+    if health.dead_in is not None:
+        return replace(health, dead_in=min(left, health.dead_in))
+    if waited > every / 2:
+        return replace(health, verdict=Verdict.DYING, dead_in=left)
+    if waited > PATIENCE and health.verdict is Verdict.ALIVE:
+        return replace(health, verdict=Verdict.SILENT)
+    return health

@@ -8,7 +8,7 @@ import nbformat
 from nbconvert import HTMLExporter
 from playwright.sync_api import expect
 
-from ipyreconnect.jupyter.output.answers import as_html
+from ipyreconnect.jupyter.output.answers import Row, as_html
 from tests.browser.lab import Notebook
 from tests.browser.panels import serving
 from tests.servers.line_server import answering
@@ -89,7 +89,7 @@ def test_an_answer_is_in_the_code_font_in_exports_too(notebook: Notebook) -> Non
         answer = notebook.run("%send 1 noop").locator(".ipyreconnect-answer")
         expect(answer).to_contain_text("1 OK noop")
         assert answer.evaluate(font).endswith("monospace")
-    shown = {"text/html": as_html([("<", "1 OK", "")]), "text/plain": "1 OK"}
+    shown = {"text/html": as_html([Row("<", "1 OK", "")]), "text/plain": "1 OK"}
     output = nbformat.v4.new_output("display_data", shown)  # type: ignore[no-untyped-call]
     cell = nbformat.v4.new_code_cell("%send", outputs=[output])  # type: ignore[no-untyped-call]
     saved = nbformat.v4.new_notebook(cells=[cell])  # type: ignore[no-untyped-call]

@@ -117,7 +117,7 @@ def test_what_a_notebook_stores_is_brought_up_to_date_unseen(notebook: Notebook)
     """A later state and its lines are in the file too; the page shows the live panel until it is closed."""
     with serving(NOOP) as server:
         notebook.run(f"from ipyreconnect import Client\nclient = Client({server.address!r}).connect()")
-        notebook.run("from ipyreconnect.jupyter.panel import panel; panel.STORE_STATE = 0.0")
+        notebook.run("from ipyreconnect.jupyter.panel import copies, panel; copies.STORE_STATE = 0.0")
         shown = notebook.run("panel.panel_for(client).show()")
         panel = PanelPage(shown.locator(".ipyreconnect-panel"))
         panel.state("connected")

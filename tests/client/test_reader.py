@@ -25,7 +25,7 @@ from ipyreconnect import (
     Transcript,
 )
 from ipyreconnect.client.session import Session
-from ipyreconnect.network import following
+from ipyreconnect.network import flow_control
 from ipyreconnect.network.leader import LEASE
 from tests.client.helping import Thread, Transport, burst, count_on, number_of, on_thread, secure, small
 from tests.servers.certificates import Certificates
@@ -268,7 +268,7 @@ def test_each_overrun_tells_exactly_how_many_lines_are_lost(
     """Lines of the peer, that is: what was sent in between counts for nothing. Then the same follow() goes on
     with the oldest line that is kept.
     """
-    monkeypatch.setattr(following, "RECORD_PATIENCE", 0.0)  # nothing is kept for it: it is too slow
+    monkeypatch.setattr(flow_control, "RECORD_PATIENCE", 0.0)  # nothing is kept for it: it is too slow
     with LineServer(count_on) as server, Client(server.address, transcript=kept) as client:
         lines: Iterator[Any] = client.follow(as_bytes=as_bytes, start=0)
         total = got = overruns = 0
@@ -305,7 +305,7 @@ def counted(client: Client, total: int) -> bool:
 @pytest.mark.parametrize("as_bytes", [False, True])
 def test_what_was_only_sent_is_no_loss(as_bytes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all that was forgotten was sent by the client itself, nobody is told of an overrun."""
-    monkeypatch.setattr(following, "RECORD_PATIENCE", 0.0)
+    monkeypatch.setattr(flow_control, "RECORD_PATIENCE", 0.0)
     with LineServer(count_on) as server, Client(server.address, transcript=10) as client:
         lines: Iterator[Any] = client.follow(as_bytes=as_bytes)
         client.send("1")
@@ -329,7 +329,7 @@ def test_what_was_forgotten_before_is_lost_too() -> None:
 
 def test_an_async_for_is_told_as_well_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next loop over the same object begins with the oldest line that is kept."""
-    monkeypatch.setattr(following, "RECORD_PATIENCE", 0.0)
+    monkeypatch.setattr(flow_control, "RECORD_PATIENCE", 0.0)
 
     async def read(lines: Any) -> tuple[int, int]:
         lost = 0

@@ -20,8 +20,8 @@ from ipyreconnect.client import recorder as recorder_module
 from ipyreconnect.client.record_file import RecordFile
 from ipyreconnect.client.recorder import Recorder
 from ipyreconnect.lines.files import from_json
-from ipyreconnect.lines.transcript import LEAST_BYTES
-from ipyreconnect.network import following
+from ipyreconnect.lines.store import LEAST_BYTES
+from ipyreconnect.network import flow_control
 from tests.servers.line_server import LineServer, echo, say
 from tests.watching import PATIENCE, until
 
@@ -140,6 +140,33 @@ def test_what_the_interpreters_end_finds_unwritten_is_recorded(record: Path) -> 
         )
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=PATIENCE)
+    assert [line.text for line in Transcript.load(record)][1:] == [*lines, "end", "stopped"]
+
+
+SLOW = """
+import sys, time
+from ipyreconnect import Client
+from ipyreconnect.client import recorder
+from ipyreconnect.client.record_file import RecordFile
+recorder.PATIENCE, recorder.AT_ONCE = 0.5, 1  # a row at a time
+write = RecordFile.write
+def write_slowly(file, data):
+    time.sleep(0.03)
+    return write(file, data)
+RecordFile.write = write_slowly
+client = Client(sys.argv[1], record=sys.argv[2]).connect()
+client.expect("^end", timeout=10)
+"""
+
+
+def test_the_interpreters_end_waits_for_a_slow_disk_while_it_takes_something(record: Path) -> None:
+    """However long it is, all of the record is written; nothing else would write the rest later."""
+    lines = [f"line {number}" for number in range(50)]
+    with LineServer(say("\r\n".join([*lines, "end\r\n"]).encode())) as server:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", SLOW, server.address, str(record)]
+        done = subprocess.run(command, check=True, env=environment, stderr=subprocess.PIPE, text=True)
+    assert done.stderr == ""
     assert [line.text for line in Transcript.load(record)][1:] == [*lines, "end", "stopped"]
 
 
@@ -320,7 +347,7 @@ def test_what_the_transcript_had_to_forget_meanwhile_is_said(
     """In the record, with the numbers, and in the log, with how many; what is kept is written."""
     monkeypatch.setattr(recorder_module, "TRY_AGAIN", 0.01)
     monkeypatch.setattr(recorder_module, "CALM", 0.0)
-    monkeypatch.setattr(following, "RECORD_PATIENCE", 0.05)
+    monkeypatch.setattr(flow_control, "RECORD_PATIENCE", 0.05)
     disk.take(0)
     kept = Transcript(lines=100, bytes=LEAST_BYTES)
     flood = say((b"x" * 1000 + b"\r\n") * 20_000 + b"done\r\n")

@@ -105,7 +105,7 @@ def test_behind_a_reader_that_lags() -> None:
         thread = threading.Thread(target=read_slowly)
         thread.start()
         try:
-            wait_until(client, lambda: not client._connection.reading)
+            wait_until(client, lambda: not client._connection.watch.is_reading)
             assert cut_and_wait(server, client) < KEEPALIVE.bound + 1
         finally:
             stopping.set()

@@ -28,8 +28,9 @@ from ipyreconnect.lines.delivery import ACKNOWLEDGED, Delivery
 from ipyreconnect.lines.files import from_json, to_json
 from ipyreconnect.lines.framing import LINE_LIMIT, Fragment
 from ipyreconnect.lines.line import Line
+from ipyreconnect.lines.store import LEAST_BYTES, RESERVE, Runs
 from ipyreconnect.lines.text import decode
-from ipyreconnect.lines.transcript import DEFAULT_BYTES, LEAST_BYTES, RESERVE, Runs, Transcript
+from ipyreconnect.lines.transcript import DEFAULT_BYTES, Transcript
 
 LONGEST: Final = LEAST_BYTES // 16
 """Bytes of the longest received line that the smallest transcript keeps in one piece."""
@@ -828,7 +829,7 @@ def test_what_is_hidden_already_makes_hiding_no_dearer(monkeypatch: pytest.Monke
         looked_at += pattern.count(b"|") + 1
         return real(pattern)
 
-    monkeypatch.setattr("ipyreconnect.lines.transcript.re.compile", count)
+    monkeypatch.setattr("ipyreconnect.lines.masking.re.compile", count)
     transcript = Transcript()
     for number in range(1000):
         transcript.hide(b"token%06d" % number)
@@ -874,7 +875,7 @@ def test_a_signal_s_handler_may_connect_in_the_middle_of_hiding(monkeypatch: pyt
         transcript.begin_writing(transcript, None)
         return real(pattern)
 
-    monkeypatch.setattr("ipyreconnect.lines.transcript.re.compile", interrupted)
+    monkeypatch.setattr("ipyreconnect.lines.masking.re.compile", interrupted)
     thread = threading.Thread(target=transcript.hide, args=(b"hunter2",), daemon=True)
     thread.start()
     thread.join(10)

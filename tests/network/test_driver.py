@@ -24,7 +24,7 @@ from ipyreconnect import (
     SettingsError,
 )
 from ipyreconnect.network import loop as loops
-from ipyreconnect.network.following import Follower
+from ipyreconnect.network.flow_control import Follower
 from tests.servers.certificates import Certificates
 from tests.servers.line_server import LineServer, Peer, echo, flood
 from tests.watching import PATIENCE, holding_the_turn, leading, until

@@ -37,7 +37,7 @@ def test_the_lead_belongs_to_who_asked_for_it() -> None:
 
         def begin() -> None:
             thread.start()
-            while not client._driver._queue:
+            while not client._driver.queued:
                 time.sleep(0)
 
         holding_the_turn(client._driver, begin)
@@ -72,7 +72,7 @@ def test_an_interrupt_that_comes_when_another_thread_has_given_the_lead_takes_it
 
         def begin() -> None:
             thread.start()
-            while not client._driver._queue:
+            while not client._driver.queued:
                 time.sleep(0)
 
         holding_the_turn(client._driver, begin)
@@ -216,10 +216,10 @@ def test_a_leader_does_not_wait_for_what_is_there(certificates: Certificates) ->
         until(client, lambda: bool(driver.leader.thread))
 
         def hold_back() -> None:
-            connection.held = True
+            connection.inbox.has_buffered = True
 
         driver.call(hold_back)
-        until(client, lambda: not connection.held)
+        until(client, lambda: not connection.inbox.has_buffered)
         client.stop()
         thread.join(PATIENCE)
 

@@ -15,7 +15,79 @@ import pytest
 
 from ipyreconnect import CallerError, Client, ConnectionLost
 from ipyreconnect.network.driver import Driver
+from ipyreconnect.network.lock import Strand
 from tests.watching import PATIENCE, holding_the_turn, until
+
+
+class Steps(Strand):
+    """A strand that writes down what its steps consist of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: list[object] = []
+
+    @property
+    def _where(self) -> str:
+        return "nobody"
+
+    def _begin_step(self) -> None:
+        self.done.append("begin")
+
+    def _settle(self) -> None:
+        self.done.append("settle")
+
+    def _settle_piece(self) -> None:
+        self.done.append("settle piece")
+
+    def _went_wrong(self, error: Exception) -> None:
+        self.done.append(str(error))
+
+
+def test_a_step_begins_and_is_settled_around_its_work() -> None:
+    """Also where the work fails."""
+    strand = Steps()
+    assert strand.call(lambda: strand.done.append("work")) is None
+
+    def fail() -> None:
+        raise ValueError("oops")
+
+    with pytest.raises(ValueError, match="oops"):
+        strand.call(fail)
+    assert strand.done == ["begin", "work", "settle", "begin", "settle"]
+    assert not strand.has_turn
+
+
+def test_posted_pieces_share_a_step_and_each_is_settled() -> None:
+    """What one of them raises is dealt with, and the next is done."""
+    strand = Steps()
+
+    def fail() -> None:
+        raise ValueError("oops")
+
+    def work() -> None:
+        for piece in (fail, lambda: strand.done.append("piece")):
+            strand.post(piece)
+        assert strand.queued == 2
+
+    strand.call(work)
+    assert strand.done[:2] == ["begin", "settle"]
+    assert strand.done[2:] == ["begin", "oops", "settle piece", "piece", "settle piece", "settle"]
+    assert strand.queued == 0
+
+
+def test_what_waits_in_vain_for_the_lock_is_dropped() -> None:
+    """As the I/O thread does with a socket that is ready: it comes back to it."""
+    strand = Steps()
+
+    def try_and_post() -> None:
+        strand._try(lambda: strand.done.append("tried"), 0.01)
+        strand.post(lambda: strand.done.append("posted"))
+
+    holding_the_turn(strand, try_and_post)
+    assert "posted" in strand.done
+    assert "tried" not in strand.done
+    strand._try(lambda: strand.done.append("tried"), 0.01)
+    assert strand.done[-3:] == ["begin", "tried", "settle"]
 
 
 def test_work_is_done_one_piece_at_a_time(driver: Driver) -> None:

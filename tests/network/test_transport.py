@@ -46,7 +46,7 @@ def test_an_outbox_leaves_when_the_peer_reads_again() -> None:
 
     with LineServer(read_late) as server, Client(server.address) as client:
         deliveries = []
-        while client._connection.backlog[1] < 2_000_000:  # beyond all that the kernels take
+        while client._connection.outbox.backlog[1] < 2_000_000:  # beyond all that the kernels take
             deliveries.append(client.send("x" * 100_000))
         assert deliveries[-1].status == "queued"
         go.set()

@@ -11,7 +11,7 @@ import pytest
 from ipyreconnect.lines.transcript import Transcript
 from ipyreconnect.protocol.resumption import VERIFIED_FOR, leaks_sessions
 from tests.playing import WALL, Play
-from tests.protocol.test_connection import TLSServer, handshake, tls_settings
+from tests.playing_tls import TLSServer, handshake, tls_settings
 from tests.servers.certificates import Certificates
 
 

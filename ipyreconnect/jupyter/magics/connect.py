@@ -11,9 +11,10 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from ...address import Address, parse_address
-from ...client.arguments import EOLS, own_heartbeat
+from ...client.arguments import own_heartbeat
 from ...client.client import Client
 from ...errors import SettingsError
+from ...lines.text import EOLS
 from ...profile.base import TLSMode
 from ...secret import Secret
 from ...settings import DEFAULT_HEARTBEAT_EVERY, TLS, Heartbeat, KeepAlive, Retry

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from ...client.arguments import EOLS
+from ...lines.text import EOLS
 
 __all__ = [
     "CONNECT",

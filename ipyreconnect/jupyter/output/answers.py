@@ -11,7 +11,7 @@ import html
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ...client.client import Client
 from ...lines.delivery import Delivery
@@ -20,19 +20,19 @@ from ...protocol.state import State
 from ..aside import was_sent_aside
 from .saved import redacted
 from .text import rendered
-from .ticker import Follower
+from .ticker import Ticker
 
 LINES = 200
-"""Lines of an answer that are shown: a cell's output, not a log."""
+"""Lines of an answer that are shown: it is a cell's output, not a log."""
 TAIL_SHARE = 4
-"""Of these, one part in so many are the newest: there stands whether a command was obeyed."""
+"""Of these, one in this many are the newest: they say whether a command was obeyed."""
 PAUSE = 0.1
 """Seconds between two updates of an answer that still fits."""
 LONG_PAUSE = 1.0
 """Seconds between two updates of one that does not fit any more: a flood must not become one of messages."""
 REST = 9
-"""A look at what to show is followed by a pause of at least so many times the CPU time that it took, which is
-much where there are lines of megabytes: no answer takes more than a tenth of a core from the user's cells."""
+"""An update is followed by a pause of at least this many times the CPU time that it took, which is much where
+there are lines of megabytes: no answer takes more than a tenth of a core from the user's cells."""
 
 MARKS = {
     "queued": "… queued",
@@ -40,10 +40,10 @@ MARKS = {
     "acknowledged": "✓✓ acknowledged",
     "unconfirmed": "✗ never acknowledged",
 }
-"""What stands behind a line that was sent."""
+"""By delivery status, what is shown behind a line that was sent."""
 
 CODE_FONT = "font-family:var(--jp-code-font-family,Menlo,Consolas,'DejaVu Sans Mono',monospace)"
-"""Said with the answer, as a page without JupyterLab's styles (an export, Voila) shows a <pre> in others."""
+"""Set with each answer, as pages without JupyterLab's styles (exports, Voila) have another font for <pre>."""
 
 _STYLES = {
     ">": "color:var(--jp-brand-color1,var(--vscode-textLink-foreground,#1565c0))",
@@ -52,25 +52,50 @@ _STYLES = {
 
 
 class Handle(Protocol):
-    """Be what `display(…, display_id=True)` returns."""
+    """What `display(…, display_id=True)` returns."""
 
     def update(self, obj: Any, **kwargs: Any) -> None:
         """Replace what is shown."""
 
 
-class Answer:
-    """What was sent in one cell on one connection, and what came after it until the next one was sent.
+class Row(NamedTuple):
+    """One row of an answer.
 
-    All that is sent while the cell runs belongs to it. Later it ends where somebody else sends a line, with a
-    magic or in Python; what is typed into a panel, replies, heartbeats and scripts are no such line.
+    Attributes:
+        direction: "<" received, ">" sent, "*" an event, "" a remark about the answer.
+        text: what is shown of the line.
+        mark: the delivery status of a sent line, or "".
+
     """
 
-    def __init__(self, client: Client, handle: Handle | None, lines: int = LINES) -> None:
+    direction: str
+    text: str
+    mark: str
+
+
+class Answer:
+    """What was sent in one cell on one connection, and what was received after it.
+
+    All that is sent while the cell runs belongs to it. Later it ends before the next line that is sent by a
+    magic or in Python; what is typed into a panel, replies, heartbeats and scripts do not end it.
+
+    Args:
+        client: the connection.
+        handle: where it is shown; None: nowhere.
+        lines: how many lines of it are shown.
+        cell: identifies the run of the cell.
+
+    """
+
+    def __init__(
+        self, client: Client, handle: Handle | None, lines: int = LINES, cell: object = None
+    ) -> None:
         self.client = client
+        self.cell = cell
         self.begin = client.transcript.end
         self.end: int | None = None
-        self._asked: int | None = None  # the client's `last_asked` as far as it is known; None: the cell runs
-        self._looked = self.begin  # no line before this one is somebody else's
+        self._asked: int | None = None  # the client's `last_asked` when last checked; None: the cell runs
+        self._checked = self.begin  # no line before this one was sent by another cell
         self._queued: list[Delivery] = []
         self._next = 0.0
         self._handle = handle
@@ -78,37 +103,37 @@ class Answer:
         self._shown: object = None
 
     def close(self) -> None:
-        """Take no further lines: somebody else has asked."""
+        """Take no further lines."""
         self.end = self._stop
 
     def cell_runs(self) -> bool:
-        """Take what is sent from now on for the cell's again; say False where somebody else has asked."""
-        self._find_who_else_asked()
+        """Take what is sent from now on for the cell's again; return False where the answer has ended."""
+        self._find_end()
         if self.end is not None:
             return False
         self._asked = None
         return True
 
     def cell_ended(self) -> None:
-        """Take what is sent from now on for somebody else's, but for what the cell has put into the queue."""
+        """End at what is sent from now on, except what the cell has put into the queue."""
         if self._asked is None:
             self._asked = self.client.last_asked
-            self._looked = self.client.transcript.end
+            self._checked = self.client.transcript.end
 
     def queued(self, deliveries: Iterable[Delivery]) -> None:
-        """Reckon with lines of the cell that leave when the connection is back."""
+        """Note lines of the cell that are sent when the connection is back."""
         self._queued += deliveries
 
-    def _find_who_else_asked(self) -> None:
-        """End it in front of the first line that somebody else sent. Costs nothing while nobody did."""
+    def _find_end(self) -> None:
+        """End it before the first line that another cell sent. Costs nothing while none did."""
         end, asked = self.client.transcript.end, self.client.last_asked
         if self.end is None and self._asked is not None and self._asked != asked:
-            for line in self.client.transcript.lines(self._looked, asked):
+            for line in self.client.transcript.lines(self._checked, asked):
                 if self._is_of_others(line, asked):
                     self.end = line.number
                     return
             self._asked = asked
-        self._looked = end
+        self._checked = end
 
     def _is_of_others(self, line: Line, asked: int) -> bool:
         if line.direction != ">" or was_sent_aside(self.client, line.number):
@@ -127,16 +152,16 @@ class Answer:
         if self.end is not None:
             return self.end
         end = self.client.transcript.end  # first: what is sent from here on is not shown yet
-        self._find_who_else_asked()
+        self._find_end()
         return end if self.end is None else self.end
 
     def bundle(self) -> dict[str, str]:
-        """Give the answer as it is now, as text and as HTML."""
+        """Return the answer as it is now, as text and as HTML."""
         rows = self.rows()
         return {"text/plain": as_text(rows), "text/html": as_html(rows)}
 
-    def rows(self) -> list[tuple[str, str, str]]:
-        """Give rows of (direction, text, mark); of too many the two ends, with "… n more" between them."""
+    def rows(self) -> list[Row]:
+        """Return its rows; of too many the two ends, with "… n more" between them."""
         transcript = self.client.transcript
         stop = self._stop
         if stop - self.begin <= self._lines:
@@ -146,10 +171,10 @@ class Answer:
         first = list(redacted(transcript, self.begin, self.begin + head))
         last = list(redacted(transcript, stop - tail, stop))
         missed = stop - self.begin - len(first) - len(last)
-        return [*rows_of(first), ("", f"… {missed} more", ""), *rows_of(last)]
+        return [*rows_of(first), Row("", f"… {missed} more", ""), *rows_of(last)]
 
     def show(self, now: float) -> None:
-        """Update what is shown, where it has changed. Any thread, one at a time."""
+        """Update what is shown if it has changed. Any thread, one at a time; `now` is monotonic seconds."""
         began = time.thread_time()
         bundle = self.bundle()
         if bundle != self._shown and self._handle is not None:
@@ -159,27 +184,27 @@ class Answer:
         self._next = now + max(LONG_PAUSE if self.overflows else PAUSE, REST * took)
 
     def due_in(self, now: float) -> float:
-        """Say in how many seconds it may be looked at again."""
+        """Return in how many seconds it may be updated again."""
         return self._next - now
 
 
-def rows_of(lines: Iterable[tuple[Line, str]]) -> list[tuple[str, str, str]]:
-    """Give lines, each with the text to show, as rows of (direction, text, mark)."""
+def rows_of(lines: Iterable[tuple[Line, str]]) -> list[Row]:
+    """Return lines, each with the text to show, as rows."""
     rows = []
     for line, text in lines:
         mark = MARKS.get(line.delivery.status, "") if line.delivery is not None else ""
         for number, row in enumerate(rendered(line, text)):
-            rows.append((line.direction, row, "" if number else mark))
+            rows.append(Row(line.direction, row, "" if number else mark))
     return rows
 
 
-def as_text(rows: Sequence[tuple[str, str, str]]) -> str:
-    """Give rows as plain text."""
+def as_text(rows: Sequence[Row]) -> str:
+    """Return rows as plain text."""
     return "\n".join(f"{text}   {mark}".rstrip() if mark else text for _, text, mark in rows)
 
 
-def as_html(rows: Sequence[tuple[str, str, str]]) -> str:
-    """Give rows as HTML without script and style sheet; a server's text is text in it, never markup."""
+def as_html(rows: Sequence[Row]) -> str:
+    """Return rows as HTML without script and style sheet; a server's text is text in it, never markup."""
     shown = []
     for direction, text, mark in rows:
         style = _STYLES.get(direction)
@@ -195,58 +220,69 @@ def as_html(rows: Sequence[tuple[str, str, str]]) -> str:
     )
 
 
-class Answers(Follower):
-    """The answers that still grow, and the thread that updates them while there are any."""
+class Answers(Ticker):
+    """The answers that still grow, and the thread that updates them while there are any.
+
+    Args:
+        show: shows a bundle under the running cell, and returns its handle.
+        lines: how many lines of an answer are shown.
+
+    """
 
     def __init__(self, show: Callable[[dict[str, str]], Handle | None], *, lines: int = LINES) -> None:
         self.lines = lines
         self._display = show
         super().__init__("ipyreconnect answers")
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Begin anew in a forked child, with no answer."""
-        super().forget()
-        self._open: dict[Client, tuple[Answer, object]] = {}
+        super().reset()
+        self._open: dict[Client, Answer] = {}
 
     def ask(self, client: Client, cell: object) -> None:
-        """Begin an answer under the running cell; one that the same cell began on that client goes on.
+        """Begin an answer under the running cell, or go on with the one that the cell has begun.
 
-        cell: anything that is the same for the same run of a cell. Main thread, before the line is sent.
+        Main thread, before the line is sent.
+
+        Args:
+            client: the client that is about to send.
+            cell: identifies the run of the cell.
+
         """
         with self._lock:
             known = self._open.get(client)
-            if known is not None and known[1] is cell and known[0].cell_runs():
+            if known is not None and known.cell is cell and known.cell_runs():
                 return
         self.finish(client)
-        answer = Answer(client, self._display({"text/plain": "", "text/html": ""}), self.lines)
+        answer = Answer(client, self._display({"text/plain": "", "text/html": ""}), self.lines, cell)
         with self._lock:
-            self._open[client] = (answer, cell)
+            self._open[client] = answer
             self._start()
         client.add_watcher(self._poke)
 
     def cell_ended(self) -> None:
-        """Have the answers to cells end where somebody else asks. Main thread, at the end of each cell."""
+        """Have the answers end at the next line that a cell sends. Main thread, at the end of each cell."""
         with self._lock:
-            for answer, _ in self._open.values():
+            for answer in self._open.values():
                 answer.cell_ended()
 
     def queued(self, client: Client, deliveries: Sequence[Delivery]) -> None:
-        """Note which lines of the running cell leave only later. Main thread."""
+        """Note which lines of the running cell are sent only later. Main thread."""
         with self._lock:
             if deliveries and client in self._open:
-                self._open[client][0].queued(deliveries)
+                self._open[client].queued(deliveries)
 
     def show_now(self) -> None:
         """Show what is there. Any thread."""
         with self._lock:
             now = time.monotonic()
-            for answer, _ in self._open.values():
+            for answer in self._open.values():
                 answer.show(now)
 
     def finish(self, client: Client) -> None:
-        """Show what is there of the client's answer and let it be; the last one ends the thread."""
+        """Show what is there of the client's answer and update it no more; the last one ends the thread."""
         with self._lock:
-            answer, _ = self._open.pop(client, (None, None))
+            answer = self._open.pop(client, None)
             if answer is None:
                 return
             answer.close()
@@ -256,21 +292,21 @@ class Answers(Follower):
         self._join(thread)
 
     def close(self) -> None:
-        """Let all answers be and end the thread."""
+        """Update no answer any more and end the thread."""
         for client in list(self._open):
             self.finish(client)
 
     def end(self) -> None:
-        """End the thread and show nothing more: the interpreter exits, and nobody listens any more."""
+        """End the thread and show nothing more: the interpreter exits, and no front end listens any more."""
         with self._lock:
             self._open.clear()
             thread = self._retire()
         self._join(thread, 1.0)
 
-    def _look(self) -> float | None:
+    def _poll(self) -> float | None:
         now = time.monotonic()
         late = []
-        for answer, _ in self._open.values():
+        for answer in self._open.values():
             due = answer.due_in(now)
             if due <= 0:
                 answer.show(now)
@@ -280,9 +316,17 @@ class Answers(Follower):
 
 
 def settled(client: Client, begin: int, patience: float, quiet: float) -> None:
-    """Wait until something came from line `begin` on and then nothing for `quiet` s, at most `patience` s.
+    """Wait until something has been received and then nothing more for a while. Main thread.
 
-    Main thread; an interrupt ends it.
+    Args:
+        client: what receives.
+        begin: the first line number that counts.
+        patience: seconds to wait at the most.
+        quiet: seconds without a further line that end the wait.
+
+    Raises:
+        KeyboardInterrupt: the user ended it.
+
     """
     changed = threading.Event()
     client.add_watcher(changed.set)

@@ -1,4 +1,4 @@
-"""Find out what shows the cells: a terminal, a notebook or a console; it shows nothing itself."""
+"""Find out which kind of front end shows the cells: a terminal, a notebook or a console."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Front", "front_of", "is_console"]
 
 
 class Front(Enum):
-    """What shows the cells."""
+    """A kind of front end."""
 
     TERMINAL = "a terminal, or nothing but standard output"
     NOTEBOOK = "a kernel whose front end updates what it shows"
@@ -21,7 +21,7 @@ class Front(Enum):
 
 
 def front_of(shell: Any) -> Front:
-    """Say what shows the cells of this shell."""
+    """Return the kind of front end that shows the cells of this shell."""
     if getattr(shell, "kernel", None) is None:
         return Front.TERMINAL
     if type(shell).__module__.startswith("spyder_kernels."):  # Spyder's consoles are of qtconsole's kind
@@ -30,7 +30,7 @@ def front_of(shell: Any) -> Front:
         # Comes with IPython, or with an older one's ipykernel; without types.
         psutil = importlib.import_module("psutil")
         parent = psutil.Process(os.getppid()).cmdline()
-    except Exception:  # noqa: BLE001 - whatever keeps it from looking, most kernels serve notebooks
+    except Exception:  # noqa: BLE001 - whatever prevents the look, most kernels serve notebooks
         return Front.NOTEBOOK
     return Front.CONSOLE if is_console(parent) else Front.NOTEBOOK
 
@@ -39,10 +39,13 @@ _CONSOLE = re.compile(r"(jupyter(\.exe)?[-_ ](qt)?console|qtconsole)(w?\.exe|-sc
 
 
 def is_console(command: Sequence[str]) -> bool:
-    """Say whether this command line is that of a front end that never updates what it has shown.
+    """Return whether this command line is that of a front end that never updates what it has shown.
 
-    The kernel is not told who shows, but these start it themselves. command: the words; of them only the
-    program counts, not what it works on.
+    A kernel is not told which front end it has, but these start it themselves.
+
+    Args:
+        command: the words; of them only the program counts, not what it works on.
+
     """
     program = [re.split(r"[\\/]", word)[-1] for word in command[:4]]
     if program and re.match(r"python|pypy", program[0], re.IGNORECASE):

@@ -38,11 +38,11 @@ _CHALLENGE = re.compile(r"334|\+(\s|$)")
 
 
 def redacted(transcript: Transcript, start: int, stop: int) -> Iterator[tuple[Line, str]]:
-    """Yield each kept line start ≤ number < stop with its text, without what looks like a password that was
-    typed in clear.
+    """Yield each kept line start ≤ number < stop with its text, but for what looks like a password that was
+    typed in clear: that is masked.
     """
     challenged = False
-    # What was asked for just before is not shown, but tells what the first line is.
+    # The lines just before are not shown, but one of them may ask for what the first line has.
     for line in transcript.lines(max(0, start - ASKED_WITHIN), stop):
         text = line.text
         if line.direction == ">":

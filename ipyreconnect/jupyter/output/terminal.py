@@ -1,9 +1,9 @@
 """Show in a terminal what connections receive, above the prompt and made harmless; never used in a kernel.
 
-One thread serves all connections: it is poked when something changed, reads the new lines from the
-transcripts and writes whole lines to `sys.stdout`, which it looks up each time, because IPython replaces it
-while a prompt stands (what is written then appears above the prompt, and the typed text stays intact). In a
-kernel a print from a thread would land in whatever cell ran last, so there nothing of this runs.
+One thread serves all connections: when one has changed, it reads the new lines from the transcripts and
+writes whole lines to `sys.stdout`. It looks that up each time, because IPython replaces it while a prompt is
+shown (what is written then appears above the prompt, and the typed text stays intact). In a kernel a print
+from a thread would land in whatever cell ran last, so there nothing of this runs.
 """
 
 from __future__ import annotations
@@ -19,25 +19,28 @@ from ...lines.line import Line
 from ...lines.text import visible
 from ...lines.transcript import Transcript
 from .text import rendered
-from .ticker import Follower
+from .ticker import Ticker
 
 RATE = 25
 """Lines a second that are shown of a lasting flood: what an eye can follow at all."""
 BURST = 1000
 """Lines that are shown at once after a quiet time: a long answer is shown whole."""
 PAUSE = 0.03
-"""Seconds between two looks, so that a flood is shown in blocks and the thread costs next to nothing."""
+"""Seconds between two polls, so that a flood is shown in blocks and the thread costs next to nothing."""
 DOTS_A_LINE = 70
-"""As the weblog has it."""
+"""As in the weblog post that the project began with."""
 PROMPT_PATIENCE = 0.2
 """Seconds that a prompt may take to be set up, before lines are shown all the same."""
 TICK = 1.0
-"""Seconds between two dots, as the weblog has it."""
+"""Seconds between two dots, as there."""
 
 
 @dataclass(slots=True)
 class Throttle:
-    """Grant lines to show: `burst` at once, `rate` a second in the long run. It has no clock of its own."""
+    """A token bucket for the lines to show: `burst` at once, `rate` a second in the long run.
+
+    It has no clock of its own.
+    """
 
     rate: float = RATE
     burst: float = BURST
@@ -49,10 +52,15 @@ class Throttle:
         self._left = self.burst
 
     def take(self, now: float, wanted: int) -> int:
-        """Grant up to `wanted` lines at the time `now` (monotonic seconds).
+        """Return how many lines may be shown now.
 
-        Once it runs dry it grants nothing until a second's worth is there again, so that a flood
-        is shown in blocks with one "… n more" a second and not between every two lines.
+        Once it runs dry it grants nothing until a second's worth is there again, so that a flood is shown in
+        blocks with one "… n more" a second and not between every two lines.
+
+        Args:
+            now: monotonic seconds.
+            wanted: how many lines there are.
+
         """
         if self._at is not None:
             self._left = min(self.burst, self._left + (now - self._at) * self.rate)
@@ -65,7 +73,7 @@ class Throttle:
         return granted
 
     def again_in(self) -> float:
-        """Say in how many seconds something will be granted again after it ran dry."""
+        """Return in how many seconds something will be granted again after it ran dry."""
         return max(0.0, (min(self.rate, self.burst) - self._left) / self.rate)
 
 
@@ -74,13 +82,13 @@ _NEXT_TRY = re.compile(r";? ?(?:\(?try|attempt) \d+.*$")
 
 
 class Repeats:
-    """Let the first few of equal events through, then ever fewer: a long outage is one screen, not ten."""
+    """Lets the first few of equal events through, then ever fewer: a long outage is one screen, not ten."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
 
     def shows(self, note: str) -> bool:
-        """Say whether to show this event: the 1st, 2nd, 3rd, 5th, 10th, 20th, 50th, … of its kind."""
+        """Return whether to show this event: the 1st, 2nd, 3rd, 5th, 10th, 20th, 50th, … of its kind."""
         if _CONNECTED.match(note):
             self._counts.clear()
             return True
@@ -90,7 +98,7 @@ class Repeats:
 
 
 class Watched(Protocol):
-    """Be what is needed of a client."""
+    """What is needed of a client."""
 
     @property
     def transcript(self) -> Transcript:
@@ -104,11 +112,18 @@ class Watched(Protocol):
         """Call `poke` on the I/O thread after anything changed."""
 
     def remove_watcher(self, poke: Callable[[], None], /) -> None:
-        """Call it no more."""
+        """Call `poke` no more."""
 
 
 class Feed:
-    """Read what is new in one transcript and give the rows to show."""
+    """Reads what is new in one transcript, as rows to show.
+
+    Args:
+        transcript: what is read, from the first line that is kept.
+        quiet_before: events before this line number are not shown.
+        throttle: limits how many lines are shown.
+
+    """
 
     def __init__(
         self, transcript: Transcript, *, quiet_before: int = 0, throttle: Throttle | None = None
@@ -121,7 +136,13 @@ class Feed:
         self._repeats = Repeats()
 
     def step(self, now: float, prefix: str = "") -> list[str]:
-        """Give the rows of the lines since the last step; of too many, "… n more" and the newest."""
+        """Return the rows of the lines since the last step; of too many, "… n more" and the newest.
+
+        Args:
+            now: monotonic seconds.
+            prefix: what to put in front of each row.
+
+        """
         end = self._transcript.end
         pending = end - self._next
         if pending <= 0:
@@ -146,15 +167,15 @@ class Feed:
             ):
                 return rendered(line)
             case _:
-                # What was sent stands in the prompt that sent it.
+                # What was sent is shown in the prompt that sent it.
                 return []
 
     def hush(self) -> None:
-        """Tell nothing of what happens from now on, but go on with what is received."""
+        """Show no further events, but go on with what is received."""
         self._notes_until = self._transcript.end
 
     def due_in(self) -> float | None:
-        """Say in how many seconds to look again although nothing new came, or None."""
+        """Return in how many seconds to read again although nothing new came, or None."""
         return self._throttle.again_in() + PAUSE if self._next < self._transcript.end else None
 
 
@@ -171,11 +192,25 @@ class _DottedMessage:
         return [("", f"{self.row}\n"), *((style, text) for style, text, *_ in to_formatted_text(self.prompt))]
 
 
-class TerminalLog(Follower):
-    """Show the lines of any number of connections, on one thread that runs while there are any.
+@dataclass(slots=True)
+class Shown:
+    """A connection that is shown: its name, its lines, and whether a dot a second is printed for it."""
 
-    All methods are for any thread. `shell` is IPython's; where that has a prompt_toolkit prompt, the dots are
-    a row of that prompt, which grows in place: nothing else can write a part of a line above a prompt.
+    name: str
+    feed: Feed
+    ticks: bool
+
+
+class TerminalLog(Ticker):
+    """Shows the lines of any number of connections, on one thread that runs while there are any. Any thread.
+
+    Where the shell has a prompt_toolkit prompt, the dots are a row of that prompt, which grows in place:
+    nothing else can write a part of a line above a prompt.
+
+    Args:
+        shell: IPython's, or None.
+        rate: lines a second of a lasting flood that are shown.
+
     """
 
     def __init__(self, shell: Any = None, *, rate: float = RATE) -> None:
@@ -183,79 +218,84 @@ class TerminalLog(Follower):
         self.rate = rate
         self._column = 0
         self._next_dot = 0.0
-        self._waits_since = 0.0  # for a prompt that is being set up (monotonic, s)
+        self._waits_since = 0.0  # for a prompt that is being set up (monotonic seconds)
         super().__init__("ipyreconnect terminal", PAUSE)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Begin anew in a forked child, with no connection."""
-        super().forget()
-        self._feeds: dict[Watched, tuple[str, Feed, bool]] = {}
+        super().reset()
+        self._shown: dict[Watched, Shown] = {}
 
     def attach(self, client: Watched, name: str, *, quiet_before: int = 0, ticks: bool = False) -> None:
-        """Show what `client` receives from now on, and what it kept already.
+        """Show what a client receives from now on, and what it has received already.
 
-        quiet_before: what happened before this line number is not told again. ticks: print a dot a second.
+        Args:
+            client: the client.
+            name: what it is called where there are several.
+            quiet_before: events before this line number are not shown.
+            ticks: print a dot a second.
+
         """
         feed = Feed(client.transcript, quiet_before=quiet_before, throttle=Throttle(self.rate))
         with self._lock:
-            if ticks and not any(ticking for _, _, ticking in self._feeds.values()):
+            if ticks and not any(shown.ticks for shown in self._shown.values()):
                 self._next_dot = time.monotonic() + TICK
-            self._feeds[client] = (name, feed, ticks)
+            self._shown[client] = Shown(name, feed, ticks)
             client.add_watcher(self._poke)
             self._start()
         self._poke()
 
     def shows(self, client: Watched) -> bool:
         """Whether `client` is attached."""
-        return client in self._feeds
+        return client in self._shown
 
     def take_over(self, other: TerminalLog) -> None:
         """Go on with the connections of `other` from where it is, and end its thread."""
         with other._lock:
-            feeds, other._feeds = other._feeds, {}
+            taken, other._shown = other._shown, {}
             other._end_of_dots()
             thread = other._retire()
         other._join(thread)
         with self._lock:
-            for client in feeds:
+            for client in taken:
                 client.remove_watcher(other._poke)
                 client.add_watcher(self._poke)
                 self._start()
-            self._feeds |= feeds
+            self._shown |= taken
         self._poke()
 
     def show_now(self) -> None:
         """Show what is there before the caller shows something itself."""
         with self._lock:
-            if self._feeds:
+            if self._shown:
                 self._show()
 
     def hush(self, client: Watched) -> None:
-        """Tell no more of what happens to `client`, because the caller does."""
+        """Show no further events of a client, because the caller reports them."""
         with self._lock:
-            if client in self._feeds:
-                self._feeds[client][1].hush()
+            if client in self._shown:
+                self._shown[client].feed.hush()
 
     def detach(self, client: Watched) -> None:
-        """Show what is left of `client` and follow it no more; the last one ends the thread."""
+        """Show what is left of a client, and then no more of it; the last one ends the thread."""
         with self._lock:
-            if client not in self._feeds:
+            if client not in self._shown:
                 return
             client.remove_watcher(self._poke)
             self._show()
-            del self._feeds[client]
-            if self._feeds:
+            del self._shown[client]
+            if self._shown:
                 return
             self._end_of_dots()
             thread = self._retire()
         self._join(thread)
 
     def close(self) -> None:
-        """Follow nobody any more and end the thread."""
-        for client in list(self._feeds):
+        """Detach all clients and end the thread."""
+        for client in list(self._shown):
             self.detach(client)
 
-    def _look(self) -> float | None:
+    def _poll(self) -> float | None:
         if self._prompt_begins():
             now = time.monotonic()
             self._waits_since = self._waits_since or now
@@ -266,20 +306,20 @@ class TerminalLog(Follower):
         return self._due_in()
 
     def _due_in(self) -> float | None:
-        dues = [due for _, feed, _ in self._feeds.values() if (due := feed.due_in()) is not None]
+        dues = [due for shown in self._shown.values() if (due := shown.feed.due_in()) is not None]
         if self._ticking():
             dues.append(max(0.0, self._next_dot - time.monotonic()))
         return min(dues, default=None)
 
     def _ticking(self) -> bool:
-        return any(ticks and client.state != "stopped" for client, (_, _, ticks) in self._feeds.items())
+        return any(shown.ticks and client.state != "stopped" for client, shown in self._shown.items())
 
     def _show(self) -> None:
         now = time.monotonic()
-        several = len(self._feeds) > 1
+        several = len(self._shown) > 1
         rows: list[str] = []
-        for name, feed, _ in self._feeds.values():
-            rows.extend(feed.step(now, f"[{visible(name)}] " if several else ""))
+        for shown in self._shown.values():
+            rows.extend(shown.feed.step(now, f"[{visible(shown.name)}] " if several else ""))
         if rows:
             self._write_rows(rows)
         if now >= self._next_dot and self._ticking():
@@ -313,7 +353,7 @@ class TerminalLog(Follower):
         session.app.invalidate()
 
     def _prompt_begins(self) -> bool:
-        """Say whether a prompt is being set up. Before its application runs, what is written to it is not
+        """Return whether a prompt is being set up. Before its application runs, what is written to it is not
         kept apart from what it draws: it may land behind the prompt instead of above it.
         """
         session = getattr(self._shell, "pt_app", None)
@@ -324,7 +364,7 @@ class TerminalLog(Follower):
         return isinstance(sys.stdout, StdoutProxy) and session.app.future is None
 
     def _prompting(self) -> Any:
-        """Give the prompt_toolkit session whose prompt stands now, or None."""
+        """Return the prompt_toolkit session whose prompt is shown now, or None."""
         session = getattr(self._shell, "pt_app", None)
         return session if session is not None and session.app.is_running else None
 
@@ -351,5 +391,5 @@ def _write(text: str) -> None:
         out.write(text.encode(encoding, "backslashreplace").decode(encoding))
         out.flush()
     except (OSError, ValueError):
-        # The terminal is gone, or its file closed: there is nobody to tell.
+        # The terminal is gone, or its file closed: no user reads it.
         pass

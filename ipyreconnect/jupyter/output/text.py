@@ -8,19 +8,23 @@ from ...lines.text import visible
 __all__ = ["count_of_lines", "rendered", "shortened"]
 
 LONGEST = 4000
-"""Characters of one line that are shown: about two screens. The transcript has the rest."""
+"""Characters of one line that are shown: about two screens. The transcript keeps the rest."""
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
-    """Cut a text after `longest` characters and say how many more there are."""
+    """Return a text, cut after `longest` characters with the number of the others."""
     return text if len(text) <= longest else f"{text[:longest]} … {len(text) - longest} more characters"
 
 
 def rendered(line: Line, text: str | None = None) -> list[str]:
-    """Give the rows that show one line: `< ` before what was received, `> ` sent, `* ` what happened.
+    """Return the rows that show one line, with its direction in front: `< ` received, `> ` sent, `* ` event.
 
-    A line that carries announced bytes has several rows, the further ones indented. text: what to show
-    instead of the line's own text.
+    A line that carries announced bytes has several rows, the further ones indented.
+
+    Args:
+        line: the line.
+        text: what to show instead of the line's own text.
+
     """
     text = shortened(line.text if text is None else text)
     first, *more = (visible(row.removesuffix("\r")) for row in text.split("\n"))

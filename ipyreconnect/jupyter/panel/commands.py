@@ -1,4 +1,4 @@
-"""A thread for what the user asked of a panel, away from those that others wait for; decides nothing."""
+"""A thread for what the user asks of a panel: it may wait, which no other thread of the panel may."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Commands", "explain"]
 
 
 def explain(error: BaseException) -> str:
-    """Return an error as one line for the user: our own errors speak for themselves, others are named."""
+    """Return an error as one line for the user; one that is not ours with its type."""
     text = " ".join(str(error).split())
     return (
         text
@@ -30,8 +30,12 @@ class Commands:
         self._running = False
 
     def submit(self, command: Callable[[], object], failed: Callable[[BaseException], None]) -> None:
-        """Run `command` soon; `failed` gets what it raises, on the same thread, or on the caller's where
-        there is no thread to be had. Any thread; never blocks.
+        """Run a command soon. Any thread; never blocks.
+
+        Args:
+            command: what to run.
+            failed: gets what it raises, on the same thread; on the caller's where no thread can be started.
+
         """
         with self._lock:
             self._queue.append((command, failed))

@@ -1,7 +1,7 @@
-"""What the controls of a panel have in common: they show a client's status, and command it.
+"""The base class of a panel's controls: they show a client's status, and command the client.
 
-What the user does in the browser is a command to the client, run by `Commands` away from every thread that
-others wait for, and answered with what came of it. web/controls.mjs is the other side.
+What the user does in the browser becomes a command to the client. `Commands` runs it on a thread of its own,
+and the outcome is the answer. web/controls.mjs is the other side.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ __all__ = ["Control"]
 
 
 class Control(Part):
-    """A part that shows a client's status and commands the client."""
+    """A part that shows a client's status and commands the client.
+
+    Args:
+        client: the client.
+        commands: runs what the user asks for.
+        traits: of the widget.
+
+    """
 
     _esm = Unicode(script("controls")).tag(sync=True)
     _css = Unicode(style("theme", "controls")).tag(sync=True)
@@ -37,11 +44,18 @@ class Control(Part):
         super().close()
 
     def poke(self) -> None:
-        """Note that something may have changed. Called with the client's turn: it must not do more."""
+        """Note that something may have changed. Called with the client's lock: it must not do more."""
         self.channel.poke()
 
     def command(self, request: Mapping[str, Any], kind: str, act: Callable[[], Mapping[str, Any]]) -> None:
-        """Run `act` away from here, and answer the view that asked with what it returns or why it failed."""
+        """Run `act` on the commands' thread, and answer with what it returns, or why it failed.
+
+        Args:
+            request: the view's message, to which is answered.
+            kind: the answer's kind.
+            act: what to do.
+
+        """
         answer = {"m": kind, "view": request.get("view"), "id": request.get("id"), "error": ""}
 
         def reply(content: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ __all__ = ["SettingsFields"]
 
 
 class SettingsFields(Control):
-    """How soon a dead peer is noticed, and when the next try is made after a loss.
+    """The keepalive, and the delays between tries after a loss.
 
     The keepalive changes the live socket, and is shown as the system gave it back.
     """
@@ -64,7 +64,7 @@ class SettingsFields(Control):
 
 
 def _number(value: object) -> Any:
-    """Return a field's text as a number where it is one; the settings refuse anything else with a reason."""
+    """Return a field's text as a number if it is one; the settings refuse anything else with a reason."""
     text = str(value).strip()
     try:
         number = float(text)

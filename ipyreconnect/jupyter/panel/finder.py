@@ -1,7 +1,7 @@
-"""Search a whole transcript, piece by piece, and go on as it grows; has no thread, no clock and no widget.
+"""Search a whole transcript, piece by piece, and go on as it grows; it has no thread, clock or widget.
 
-A plain text is looked for here, which takes as long as reading it. A regular expression may take for ever: it
-is looked for in a process of its own (network/matcher.py).
+A plain text is searched for here, which takes as long as reading the lines. A regular expression may take for
+ever: it is searched for in a process of its own (network/matcher.py).
 """
 
 from __future__ import annotations
@@ -14,30 +14,35 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...client.slow_search import PATIENCE, Matcher
+from ...client.slow_search import PATIENCE
 from ...errors import Overrun, SettingsError
 from ...lines.effort import TooSlow
 from ...lines.line import Line
 from ...lines.search import decode_lines, needles_of
 from ...lines.transcript import Transcript
+from ...network.matcher import Matcher
 
 __all__ = ["Finder", "Query"]
 
 PIECE = 10_000
-"""Lines looked at in one go, some milliseconds: so often a search tells how far it is, and can be ended."""
+"""Lines searched in one go, some milliseconds: so often a search reports how far it is, or can be ended."""
 TEXT = 1024 * 1024
 """Characters handed to the other process at a time, and the rest of a run of lines."""
 SPARSE = 20
-"""Where fewer than one line in so many is likely to match, only those are handed over, one by one."""
+"""Where fewer than one line in this many is likely to match, only those are handed over, one by one."""
 KEPT_HITS = 1_000_000
 """Hits that can be shown and stepped to: 8 MiB. Older ones are counted; a narrower search finds them."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is looked for.
+    """What is searched for.
 
-    text: what a line must contain. regex: it is a regular expression. case: capital letters matter.
+    Attributes:
+        text: what a line must contain.
+        regex: whether that is a regular expression.
+        case: whether capital letters matter.
+
     """
 
     text: str
@@ -45,9 +50,14 @@ class Query:
     case: bool = False
 
     def compile(self) -> re.Pattern[str]:
-        """Return it as a pattern. Raises SettingsError, saying what is wrong with it."""
-        # That an expression may mean something else in a later Python would be printed, here by a thread of
-        # ours: into whatever cell ran last. A filter, as what silences for a while, other threads undo.
+        """Return it as a pattern.
+
+        Raises:
+            SettingsError: says what is wrong with it.
+
+        """
+        # A warning that an expression may mean something else in a later Python would be printed by a thread
+        # of ours, into whatever cell ran last. A filter, as other threads undo what silences for a while.
         warnings.filterwarnings("ignore", category=FutureWarning, module=re.escape(__name__) + "$")
         try:
             text = self.text if self.regex else re.escape(self.text)
@@ -57,12 +67,19 @@ class Query:
 
 
 class Finder:
-    """The hits of one query in one transcript, by *ordinal*: the how-manieth hit it is, counted from 0 for
-    ever.
+    """The hits of one query in one transcript, by *ordinal*: their number, counted from 0 for ever.
 
-    For one thread at a time, but `first`, `end`, `window` and `near` may be asked from another one. Raises
-    SettingsError for a query that is none. `close` it in the end. patience: seconds that a regular expression
-    may take for some lines.
+    For one thread at a time, but `first`, `end`, `window` and `near` may be called on another one. To be
+    closed.
+
+    Args:
+        transcript: what is searched.
+        query: what for.
+        patience: seconds that a regular expression may take for some lines.
+
+    Raises:
+        SettingsError: the query is not a regular expression.
+
     """
 
     def __init__(self, transcript: Transcript, query: Query, patience: float = PATIENCE) -> None:
@@ -73,14 +90,14 @@ class Finder:
         needles = needles_of(self._pattern) if query.regex else ()
         likely = "|".join(re.escape(needle.decode()) for needle in needles)
         self._likely = re.compile(likely, re.IGNORECASE) if needles else None
-        """Found in every line that matches, and soon: most lines need not be handed over."""
+        """Found in every line that matches, and quickly: most lines need not be handed over."""
         self._lock = threading.Lock()  # guards the two that follow
         self._matcher: Matcher | None = None
         self._closed = False
         self._state: tuple[int, array[int]] = (0, array("q"))
-        """How many hits were dropped, and the lines' numbers of those that are kept; replaced as a whole."""
+        """How many hits were dropped, and the line numbers of those that are kept; replaced as a whole."""
         self.scanned = transcript.first
-        """The number of the line that is looked at next."""
+        """The number of the line that is searched next."""
 
     @property
     def end(self) -> int:
@@ -96,14 +113,16 @@ class Finder:
 
     @property
     def behind(self) -> int:
-        """How many lines are still to be looked at."""
+        """How many lines are still to be searched."""
         return self._transcript.end - max(self.scanned, self._transcript.first)
 
     def advance(self) -> bool:
-        """Look at the next piece; return whether there is more.
+        """Search the next piece; return whether there is more.
 
-        Raises SettingsError where the expression takes too long, or no process can be started for it. It is
-        over then.
+        Raises:
+            SettingsError: the expression takes too long, or no process can be started for it. The search is
+                over then.
+
         """
         start = max(self.scanned, self._transcript.first)
         stop = min(start + PIECE, self._transcript.end)
@@ -113,7 +132,7 @@ class Finder:
             else:
                 found = array("q", self._transcript.hits(self._pattern, start=start, stop=stop))
         except Overrun:
-            # Forgotten while we looked: what comes next is where it goes on.
+            # The lines were forgotten meanwhile: it goes on behind them.
             found = array("q")
         except TooSlow:
             raise SettingsError(
@@ -130,7 +149,7 @@ class Finder:
         return stop < self._transcript.end
 
     def close(self) -> None:
-        """End the search at once, also one that is under way in another thread. Any thread."""
+        """End the search at once, also while another thread works on it. Any thread."""
         with self._lock:
             self._closed = True
             matcher, self._matcher = self._matcher, None
@@ -145,7 +164,7 @@ class Finder:
                 some = [line for number in likely for line in self._transcript[number : number + 1]]
                 yield from (some[index].number for index in self._among([line.text for line in some]))
                 return
-            self._likely = None  # they are common here: to look for them first would only take longer
+            self._likely = None  # they are common here: to search for them first would only take longer
         numbers: list[int] = []
         texts: list[str] = []
         size = 0
@@ -170,13 +189,13 @@ class Finder:
         return matcher.among(texts)
 
     def _runs(self, start: int, stop: int) -> Iterator[tuple[int, list[str]]]:
-        """Yield the texts of the lines start ≤ number < stop as they are shown, a run at a time, with the
-        number of its first.
+        """Yield the texts of the lines start ≤ number < stop as they are shown, run by run, each run with the
+        number of its first line.
         """
         transcript = self._transcript
         expected = start
         for number, lines in transcript.received(start, stop):
-            # What lies between the runs was sent, or is a note of ours.
+            # What lies between the runs was sent, or is an event.
             yield from ((line.number, [line.text]) for line in transcript[expected:number])
             yield number, self._texts(lines)
             expected = number + len(lines)
@@ -210,10 +229,15 @@ class Finder:
             yield from self._transcript[number : number + 1]
 
     def near(self, number: int, direction: int) -> tuple[int, int] | None:
-        """Return ordinal and line number of the next hit after `number` (1), or of the last one before it
-        (-1).
+        """Return ordinal and line number of the nearest hit.
 
-        None when there is none that way.
+        Args:
+            number: the line from which it is counted.
+            direction: 1 for the next hit after it, -1 for the last one before it.
+
+        Returns:
+            None when there is none that way.
+
         """
         dropped, hits = self._state
         if direction > 0:

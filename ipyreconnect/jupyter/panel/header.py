@@ -1,4 +1,4 @@
-"""The header of a panel: which connection this is, its state, its health and its history."""
+"""The header of a panel: the connection's name, its state, its health and its history."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from traitlets import Unicode
@@ -22,56 +22,56 @@ from .controls import Control
 __all__ = ["Header"]
 
 STRIP = 600.0
-"""Seconds that the strip of states goes back."""
+"""Seconds that the strip of past states goes back."""
 KEPT_STATES = 400
 """Changes that it shows at the most: more than a screen has room for."""
 KEPT_ROUND_TRIPS = 60
 """Round-trip times in the plot: two minutes, at a heartbeat every 2 s."""
-LOOK_EVERY = 1.0
-"""Seconds between two looks at the peer's health, unless its verdict changes."""
+HEALTH_EVERY = 1.0
+"""Seconds between two questions for the peer's health, unless the verdict changes."""
 
 logger = logging.getLogger(__name__)
 
 
 class Header(Control):
-    """Which connection this is, how it is, how it was, and what comes next."""
+    """Shows the connection's state, how it was, and what comes next; its buttons command the client."""
 
     kind = Unicode("header").tag(sync=True)
 
     def __init__(self, client: Client, commands: Commands, **traits: Any) -> None:
         self._trouble = ""
-        self.on_look: Callable[[str], None] = lambda state: None
+        self.on_state: Callable[[str], None] = lambda state: None
         """Called with the state when it may be new, and every two seconds; on the publisher's thread."""
         status = client.status
-        # When which state began. The first one began before us; of a connection we know when.
+        # When each state began (Unix time). The first one began earlier; of a connection it is known when.
         first = (status.connected_since or time.time(), status.state.value)
         self._states: deque[tuple[float, str]] = deque([first], KEPT_STATES)
         self._round_trips: deque[tuple[float, float]] = deque(maxlen=KEPT_ROUND_TRIPS)
-        self._looked: tuple[float, object, dict[str, Any]] | None = None
+        self._health: _Health | None = None
         super().__init__(client, commands, **traits)
 
     def poke(self) -> None:
-        """Note when the state changed, also while nobody looks: the strip goes back ten minutes."""
+        """Note when the state changed, also while there is no view: the strip goes back ten minutes."""
         state = self._client.status.state.value
         if state != self._states[-1][1]:
             self._states.append((time.time(), state))
         super().poke()
 
     def complain(self, error: BaseException) -> None:
-        """Show what went wrong until the user dismisses it or acts again."""
+        """Show an error until the user dismisses it or acts again."""
         logger.debug("a command of the panel failed", exc_info=error)
         self._trouble = explain(error)
         self.channel.poke()
 
     def compose(self, views: Mapping[str, View]) -> Tick:
-        """Return the status, its moments as seconds from now: the browser's clock may be another's."""
+        """Return the status, with times as seconds from now: the browser's clock may be another machine's."""
         client = self._client
         status = client.status
         now = time.time()
         tls = status.tls
         state = status.state.value
-        self.on_look(state)
-        health = self._health(now)
+        self.on_state(state)
+        health = self._present_health(now)
         return Tick(
             key=(status, self._trouble, health and health["verdict"]),
             content={
@@ -99,12 +99,12 @@ class Header(Control):
         )
 
     def beat(self) -> Mapping[str, Any]:
-        """Return how the peer is now."""
-        self.on_look(self._client.status.state.value)
-        return {"health": self._health(time.time())}
+        """Return the peer's health."""
+        self.on_state(self._client.status.state.value)
+        return {"health": self._present_health(time.time())}
 
     def answer(self, kind: str, content: Mapping[str, Any]) -> None:
-        """Do what a button says; that, and reading it, takes the last complaint away."""
+        """Do what a button says, and show the last error no more."""
         commands: dict[str, Callable[[], object]] = {
             "connect": lambda: self._client.connect(wait=0),
             "reconnect": self._client.reconnect_now,
@@ -117,28 +117,38 @@ class Header(Control):
             self.channel.poke()
 
     def _strip(self, now: float) -> list[list[Any]]:
-        """Return how many seconds ago which state began, over the last ten minutes."""
+        """Return how many seconds ago each state began, over the last ten minutes."""
         states = list(self._states)
         while len(states) > 1 and now - states[1][0] > STRIP:
             del states[0]
         return [[min(STRIP, max(0.0, now - at)), state] for at, state in states]
 
-    def _health(self, now: float) -> dict[str, Any] | None:
-        """Return what is known of the peer; None while there is none."""
+    def _present_health(self, now: float) -> dict[str, Any] | None:
+        """Return what is known of the peer; None while there is none. `now`: Unix time."""
         status = self._client.status
         if status.connected_since is None:
             self._round_trips.clear()
-            self._looked = None
+            self._health = None
             return None
-        # Each look is a question to the system, and pokes us; changes of the verdict come by themselves.
-        if self._looked is None or now - self._looked[0] > LOOK_EVERY or status.verdict != self._looked[1]:
-            self._looked = now, status.verdict, asdict(self._client.health)
-            rtt = self._looked[2]["rtt"]
+        # Each time the system is asked, and pokes us; changes of the verdict come by themselves.
+        known = self._health
+        if known is None or now - known.asked_at > HEALTH_EVERY or status.verdict != known.verdict:
+            known = self._health = _Health(now, status.verdict, asdict(self._client.health))
+            rtt = known.values["rtt"]
             if rtt is not None:
                 self._round_trips.append((now, rtt))
-        return self._looked[2]
+        return known.values
+
+
+@dataclass(frozen=True, slots=True)
+class _Health:
+    """The peer's health, when it was asked for (Unix time), and the verdict of that moment."""
+
+    asked_at: float
+    verdict: object
+    values: dict[str, Any]
 
 
 def _names_of(address: Address) -> set[str]:
-    """Return the names that a connection to this address has where the user gave it none."""
+    """Return the names that a connection to this address may have where the user gave it none."""
     return {name_from(None, address), address.display, str(address)}

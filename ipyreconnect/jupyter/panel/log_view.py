@@ -32,29 +32,21 @@ between U+0001 and U+0002 (see `spell_out` in rows.py).
 
 from __future__ import annotations
 
-import itertools
-import os
-import re
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from traitlets import Unicode
 
 from ...client.client import Client
-from ...errors import SettingsError
-from ...lines.files import save_lines
-from ...lines.line import Line
-from ..output.text import count_of_lines
+from ...lines.transcript import Transcript
 from .channel import Tick, View
 from .commands import Commands, explain
 from .finder import Finder, Query
 from .page import script, style
 from .part import Part
 from .rows import encode_rows, spell_out
+from .saving import save_beside_notebook
+from .searches import Searches
 
 __all__ = ["LogView"]
 
@@ -72,34 +64,6 @@ LONGEST_QUERY = 1000
 """Characters of what is searched for."""
 
 
-@dataclass
-class Search:
-    """What one view looks for: its number there, the finder (None for a bad query) and what is wrong."""
-
-    id: int
-    finder: Finder | None
-    error: str = ""
-    running: bool = False
-
-    def close(self) -> None:
-        """End it at once. Any thread."""
-        if self.finder is not None:
-            self.finder.close()
-
-    def news(self) -> dict[str, Any]:
-        """Return how far it is."""
-        finder = self.finder
-        if finder is None:
-            return {"id": self.id, "first": 0, "end": 0, "behind": 0, "error": self.error}
-        return {
-            "id": self.id,
-            "first": finder.first,
-            "end": finder.end,
-            "behind": finder.behind,
-            "error": self.error,
-        }
-
-
 class LogView(Part):
     """The transcript of a client as a log with as many rows as there are lines."""
 
@@ -112,26 +76,27 @@ class LogView(Part):
 
     def __init__(self, client: Client, **traits: Any) -> None:
         self._client = client
-        self._searching = Commands()  # apart from all others: it may take seconds
         self._saving = Commands()
         self._requests: dict[str, Mapping[str, Any]] = {}
-        self._searches: dict[str, Search] = {}
+        self._searches = Searches(client.transcript, self.poke)
         super().__init__(**traits)
-        client.add_watcher(self.channel.poke)
+        client.add_watcher(self.poke)
 
     def close(self) -> None:
         """Close the log; the transcript stays with the client."""
-        self._client.remove_watcher(self.channel.poke)
+        self._client.remove_watcher(self.poke)
         super().close()
-        # Now that nothing is heard any more, no other one begins.
-        for view in list(self._searches):
-            self.left(view)
+        self._searches.end_all()  # now that no message comes any more, no other one begins
+
+    def poke(self) -> None:
+        """Note that something may have changed. Any thread; called with the client's lock, so no more."""
+        self.channel.poke()
 
     def compose(self, views: Mapping[str, View]) -> Tick:
         """Return what there is and, while a view follows, the newest lines."""
         transcript = self._client.transcript
         end, first = transcript.end, transcript.first
-        found = {view: search.news() for view, search in self._pursued()}
+        found = self._searches.progress()
         content: dict[str, Any] = {"first": first, "end": end, "tail": None, "found": found}
         rows = max(
             (int(view.wants.get("rows", 0)) for view in views.values() if view.wants.get("follow")), default=0
@@ -144,26 +109,20 @@ class LogView(Part):
         return Tick(content, buffers, key=(first, end, marks, repr(found)))
 
     def answer(self, kind: str, content: Mapping[str, Any]) -> None:
-        """Answer a request of a view for lines."""
-        if kind == "rows":
-            # A user who drags the thumb asks faster than we answer: of the requests that wait, only a view's
-            # newest counts.
-            view = str(content["view"])
-            if view not in self._requests:
-                self.publisher.post(lambda: self._send_rows(self._requests.pop(view)))
-            self._requests[view] = content
-        elif kind == "line":
-            self._send_line(content)
-        elif kind == "find":
-            self._find(content)
-        elif kind == "near":
-            search = self._searches.get(str(content["view"]))
-            at = search and search.finder and search.finder.near(int(content["n"]), int(content["direction"]))
-            self._reply(content, "near", at=at)
-        elif kind == "save":
-            self._saving.submit(
-                lambda: self._save(content), lambda error: self._reply(content, "saved", error=explain(error))
-            )
+        """Answer a request of a view."""
+        answers: dict[str, Callable[[Mapping[str, Any]], None]] = {
+            "rows": self._answer_rows,
+            "line": self._send_line,
+            "find": self._find,
+            "near": self._send_near,
+            "save": self._answer_save,
+        }
+        if kind in answers:
+            answers[kind](content)
+
+    def left(self, view: str) -> None:
+        """End the search of a view that is gone."""
+        self._searches.end(view)
 
     def _reply(
         self, request: Mapping[str, Any], kind: str, buffers: Sequence[bytes] = (), **content: Any
@@ -172,96 +131,54 @@ class LogView(Part):
         message = {"m": kind, "view": request["view"], "id": request["id"], **content}
         self.publisher.post(lambda: self.send(message, list(buffers)))
 
+    def _answer_rows(self, request: Mapping[str, Any]) -> None:
+        """Answer soon: a user who drags the thumb asks faster than we answer, and of the requests that wait,
+        only a view's newest counts.
+        """
+        view = str(request["view"])
+        if view not in self._requests:
+            self.publisher.post(lambda: self._send_rows(self._requests.pop(view)))
+        self._requests[view] = request
+
     def _send_rows(self, request: Mapping[str, Any]) -> None:
         a = max(0, int(request["a"]))
         b = min(max(a, int(request["b"])), a + WINDOW_LINES)
-        bounds: Any = self._client.transcript
-        search = self._searches.get(str(request["view"]))
-        if not request.get("hits"):
-            rows, buffers = self._window(a, b, WINDOW_BYTES)
-        elif search is not None and search.finder is not None:
-            bounds = search.finder
-            ordinal, lines = bounds.window(max(0, a - 1), b)
-            before = lines.pop(0).time if lines and ordinal < a else None
-            rows, buffers = encode_rows(lines, WINDOW_BYTES, before)
-            rows["a"], rows["numbers"] = max(a, ordinal), [line.number for line in lines]
+        hits = bool(request.get("hits"))
+        bounds: Transcript | Finder = self._client.transcript
+        if hits:
+            finder = self._searches.finder(str(request["view"]))
+            if finder is None:
+                return  # the search was given up meanwhile
+            bounds = finder
+            rows, buffers = _hits(finder, a, b)
         else:
-            return  # the search was given up meanwhile
-        self._reply(
-            request,
-            "rows",
-            buffers,
-            hits=bool(request.get("hits")),
-            first=bounds.first,
-            end=bounds.end,
-            rows=rows,
-        )
-
-    # -- searching and saving -------------------------------------------------------------------------
+            rows, buffers = self._window(a, b, WINDOW_BYTES)
+        self._reply(request, "rows", buffers, hits=hits, first=bounds.first, end=bounds.end, rows=rows)
 
     def _find(self, request: Mapping[str, Any]) -> None:
         view, text = str(request["view"]), str(request.get("text", ""))[:LONGEST_QUERY]
-        self.left(view)
+        self._searches.end(view)
         if text and view in self.channel.views:  # one that was forgotten asks again when it is back
-            search = Search(int(request["id"]), None)
-            try:
-                query = Query(text, bool(request.get("regex")), bool(request.get("case")))
-                search.finder = Finder(self._client.transcript, query)
-            except SettingsError as error:
-                search.error = explain(error)
-            self._searches[view] = search
+            query = Query(text, bool(request.get("regex")), bool(request.get("case")))
+            self._searches.begin(view, int(request["id"]), query)
         self.channel.poke()
 
-    def left(self, view: str) -> None:
-        """End the search of a view that is not there any more, or looks for something else."""
-        search = self._searches.pop(view, None)
-        if search is not None:
-            search.close()
+    def _send_near(self, request: Mapping[str, Any]) -> None:
+        finder = self._searches.finder(str(request["view"]))
+        at = None if finder is None else finder.near(int(request["n"]), int(request["direction"]))
+        self._reply(request, "near", at=at)
 
-    def _pursued(self) -> Iterable[tuple[str, Search]]:
-        """Yield the views' searches, having had each go on if there is more."""
-        for view, search in self._searches.items():
-            if not search.running and not search.error and search.finder is not None and search.finder.behind:
-                search.running = True
-                self._searching.submit(partial(self._go_on, view, search), partial(self._give_up, search))
-            yield view, search
-
-    def _go_on(self, view: str, search: Search) -> None:
-        """Look through what there is, on the commands' thread; the next tick tells."""
-        finder = search.finder
-        assert finder is not None
-        while self._searches.get(view) is search and finder.advance():
-            self.channel.poke()
-        search.running = False
-        self.channel.poke()
-
-    def _give_up(self, search: Search, error: BaseException) -> None:
-        """Say what is wrong, and look no further: it would be wrong again."""
-        search.error = explain(error)
-        self.channel.poke()
-
-    def _save(self, request: Mapping[str, Any]) -> None:
-        """Write a file where the kernel runs, which is where the notebook is."""
-        search = self._searches.get(str(request["view"]))
+    def _answer_save(self, request: Mapping[str, Any]) -> None:
+        finder = self._searches.finder(str(request["view"])) if request.get("hits") else None
+        lines = self._client.transcript if finder is None else finder.lines()
         ending = "jsonl" if request.get("format") == "jsonl" else "txt"
-        name = re.sub(r"[^\w.-]+", "-", self._client.name).strip("-.") or "connection"
-        moment = time.strftime("%Y%m%d-%H%M%S")
-        path = Path(f"{name}-{moment}.{ending}").absolute()
-        for number in itertools.count(2):
-            if not os.path.lexists(path):
-                break
-            path = path.with_name(f"{name}-{moment}-{number}.{ending}")
-        lines: Iterable[Line] = self._client.transcript
-        if request.get("hits") and search is not None and search.finder is not None:
-            lines = search.finder.lines()
-        try:
-            count = save_lines(lines, path, "x")
-        except OSError as error:
-            raise SettingsError(
-                f"cannot write {path}: {error.strerror}; %cd FOLDER has it written elsewhere"
-            ) from None
-        said = f"{count_of_lines(count)} saved to {path}"
-        self._reply(request, "saved", text=said, error="")
+
+        def save() -> None:
+            self._reply(
+                request, "saved", text=save_beside_notebook(lines, self._client.name, ending), error=""
+            )
+
+        self._saving.submit(save, lambda error: self._reply(request, "saved", error=explain(error)))
 
     def _send_line(self, request: Mapping[str, Any]) -> None:
         number = int(request["n"])
@@ -280,3 +197,11 @@ class LogView(Part):
         if lines and lines[0].number < a:
             before, lines = lines[0].time, lines[1:]
         return encode_rows(lines, budget, before)
+
+
+def _hits(finder: Finder, a: int, b: int) -> tuple[dict[str, Any], list[bytes]]:
+    """Return the kept lines of the hits a ≤ ordinal < b; the hit before them tells its time."""
+    ordinal, lines = finder.window(max(0, a - 1), b)
+    before = lines.pop(0).time if lines and ordinal < a else None
+    rows, buffers = encode_rows(lines, WINDOW_BYTES, before)
+    return {**rows, "a": max(a, ordinal), "numbers": [line.number for line in lines]}, buffers

@@ -1,22 +1,23 @@
 """A client's panel: header, log, send box and settings fields in one box; the client does the work.
 
-A stock box of ipywidgets holds the parts, which draw themselves (log_view.py, controls.py). Each part can
-also be put into a layout of one's own: `panel.header`, `panel.log`, `panel.send_box`, `panel.keepalive`.
+A stock box of ipywidgets holds the parts, which draw themselves (header.py, log_view.py, send_box.py,
+fields.py). Each part can also be put into a layout of the user's own: `panel.header`, `panel.log`,
+`panel.send_box`, `panel.keepalive`.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from typing import Any
 
 import ipywidgets
-from IPython.display import DisplayHandle, display
+from IPython.display import display
 
 from ...client.client import Client
 from ..output.saved import static_html
 from .commands import Commands
+from .copies import SavedCopies
 from .fields import SettingsFields
 from .header import Header
 from .log_view import LogView
@@ -28,20 +29,16 @@ __all__ = ["Panel", "close_all_panels", "close_panel", "panel_for"]
 
 SAVED_LINES = 20
 """Lines that a saved notebook shows: enough to remember what it was about, little enough for a diff."""
-STORE_STATE = 5.0
-"""Least seconds between two updates of what a saved notebook shows, where the state has changed …"""
-STORE_LINES = (2.0, 60.0)
-"""… and where only lines have come, at first and, doubled each time, at last: each update gives the notebook
-unsaved changes."""
-STORED_AT_MOST = 8
-"""Places where that is: each new run of a cell makes another one, and nobody tells which are gone."""
 
 
 class Panel(ipywidgets.VBox):
-    """The panel of one client, in any number of views; closing it leaves the client as it is.
+    """The panel of one client, in any number of views; closing it leaves the client as it is. Any thread.
 
-    client: whose panel; `panel_for` gives the one that it has. saved_lines: how many of the last lines a
-    saved notebook shows as plain HTML (what looks like a log-in is masked); 0 for none. Any thread.
+    Args:
+        client: the client; `panel_for` returns the panel that it has.
+        saved_lines: how many of the last lines a saved notebook shows as plain HTML (what looks like a log-in
+            is masked); 0 for none.
+
     """
 
     saved_lines: int = SAVED_LINES
@@ -51,17 +48,14 @@ class Panel(ipywidgets.VBox):
         self.client = client
         if saved_lines is not None:
             self.saved_lines = saved_lines
-        self._stored: deque[DisplayHandle] = deque(maxlen=STORED_AT_MOST)
-        self._stored_at = float("-inf")
-        self._pause = STORE_LINES[0]
-        self._seen = ("", 0)
+        self.copies = SavedCopies(client.transcript, self._static_bundle)
         commands = Commands()
         self.header = Header(client, commands)
         self._log_view = LogView(client, label=f"log of {client.name}")
         self.send_box = SendBox(client, commands)
         self.keepalive = SettingsFields(client, commands)
         self._parts: tuple[Part, ...] = (self.header, self._log_view, self.send_box, self.keepalive)
-        self.header.on_look = self._look
+        self.header.on_state = self._store_state
         super().__init__(self._parts)
         self.add_class("ipyreconnect-panel")
         free_from_busy_cells(self)
@@ -69,27 +63,18 @@ class Panel(ipywidgets.VBox):
 
     @property
     def log(self) -> LogView:
-        """The live log; ipywidgets calls its logger so, which nothing here needs."""
+        """The live log; ipywidgets has a logger of this name, which nothing here needs."""
         return self._log_view
 
-    def _look(self, state: str) -> None:
-        """Keep what a saved notebook shows up to date. On the publisher's thread."""
-        if not self._stored or state in ("connecting", "stopping"):  # what comes of it is told soon
-            return
-        now, seen = time.monotonic(), (state, self.client.transcript.end)
-        changed = state != self._seen[0]
-        if seen == self._seen or now - self._stored_at < (STORE_STATE if changed else self._pause):
-            return
-        if not changed:
-            self._pause = min(2 * self._pause, STORE_LINES[1])
-        self._stored_at, self._seen = now, seen
-        self.store()
+    def _store_state(self, state: str) -> None:
+        """Keep what a saved notebook shows up to date. Called on the publisher's thread."""
+        self.copies.poll(state, time.monotonic())
 
     def show(self) -> None:
         """Show the panel under the running cell.
 
-        Below it stands, hidden for as long as the panel lives, what a saved notebook is to show. It can be
-        brought up to date there: were it the panel's own, each update would draw the panel anew.
+        Below it is, hidden while the panel is alive, what a saved notebook is to show. It can be updated
+        there: were it the panel's own, each update would draw the panel anew.
         """
         bundle = super()._repr_mimebundle_() or {}
         live = {**bundle, "text/plain": repr(self), "text/html": ""}
@@ -99,19 +84,14 @@ class Panel(ipywidgets.VBox):
             return
         handle = display(self._static_bundle(), raw=True, display_id=True)
         if handle is not None:
-            self._stored.append(handle)
-            self._seen = (self.client.status.state.value, self.client.transcript.end)
-            self._pause = STORE_LINES[0]
+            self.copies.add(handle, self.client.status.state.value)
 
     def _static_bundle(self) -> dict[str, str]:
         return {"text/html": self.static_html(), "text/plain": repr(self)}
 
     def store(self) -> None:
-        """Bring what a saved notebook shows up to date. Any thread."""
-        if self._stored:
-            bundle = self._static_bundle()
-            for handle in tuple(self._stored):
-                handle.update(bundle, raw=True)
+        """Update what a saved notebook shows. Any thread."""
+        self.copies.update()
 
     def _expect_views(self) -> None:
         for part in self._parts:
@@ -124,14 +104,14 @@ class Panel(ipywidgets.VBox):
         with _lock:
             if _panels.get(self.client) is self:
                 del _panels[self.client]
-        get_publisher().remove([part.channel for part in self._parts])  # all at a time, as it may wait
+        get_publisher().remove([part.channel for part in self._parts])  # all at once, as it may wait
         for part in self._parts:
             part.close()
         layout = self.layout
         super().close()
         layout.close()
         self.store()
-        self._stored.clear()
+        self.copies.clear()
 
     def static_html(self) -> str:
         """Return the header and the last lines as plain HTML, for where no kernel answers."""
@@ -165,7 +145,7 @@ def panel_for(client: Client) -> Panel:
 
 
 def close_panel(client: Client) -> bool:
-    """Close the client's panel, and say whether it had one. Any thread."""
+    """Close the client's panel, and return whether it had one. Any thread."""
     with _lock:
         panel = _panels.get(client)
     if panel is not None:

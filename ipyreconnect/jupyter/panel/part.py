@@ -1,10 +1,9 @@
-"""What the parts of a panel have in common: they draw themselves in the browser, and talk with it in
-messages; no part knows another.
+"""The base class of a panel's parts: each draws itself in the browser, and talks with it in messages.
 
-A part keeps nothing of what it shows in a synced trait. Two reasons: traits are stored with the notebook, and
-text from a server or a user must not be; and a trait moved in the browser while an `await` cell runs sticks
-for good on ipykernel 7.4.0, where messages do not. So the browser says what the user wants, and the kernel
-answers with what it made of it.
+No part knows another. A part keeps nothing of what it shows in a synced trait, for two reasons: traits are
+stored with the notebook, and text from a server or a user must not be; and a trait that is changed in the
+browser while an `await` cell runs keeps that value for ever on ipykernel 7.4.0, which messages do not. So the
+browser sends what the user wants, and the kernel answers with what is in force.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ __all__ = ["Part", "free_from_busy_cells"]
 
 
 def free_from_busy_cells(widget: Any) -> None:
-    """Have the browser's messages to `widget` answered beside a running cell.
+    """Have the browser's messages to `widget` handled while a cell runs.
 
     ipykernel 7.4.0 hands a comm's messages to the shell that last published on it, which for a thread is the
-    main one: a click waits for the cell. Its hook for that decision is private, hence asked for by name;
+    main one: a click waits for the cell. Its hook for that decision is private, so it is looked up by name;
     other versions need no help.
     """
     comm = getattr(widget, "comm", None)
@@ -34,9 +33,9 @@ def free_from_busy_cells(widget: Any) -> None:
 
 
 class Part(anywidget.AnyWidget):
-    """One part of a panel: it listens to its views, and ticks through the publisher.
+    """One part of a panel: it listens to its views, and sends ticks through the publisher.
 
-    A subclass gives `compose` (the present state as a tick) and `answer` (to a message that is neither hello,
+    A subclass has `compose` (the present state as a tick) and `answer` (to a message that is neither hello,
     ack nor bye). Both run on the publisher's thread and must not block.
     """
 
@@ -54,22 +53,18 @@ class Part(anywidget.AnyWidget):
         raise NotImplementedError
 
     def beat(self) -> Mapping[str, Any]:
-        """Return what is to be told every two seconds: a few numbers at the most."""
+        """Return what a heartbeat carries every two seconds: a few numbers at the most."""
         return {}
 
     def answer(self, kind: str, content: Mapping[str, Any]) -> None:
         """Act on what the user did in the browser."""
 
     def left(self, view: str) -> None:
-        """End what was done for a view that is not there any more."""
+        """End what is done for a view that is gone."""
 
     def expect_view(self) -> None:
-        """Reckon with a view that is being shown now. Any thread."""
-
-        def reckon() -> None:
-            self.channel.expect(time.monotonic())
-
-        self.publisher.post(reckon)
+        """Send ticks also to a view that is being shown now, before its hello. Any thread."""
+        self.publisher.post(lambda: self.channel.expect(time.monotonic()))
 
     def close(self) -> None:
         """Close the widget and its Layout; nothing is sent afterwards. Any thread."""
@@ -81,9 +76,7 @@ class Part(anywidget.AnyWidget):
         layout.close()
 
     def _listen(self, widget: object, content: Any, buffers: object) -> None:
-        """Hand a message on to the publisher: it comes on a thread of the kernel's choice, which must not be
-        kept.
-        """
+        """Hand a message on to the publisher: it comes on a thread of the kernel, which must not wait."""
         if isinstance(content, dict):
             self.publisher.post(lambda: self._hear(content))
 

@@ -1,6 +1,6 @@
-"""One daemon thread that alone sends widget messages and writes widget traits; each `Channel` says when.
+"""One daemon thread sends all widget messages and writes all widget traits; each `Channel` says when.
 
-ipywidgets is not thread-safe, so every panel of the process posts here, and this thread sends.
+ipywidgets is not thread-safe, so every panel of the process posts its jobs here.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Publisher:
-    """The thread. `post`, `add` and `remove` may be called from any thread; the rest happens on the thread
-    itself.
-    """
+    """The thread. `wake`, `post`, `add` and `remove` may be called on any thread."""
 
     def __init__(self) -> None:
         self._jobs: deque[Callable[[], None]] = deque()
@@ -41,19 +39,23 @@ class Publisher:
         self._cells = _Cells()
 
     def wake(self) -> None:
-        """Have the thread look at once. Any thread."""
+        """Have the thread step its channels at once. Any thread."""
         self._event.set()
 
     def post(self, job: Callable[[], None]) -> None:
-        """Run `job` on the publisher's thread, soon and in order. It must not block; what it raises is
-        logged. With no channel left there is nobody to tell anything, and it is dropped.
+        """Run a job on the publisher's thread, soon and in order. Any thread.
+
+        Args:
+            job: it must not block. What it raises is logged. With no channel left it is dropped, as there is
+                no view either.
+
         """
         if self._thread is not None:
             self._jobs.append(job)
             self._event.set()
 
     def add(self, channel: Channel) -> None:
-        """Serve a channel; the first one starts the thread."""
+        """Serve a channel; the first one starts the thread. Any thread."""
         with self._lock:
             self._channels = [*self._channels, channel]
             if self._thread is None or not self._thread.is_alive():
@@ -62,8 +64,10 @@ class Publisher:
                 self._thread.start()
 
     def remove(self, channels: Sequence[Channel]) -> None:
-        """Serve these channels no more. Returns when nothing is sent on them any longer, nor comes from their
-        views, as far as these say goodbye; the last channel ends the thread.
+        """Serve these channels no more; the last channel ends the thread. Any thread.
+
+        Returns when nothing is sent on them any longer, and their views have sent their bye, as far as these
+        do.
         """
         channels = [channel for channel in channels if channel in self._channels]
         if not channels:
@@ -80,7 +84,7 @@ class Publisher:
             thread.join(PATIENCE)
 
     def _part(self, channels: Sequence[Channel]) -> None:
-        """End these channels, and wait for the goodbyes of their views."""
+        """End these channels, and wait for the bye of each view."""
         passed, alone = threading.Event(), threading.Event()
 
         def look() -> None:
@@ -112,7 +116,7 @@ class Publisher:
 
     @staticmethod
     def _guarded(job: Callable[[], None]) -> None:
-        """Run one job: nothing that goes wrong in one panel may silence the others."""
+        """Run one job; an error in one panel must not silence the others."""
         try:
             job()
         except Exception:
@@ -130,7 +134,7 @@ class Publisher:
 
 
 class _Cells:
-    """Knows whether IPython is running a cell."""
+    """Whether IPython is running a cell, from its events."""
 
     def __init__(self) -> None:
         self.running = False
@@ -143,8 +147,8 @@ class _Cells:
         self._events = shell.events
         self._events.register("pre_run_cell", self._begin)
         self._events.register("post_run_cell", self._end)
-        # The panel that brings us to life is made by a cell, as a rule, and its end will be told. Where it is
-        # not, some leases last longer.
+        # The first panel is made by a cell, as a rule, and we shall hear of its end. Otherwise, some leases
+        # last longer.
         self.running = threading.current_thread() is threading.main_thread()
 
     def forget(self) -> None:

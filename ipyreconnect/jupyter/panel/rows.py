@@ -1,4 +1,4 @@
-"""Lines of a transcript as the browser gets them: texts as UTF-8, times as float64, and what marks them."""
+"""Lines of a transcript in the form in which the browser gets them: texts as UTF-8, times as float64."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def spell_out(text: str) -> str:
     """Return `text` with each control or invisible character written out between U+0001 and U+0002; a tab
     stays behind its sign.
     """
-    # Printable lines are the rule, and this question costs 30 ns where a translation costs 5 µs.
+    # Most lines are printable, and this question costs 30 ns where a translation costs 5 µs.
     return text if text.isprintable() else text.translate(_VISIBLE)
 
 
 def mark_of(line: Line) -> str:
-    """Return the fate of a sent line as one letter: q(ueued), s(ent), a(cknowledged), u(nconfirmed); "-" for
-    every other line.
+    """Return the delivery status of a sent line as one letter: q(ueued), s(ent), a(cknowledged),
+    u(nconfirmed); "-" for every other line.
     """
     status = getattr(line.delivery, "status", None)
     return str(getattr(status, "value", status))[0] if status else "-"
@@ -80,11 +80,14 @@ def mark_of(line: Line) -> str:
 def encode_rows(
     lines: Sequence[Line], budget: int, before: float | None = None
 ) -> tuple[dict[str, Any], list[bytes]]:
-    """Return the JSON part and the two buffers of some consecutive lines.
+    """Return the JSON part and the two buffers of some lines.
 
-    budget: characters for all the texts together; where they are more, each is cut to an equal share, and the
-    row says how much is missing.
-    before: the time of the line that precedes the first one.
+    Args:
+        lines: the lines.
+        budget: characters for all the texts together; where they are more, each is cut to an equal share, and
+            the row says how much is missing.
+        before: the time of the line that precedes the first one (Unix time).
+
     """
     texts = [line.text for line in lines]
     share = ROW_CHARS

@@ -17,21 +17,21 @@ from .controls import Control
 __all__ = ["SendBox"]
 
 LONGEST_LINE = 1024 * 1024
-"""Characters that are taken from the send box; a longer line is no line typed or pasted by hand."""
+"""Characters of a line that may be sent from here; a longer one was not typed or pasted by hand."""
 
 
 class SendBox(Control):
-    """A line to send: what is typed goes to the client and nowhere else; what is masked stays masked."""
+    """A line to send: what is typed goes to the client only, and what is masked stays masked."""
 
     kind = Unicode("send").tag(sync=True)
 
     def compose(self, views: Mapping[str, View]) -> Tick:
-        """Return whether a line would leave now."""
+        """Return whether a line would be sent now."""
         connected = self._client.status.state.value == "connected"
         return Tick({"connected": connected}, key=connected)
 
     def answer(self, kind: str, content: Mapping[str, Any]) -> None:
-        """Send the line, and say what is wrong where it can't be sent."""
+        """Send the line, or say why it cannot be sent."""
         if kind == "send":
             text, masked = str(content.get("text", "")), bool(content.get("masked"))
             self.command(content, "sent", lambda: self._send_line(text, masked))

@@ -8,7 +8,7 @@ from typing import Any
 
 from ipyreconnect import Client, Heartbeat, Retry
 from ipyreconnect.jupyter.aside import send_aside
-from ipyreconnect.jupyter.output.answers import REST, Answer, as_html, as_text
+from ipyreconnect.jupyter.output.answers import REST, Answer, Row, as_html, as_text
 from tests.servers.line_server import LineServer, answering
 from tests.watching import until
 
@@ -155,7 +155,7 @@ def test_a_line_that_had_to_wait_belongs_to_its_cell() -> None:
 def test_an_answer_is_in_the_code_font_wherever_it_is_shown() -> None:
     """Exports and Voila have no style of JupyterLab's for it: it says so itself."""
     assert re.search(
-        r"<pre [^>]*font-family:var\(--jp-code-font-family,.*monospace\)", as_html([("<", "x", "")])
+        r"<pre [^>]*font-family:var\(--jp-code-font-family,.*monospace\)", as_html([Row("<", "x", "")])
     )
 
 
@@ -218,6 +218,6 @@ def test_a_password_is_not_saved_where_another_cell_was_asked_for_it() -> None:
 
 def test_rows_are_text_and_html() -> None:
     """Both forms say the same."""
-    rows = [(">", "> a<b", "✓ sent"), ("<", "< c", "")]
+    rows = [Row(">", "> a<b", "✓ sent"), Row("<", "< c", "")]
     assert as_text(rows) == "> a<b   ✓ sent\n< c"
     assert re.sub("<[^>]*>", "", as_html(rows)) == "&gt; a&lt;b   ✓ sent\n&lt; c"

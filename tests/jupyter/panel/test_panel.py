@@ -9,6 +9,7 @@ import pytest
 
 from ipyreconnect.client.client import Client
 from ipyreconnect.jupyter.panel.channel import EXPECTED
+from ipyreconnect.jupyter.panel.copies import SavedCopies
 from ipyreconnect.jupyter.panel.panel import Panel
 
 
@@ -22,14 +23,14 @@ def test_what_is_stored_never_says_for_ever_what_takes_a_moment() -> None:
         def update(self, obj: object, **kwargs: object) -> None:
             self.updates += 1
 
-    with closing(Panel(Client("127.0.0.1:9"))) as panel:
-        shown = Shown()
-        panel._stored.append(shown)  # type: ignore[arg-type]  # all that it needs of a display
-        for state in ("connecting", "stopping"):
-            panel._look(state)
-        assert shown.updates == 0
-        panel._look("stopped")
-        assert shown.updates == 1
+    client, shown = Client("127.0.0.1:9"), Shown()
+    copies = SavedCopies(client.transcript, dict)
+    copies.add(shown, "waiting")
+    for state in ("connecting", "stopping"):
+        copies.poll(state, 100.0)
+    assert shown.updates == 0
+    copies.poll("stopped", 100.0)
+    assert shown.updates == 1
 
 
 @pytest.mark.parametrize("saved_lines", [0, 5])

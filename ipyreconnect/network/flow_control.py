@@ -10,7 +10,7 @@ import math
 import time
 from operator import length_hint
 
-from ..lines.transcript import Runs
+from ..lines.store import Runs
 from ..protocol.connection import Connection
 from .lock import Strand
 from .loop import EVENT_READ, Timer
@@ -19,9 +19,9 @@ from .waiting import Waiters
 
 __all__ = ["FlowControl", "Follower"]
 
-FOLLOW_SHARE = 4
+READER_SHARE = 4
 """A reader may be behind by this part of what the transcript keeps before the receiving waits for it."""
-FOLLOW_PATIENCE = 0.1
+READER_PATIENCE = 0.1
 """Seconds without reading after which nothing waits for a reader: its pace is its own affair."""
 RECORD_PATIENCE = 2.0
 """Seconds without writing after which nothing waits for a record: a disk may be slow for a moment, and is to
@@ -94,7 +94,7 @@ class Follower:
         return self._part is None and self.next >= end
 
     def _has_read(self, now: float) -> None:
-        if self.has_all or now - self.read_at <= FOLLOW_PATIENCE:
+        if self.has_all or now - self.read_at <= READER_PATIENCE:
             self._slow_reads = 0
         else:
             self._slow_reads += 1
@@ -106,7 +106,7 @@ class Follower:
         if not self.yields:
             return self.read_at + RECORD_PATIENCE
         # Who reads now and then does not keep reading.
-        return -math.inf if self._slow_reads else self.read_at + FOLLOW_PATIENCE
+        return -math.inf if self._slow_reads else self.read_at + READER_PATIENCE
 
     @property
     def is_kept_for_until(self) -> float:
@@ -196,11 +196,12 @@ class FlowControl:
 
     # -- receiving; all below with the lock held -------------------------------------------------------------
 
-    def receive(self, along: Runs | None = None, *, wait: bool = False) -> bool:
+    def receive(self, line_sink: Runs | None = None, *, wait: bool = False) -> bool:
         """Read once, and process what is buffered as far as no reader has to catch up first.
 
         Args:
-            along: gets the lines as well, for the reader on whose thread this is; then what is still buffered
+            line_sink: gets the lines as well, for the reader on whose thread this is; then what is still
+            buffered
                 is left for the next time.
             wait: as for `Transport.read`.
 
@@ -208,36 +209,38 @@ class FlowControl:
             Whether that brought bytes.
         """
         connection = self._connection
-        if connection.is_framing:
+        if connection.inbox.is_framing:
             return False
-        if along is None:
+        if line_sink is None:
             brought = self._transport.read(wait=wait)
         else:
-            connection.along = along
+            connection.line_sink = line_sink
             try:
                 brought = self._transport.read(wait=wait)
             finally:
-                connection.along = None
-        while not (self.readers and self.reconsider()) and along is None and connection.held:
-            self._waiters.wake()  # an on-connect function reads along by being asked
+                connection.line_sink = None
+        while (
+            not (self.readers and self.reconsider()) and line_sink is None and connection.inbox.has_buffered
+        ):
+            self._waiters.wake()  # an on-connect function reads when its condition is asked
             connection.go_on(_monotonic())
         return brought
 
     def receive_buffered(self) -> None:
         """Process what is buffered, unless a pause has begun."""
-        if self._transport.sock is not None and self._connection.held and not self.paused:
+        if self._transport.sock is not None and self._connection.inbox.has_buffered and not self.paused:
             self.receive()
 
     def receive_ready(self, mask: int) -> None:
-        """Read, as the I/O thread was told by `mask` what the socket is ready for.
+        """Read, as the selector has notified the I/O thread by `mask` that the socket is ready.
 
-        In a pause, what is told is the end of the connection, and then there is nothing to wait for any more;
-        or what was asked for before the pause.
+        In a pause, that is either the end of the connection, which also ends the pause, or it was so before
+        the pause began, and is ignored.
         """
         transport = self._transport
         if transport.sock is None:
             return
-        if self._connection.is_framing:
+        if self._connection.inbox.is_framing:
             if transport.has_hung_up:
                 transport.look_away()
         elif mask & EVENT_READ and (not self.paused or transport.has_hung_up):
@@ -252,8 +255,8 @@ class FlowControl:
         self.paused = True
         until = self._waits_until(_monotonic())
         self.paused = paused = until < math.inf and self._transport.sock is not None
-        if self._connection.reading is paused:
-            self._connection.set_reading(not paused, _monotonic())
+        if self._connection.watch.is_reading is paused:
+            self._connection.watch.set_reading(not paused, _monotonic())
         if paused and self._timer is None and (loop := self._transport.loop) is not None:
             # One, however often it is paused meanwhile: who reads on moves what it waits for, not the timer.
             self._timer = loop.call_at(until, lambda: self._strand.post(self._time_is_over))
@@ -278,7 +281,7 @@ class FlowControl:
     def _waits_until(self, now: float) -> float:
         """Return until when the receiving waits for a reader that does not read on; inf: for none."""
         transcript = self._connection.transcript
-        recent, end = transcript.recent(FOLLOW_SHARE), transcript.end
+        recent, end = transcript.recent(READER_SHARE), transcript.end
         until = math.inf
         for place in self.readers:
             place.look(end, now)

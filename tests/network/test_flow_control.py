@@ -17,7 +17,7 @@ from ipyreconnect import (
     ExpectTimeout,
     Heartbeat,
 )
-from ipyreconnect.network.following import FOLLOW_PATIENCE, RECORD_PATIENCE, Follower
+from ipyreconnect.network.flow_control import READER_PATIENCE, RECORD_PATIENCE, Follower
 from tests.servers.line_server import LineServer, echo, flood
 from tests.watching import PATIENCE, until
 
@@ -110,13 +110,13 @@ def test_a_follower_is_waited_for_while_it_keeps_reading() -> None:
     place.begin(10.0)
     place.took(100, 5000, 10.05, lines)
     next(lines)
-    assert place.is_waited_for_until == 10.05 + FOLLOW_PATIENCE
+    assert place.is_waited_for_until == 10.05 + READER_PATIENCE
     for number in range(1, 11):
         next(lines)
         place.look(5000, now := 10.05 + 0.09 * number)
-        assert place.is_waited_for_until == now + FOLLOW_PATIENCE
+        assert place.is_waited_for_until == now + READER_PATIENCE
     place.look(5000, 11.2)
-    assert place.is_waited_for_until == now + FOLLOW_PATIENCE < 11.2
+    assert place.is_waited_for_until == now + READER_PATIENCE < 11.2
     for number in range(1, 4):  # now and then is not enough
         next(lines)
         place.look(5000, 11.2 + 0.3 * number)
@@ -124,7 +124,7 @@ def test_a_follower_is_waited_for_while_it_keeps_reading() -> None:
         assert (place.is_kept_for_until < 0) == (number >= 2)
     next(lines)
     place.look(5000, 12.15)
-    assert place.is_waited_for_until == 12.15 + FOLLOW_PATIENCE
+    assert place.is_waited_for_until == 12.15 + READER_PATIENCE
 
 
 def test_the_time_that_a_follower_waits_is_not_its_slowness() -> None:
@@ -135,11 +135,11 @@ def test_the_time_that_a_follower_waits_is_not_its_slowness() -> None:
     assert place.needs_more(100)
     place.look(100, 3600.0)
     place.look(101, 3610.0)
-    assert place.is_waited_for_until == 3610.0 + FOLLOW_PATIENCE
+    assert place.is_waited_for_until == 3610.0 + READER_PATIENCE
     assert not place.needs_more(101)
     place.took(101, 101, 3610.05, iter([100]))
     assert not place.needs_more(101)  # it has one in hand
-    assert place.is_waited_for_until == 3610.05 + FOLLOW_PATIENCE
+    assert place.is_waited_for_until == 3610.05 + READER_PATIENCE
 
 
 def test_a_record_is_waited_for_longer() -> None:
