@@ -1,5 +1,8 @@
-"""Cut received bytes into logical lines, announced or raw; plain lines are the transcript's to cut. Says also
-what of a logical line is compared with an expectation, a reply rule or a script's step: its beginning.
+"""Framers: they cut received bytes into logical lines, announced or raw. Plain lines need none: the
+transcript cuts those itself.
+
+Also here is what of a logical line is compared with an expectation, a reply rule or a script's step: its
+beginning.
 """
 
 from __future__ import annotations
@@ -36,18 +39,18 @@ bulk errors (RESP2 and RESP3), NATS messages with and without headers.
 FRAMINGS = ("lines", "announced", "raw")
 """The framings that go by a name."""
 
-# A number of more digits (an exabyte and above) is no size: nobody waits for it, and int() refuses thousands.
+# A number of more digits (an exabyte and above) is no size: no peer sends so much, and int() refuses thousands.
 _MAX_DIGITS = 18
 
 SMALL = 1024
 """Bytes of which it does not matter how they are counted or cut."""
 SAMPLE = 500
-"""Bytes at the beginning by which it is told how long the lines are."""
+"""Bytes at the beginning by which it is judged how long the lines are."""
 LONG = 100
 """Bytes of a line from which on it is cut more quickly by way of its line end alone (measured; lines of 80
 take a fifth longer so, those of 400 a third of the time)."""
 
-# Of a line that is too long to be held, and of what follows announced bytes, only these last bytes are
+# Of a line that is too long to be buffered, and of what follows announced bytes, only these last bytes are
 # searched for an announcement: the longest one that may end such a line, "{" 18 digits "+}", is far shorter.
 _WINDOW = 64
 
@@ -85,7 +88,9 @@ class Framer(Protocol):
 class Announcing(bytes):
     """A logical line with announced bytes in it.
 
-    head: how many bytes stand before the first announced one, without the line end behind the announcement.
+    Attributes:
+        head: how many bytes stand before the first announced one, without the line end behind the
+            announcement.
     """
 
     head: int
@@ -101,7 +106,8 @@ class Fragment(bytes):
     """The first piece of a line that is too long or was never finished; joined they are the line, byte for
     byte.
 
-    head: as for `Announcing`; None: none of its bytes was announced.
+    Attributes:
+        head: as for `Announcing`; None: none of its bytes was announced.
     """
 
     head: int | None
@@ -162,7 +168,7 @@ class Raw:
         return [data] if data else []
 
     def finish(self) -> list[bytes]:
-        """Return nothing: no data is ever held back."""
+        """Return nothing: no data is ever buffered."""
         return []
 
 
@@ -172,13 +178,13 @@ class Announced:
     What follows the raw bytes may announce again (IMAP) or be empty (Redis, NATS). The final line end (LF or
     CRLF) is taken off once; inner ones are kept. A logical line of more than `limit` bytes comes as fragments
     of `limit` bytes; a line that announces more than `limit` bytes is given out at once, before they arrive.
-    Little more than `limit` bytes are held, and the framing stays in step however much was announced.
+    Little more than `limit` bytes are buffered, and the framing stays in step however much was announced.
 
     Args:
         pattern: is searched in each line without its line end; the last group that matched is the number of
             bytes; `^` matches only where a logical line begins.
         limit: bytes of the longest logical line that comes in one piece.
-        encoding: of the text, so that fragments are cut between characters; None: UTF-8.
+        encoding: of the text, so that fragments are cut between characters; None means UTF-8.
 
     Raises:
         SettingsError: the pattern or the limit cannot work.
@@ -391,8 +397,13 @@ class Announced:
         """Give out `data` of the logical line in progress as fragments of at most the limit; return how far
         that came.
 
-        Where they end depends on the bytes alone. stop: give out only whole fragments that end up to there;
-        more of the line is still to come. None: all of it.
+        Where they end depends on the bytes alone.
+
+        Args:
+            data: what is there of that line, without the fragments that are already out.
+            lines: are given the fragments.
+            stop: give out only whole fragments that end up to there; more of the line is still to come. None:
+                all of it.
         """
         at = 0
         while at < len(data):
@@ -433,7 +444,8 @@ class Foreign:
     def make(self) -> Feeds:
         """Return the user's object for this connection, made the first time.
 
-        Raises SettingsError where it cannot be made.
+        Raises:
+            SettingsError: it cannot be made.
         """
         if self._framer is None:
             given = self._given
@@ -476,7 +488,7 @@ def make_framer(
             connection.
         profile: the address's profile.
         limit: bytes of the longest logical line that comes in one piece.
-        encoding: of the text, so that longer ones are cut between characters; None: UTF-8.
+        encoding: of the text, so that longer ones are cut between characters; None means UTF-8.
 
     Raises:
         SettingsError: it is none of these, or an object that cannot be copied.
@@ -545,7 +557,9 @@ def _made(factory: object) -> Feeds:
 def split_lines(data: bytes, count: int | None = None) -> list[bytes]:
     """Cut data that ends with LF into lines without their LF or CRLF; a lone CR belongs to its line.
 
-    count: how many lines these are, where that is known.
+    Args:
+        data: whole lines.
+        count: how many lines these are, where that is known.
     """
     # Each is one pass in C, several times quicker than to look for each line's CR, and right unless the lines
     # do not all end alike, of which there is a cheap proof: bytes are missing, or too many.

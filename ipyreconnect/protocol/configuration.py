@@ -22,12 +22,21 @@ QUEUE_LINES = 10_000
 class Settings:
     """What does not change while a client lives.
 
-    where: how messages call the peer. profile: the protocol's. tls: none, implicit or STARTTLS. context: for
-    TLS. server_name: to verify. eol: bytes that end a sent line. encoding: None for UTF-8 with ISO-8859-1
-    where it does not fit. framing: as `make_framer` takes it. script: parsed steps. has_function: whether a
-    function runs after each connection. resumes: whether a TLS session is taken up again. queue_bytes,
-    queue_lines: how much may wait to be handed to the kernel, or for a connection. longest_line: bytes of a
-    received line that is kept in one piece; None: 1 MiB, or what the transcript has room for.
+    Attributes:
+        where: how messages call the peer.
+        profile: the protocol's.
+        tls: none, implicit or STARTTLS.
+        context: for TLS.
+        server_name: to verify.
+        eol: bytes that end a sent line.
+        encoding: None for UTF-8 with ISO-8859-1 where it does not fit.
+        framing: as `make_framer` takes it.
+        script: parsed steps.
+        has_function: whether a function runs after each connection.
+        resumes: whether a TLS session is taken up again.
+        queue_bytes, queue_lines: how much may wait to be handed to the kernel, or for a connection.
+        longest_line: bytes of a received line that is kept in one piece; None: 1 MiB, or what the transcript
+            has room for.
     """
 
     where: str

@@ -56,7 +56,7 @@ UNKNOWN = Health(verdict=Verdict.DEAD)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look at a connection came to, and what is to be done.
+    """What a poll of a connection came to, and what is to be done.
 
     Attributes:
         health: for the user.
