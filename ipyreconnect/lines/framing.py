@@ -39,7 +39,7 @@ bulk errors (RESP2 and RESP3), NATS messages with and without headers.
 FRAMINGS = ("lines", "announced", "raw")
 """The framings that go by a name."""
 
-# A number of more digits (an exabyte and above) is no size: no peer sends so much, and int() refuses thousands.
+# A number of more digits (an exabyte and above) is no size, and int() refuses one of thousands.
 _MAX_DIGITS = 18
 
 SMALL = 1024
