@@ -207,7 +207,7 @@ class Announced:
         self._reset()
 
     def _reset(self) -> None:
-        self._held = bytearray()  # the logical line in progress, without the fragments that are already out
+        self._buffer = bytearray()  # the logical line in progress, without the fragments that are already out
         self._raw = 0  # announced bytes still to come
         self._tail = 0  # bytes of the logical line since its beginning or since its last raw byte
         self._head = -1  # bytes of this logical line before the first announced one; none was announced yet
@@ -216,7 +216,7 @@ class Announced:
     def feed(self, data: bytes) -> list[bytes]:
         """Take what was received; return the logical lines that it completes."""
         lines: list[bytes] = []
-        start = self._consume(data, 0, lines) if self._held or self._raw else 0
+        start = self._consume(data, 0, lines) if self._buffer or self._raw else 0
         end = data.rfind(b"\n", start) + 1
         if not self._mark and start < end:
             start = self._skip_plain(data, start, end, lines)
@@ -238,7 +238,7 @@ class Announced:
 
         0 where that is not plain to see.
         """
-        if self._held or self._raw or self._over or not self._mark:
+        if self._buffer or self._raw or self._over or not self._mark:
             return 0
         end, _, _ = self._find(data, 0, data.rfind(b"\n") + 1)
         start = 0
@@ -252,12 +252,12 @@ class Announced:
     @property
     def unfinished(self) -> bytes:
         """The line in progress, b"" where bytes that were announced are a part of it."""
-        return bytes(self._held) if self._head < 0 and not self._over else b""
+        return bytes(self._buffer) if self._head < 0 and not self._over else b""
 
     @property
-    def held(self) -> int:
+    def buffered(self) -> int:
         """Bytes that it was fed with last and has given out in no line or fragment yet."""
-        return len(self._held)
+        return len(self._buffer)
 
     @property
     def announced(self) -> int:
@@ -272,7 +272,7 @@ class Announced:
     def finish(self) -> list[bytes]:
         """Return the incomplete line as fragments, if there is one, and start anew."""
         lines: list[bytes] = []
-        self._cut(bytes(self._held), lines)
+        self._cut(bytes(self._buffer), lines)
         self._reset()
         return lines
 
@@ -322,28 +322,28 @@ class Announced:
             if self._raw:
                 stop = min(at + self._raw, size)
                 self._raw -= stop - at
-                self._hold(data[at:stop], lines)
+                self._take_in(data[at:stop], lines)
                 at = stop
                 continue
             stop = data.find(b"\n", at) + 1
             ended = stop > 0
             stop = stop or size
             self._tail += stop - at
-            self._hold(data[at:stop], lines)
+            self._take_in(data[at:stop], lines)
             at = stop
             if not ended:
                 break
-            number = self._number(self._held[-self._tail : -1], first=self._head < 0 and not self._over)
+            number = self._number(self._buffer[-self._tail : -1], first=self._head < 0 and not self._over)
             if number < 0:
                 self._end(lines)
                 break
             self._raw = number
             self._tail = 0
             if self._head < 0:
-                self._head = len(without_end(bytes(self._held)))
+                self._head = len(without_end(bytes(self._buffer)))
             if number > self.limit:
-                self._cut(bytes(self._held), lines)
-                self._held.clear()
+                self._cut(bytes(self._buffer), lines)
+                self._buffer.clear()
         return at
 
     def _number(self, line: bytes | bytearray, *, first: bool) -> int:
@@ -363,17 +363,17 @@ class Announced:
         digits = found[found.lastindex]
         return int(digits) if digits.isdigit() and len(digits) <= _MAX_DIGITS else -1
 
-    def _hold(self, data: bytes, lines: list[bytes]) -> None:
+    def _take_in(self, data: bytes, lines: list[bytes]) -> None:
         """Keep data of the line in progress, and give out what is over the limit."""
-        held = self._held
-        held += data
-        if len(held) >= self.limit + _SLACK:
-            whole = bytes(held)
-            del held[: self._cut(whole, lines, len(whole) - _SLACK)]
+        buffer = self._buffer
+        buffer += data
+        if len(buffer) >= self.limit + _SLACK:
+            whole = bytes(buffer)
+            del buffer[: self._cut(whole, lines, len(whole) - _SLACK)]
 
     def _end(self, lines: list[bytes]) -> None:
         """Give out the logical line in progress, which has just ended with LF."""
-        line = bytes(self._held[:-1]).removesuffix(b"\r")
+        line = bytes(self._buffer[:-1]).removesuffix(b"\r")
         if self._over or len(line) > self.limit:
             self._cut(line, lines)
         else:
