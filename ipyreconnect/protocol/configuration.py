@@ -13,9 +13,9 @@ from .script import Step
 __all__ = ["QUEUE_LIMIT", "QUEUE_LINES", "Settings"]
 
 QUEUE_LIMIT = 4 * 1024 * 1024
-
-
+"""Bytes of lines that may wait to be sent, unless the user says otherwise."""
 QUEUE_LINES = 10_000
+"""Lines that may wait to be sent: each takes memory beside its bytes, so the bytes alone are no limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,4 @@
-"""What users see of a client's state: its status as one frozen value. Holds no
-behaviour.
-"""
+"""What users see of a client's state: its status, as one frozen value."""
 
 from __future__ import annotations
 
