@@ -16,7 +16,7 @@ Dialect = Literal["imap", "smtp", "pop3", "nntp"]
 
 
 class TLSMode(Enum):
-    """Say when a connection becomes encrypted: never, from its first byte, or after a command."""
+    """When a connection becomes encrypted: never, from its first byte, or after a command."""
 
     NONE = "none"
     IMPLICIT = "implicit"
@@ -25,7 +25,7 @@ class TLSMode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Know what a protocol's users would otherwise have to say; every item can be overridden.
+    """What the client knows of a protocol, so that users need not say it; each item can be overridden.
 
     Attributes:
         name: the scheme.
