@@ -250,12 +250,12 @@ def test_turns_that_were_late_are_caught_up_with(loop: Loop, stack: ExitStack) -
     over = threading.Event()
 
     def be_busy() -> None:
-        time.sleep(0.02)
+        time.sleep(0.04)
         if not over.is_set():
             loop.call_soon(be_busy)
 
     resolver = answering(*(ipv4(port_of(server)) for server in deaf), ipv4(port_of(alive)))
-    attempt = Attempt(loop, "name:1", timeout=1.2, resolver=resolver)
+    attempt = Attempt(loop, "name:1", timeout=3.0, resolver=resolver)
     loop.call_soon(be_busy)
     try:
         with attempt.socket() as sock:
