@@ -26,11 +26,12 @@ from hypothesis import strategies as st
 from ipyreconnect.errors import Overrun, SettingsError
 from ipyreconnect.lines.delivery import ACKNOWLEDGED, Delivery
 from ipyreconnect.lines.files import from_json, to_json
-from ipyreconnect.lines.framing import LINE_LIMIT, Fragment
+from ipyreconnect.lines.framing import LINE_LIMIT
 from ipyreconnect.lines.line import Line
 from ipyreconnect.lines.store import LEAST_BYTES, RESERVE, Runs
 from ipyreconnect.lines.text import decode
 from ipyreconnect.lines.transcript import DEFAULT_BYTES, Transcript
+from ipyreconnect.logical import Fragment
 
 LONGEST: Final = LEAST_BYTES // 16
 """Bytes of the longest received line that the smallest transcript keeps in one piece."""

@@ -14,13 +14,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...client.slow_search import PATIENCE
+from ...client.slow_search import PATIENCE, Matcher
 from ...errors import Overrun, SettingsError
 from ...lines.effort import TooSlow
 from ...lines.line import Line
 from ...lines.search import decode_lines, needles_of
 from ...lines.transcript import Transcript
-from ...network.matcher import Matcher
 
 __all__ = ["Finder", "Query"]
 
