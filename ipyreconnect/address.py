@@ -47,13 +47,14 @@ _TLS_OF: Final = {plain: encrypted for encrypted, plain in _PLAIN_OF.items()} | 
 class Address:
     """Say where a server is and which protocol it speaks; made by `parse_address`.
 
-    :param scheme: the name of the profile
-    :param host: name or IP address, an IPv6 one without brackets; empty for a Unix socket
-    :param port: 1 to 65535; 0 for a Unix socket
-    :param path: the Unix socket's absolute path; empty otherwise
-    :param profile: what the scheme knows of its protocol
-    :param tls: when the connection becomes encrypted
-    :param port_given: whether the user named the port, or the profile did
+    Attributes:
+        scheme: the name of the profile.
+        host: name or IP address, an IPv6 one without brackets; empty for a Unix socket.
+        port: 1 to 65535; 0 for a Unix socket.
+        path: the Unix socket's absolute path; empty otherwise.
+        profile: what the scheme knows of its protocol.
+        tls: when the connection becomes encrypted.
+        port_given: whether the user named the port, or the profile did.
     """
 
     scheme: str
@@ -74,9 +75,10 @@ class Address:
         """Return this address with another answer to when the connection becomes encrypted.
 
         The protocol stays, and so does a port that the user named; one that the profile chose follows, as
-        from ``imap`` (143) to ``imaps`` (993).
+        from `imap` (143) to `imaps` (993).
 
-        :raises SettingsError: for STARTTLS in a protocol that has no such command
+        Raises:
+            SettingsError: for STARTTLS in a protocol that has no such command.
         """
         if mode is TLSMode.STARTTLS and self.profile.dialect is None:
             dialects = ", ".join(name for name, profile in PROFILES.items() if profile.dialect == name)
@@ -96,11 +98,12 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """Read ``host:port``, ``host port``, ``[v6]:port``, a URL, ``unix:///path`` or ``unix://~/path``.
+    """Read `host:port`, `host port`, `[v6]:port`, a URL, `unix:///path` or `unix://~/path`.
 
     A bare address on a port that is known for TLS from the first byte (993, 995, 465, 563, 6697) uses it.
 
-    :raises SettingsError: for anything else; it never repeats what may be a password
+    Raises:
+        SettingsError: for anything else; it never repeats what may be a password.
     """
     if not isinstance(text, str):
         wanted = _EXAMPLES

@@ -12,8 +12,6 @@ __all__ = ["MASK", "PLAIN_MASK", "check_encoding", "encode_behind", "mask_in"]
 
 MASK: Final = "••••"
 """What stands wherever a secret would be shown; of one length, so that not even the secret's length shows."""
-
-
 PLAIN_MASK: Final = "****"
 """What stands there in an encoding that knows no such dots, as ISO-8859-1."""
 

@@ -17,10 +17,13 @@ __all__ = ["Secret"]
 
 
 class Secret:
-    """Carry a value that is sent but never shown: every way to print it gives ``••••``.
+    """Carry a value that is sent but never shown: every way to print it gives `••••`.
 
-    :param value: text (sent as UTF-8) or bytes; not empty
-    :raises SettingsError: for any other value
+    Args:
+        value: text (sent as UTF-8) or bytes; not empty.
+
+    Raises:
+        SettingsError: for any other value.
     """
 
     __slots__ = ("_value",)
@@ -44,12 +47,15 @@ class Secret:
         """Return the password that the system's keyring has for `user` of `service`.
 
         `keyring set SERVICE USER` in a shell puts it there. This needs the package keyring, which comes with
-        ``pip install "ipyreconnect[keyring]"``. The system may ask the user to unlock the keyring, so it can
+        `pip install "ipyreconnect[keyring]"`. The system may ask the user to unlock the keyring, so it can
         take long; any thread.
 
-        :param service: under which name it was stored, such as the host
-        :param user: whose password
-        :raises SettingsError: when nothing is stored, the package is missing, or there is no keyring to ask
+        Args:
+            service: under which name it was stored, such as the host.
+            user: whose password.
+
+        Raises:
+            SettingsError: when nothing is stored, the package is missing, or there is no keyring to ask.
         """
         try:
             import keyring
@@ -82,12 +88,13 @@ class Secret:
 
         Reads the disk; any thread.
 
-        :param host: the name behind ``machine``; without one, the file's ``default`` entry counts
-        :param file: None: ``~/.netrc``, which others must not be able to read
-        :raises SettingsError: when the file is missing, may be read by others or is none, or has no password
-            for `host`
+        Args:
+            host: the name behind `machine`; without one, the file's `default` entry counts.
+            file: None: `~/.netrc`, which others must not be able to read.
 
-        Source: netrc(5), Python's netrc module.
+        Raises:
+            SettingsError: when the file is missing, may be read by others or is none, or has no password for
+                `host` Source: netrc(5), Python's netrc module.
         """
         path = path_from("netrc file", file)
         shown = "~/.netrc" if path is None else path

@@ -76,13 +76,15 @@ def _flag(name: str, value: object) -> bool:
 class KeepAlive:
     """Say how soon TCP asks an idle peer whether it is still there, and when it gives the peer up.
 
-    :param idle: whole seconds of silence before the first probe, 1 to 32767
-    :param interval: whole seconds between probes, 1 to 32767
-    :param count: unanswered probes after which the peer counts as dead, 1 to 127
-    :param enabled: false leaves a silent peer alone for ever
-    :raises SettingsError: for a value outside of what Linux accepts
+    Attributes:
+        idle: whole seconds of silence before the first probe, 1 to 32767.
+        interval: whole seconds between probes, 1 to 32767.
+        count: unanswered probes after which the peer counts as dead, 1 to 127.
+        enabled: false leaves a silent peer alone for ever.
 
-    Source: tcp(7), TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT.
+    Raises:
+        SettingsError: for a value outside of what Linux accepts Source: tcp(7), TCP_KEEPIDLE, TCP_KEEPINTVL,
+            TCP_KEEPCNT.
     """
 
     idle: int = 5
@@ -112,9 +114,10 @@ class KeepAlive:
 
     @classmethod
     def parse(cls, text: str) -> KeepAlive:
-        """Read ``IDLE/INTERVAL/COUNT`` (whole seconds, whole seconds, probes) or ``off``.
+        """Read `IDLE/INTERVAL/COUNT` (whole seconds, whole seconds, probes) or `off`.
 
-        :raises SettingsError: with the form and the ranges, for anything else
+        Raises:
+            SettingsError: with the form and the ranges, for anything else.
         """
         if not isinstance(text, str):
             raise SettingsError(f"keepalive must be text of the form {_KEEPALIVE_FORM}, not {text!r}")
@@ -139,14 +142,17 @@ class KeepAlive:
 class Retry:
     """Say how long to wait between attempts at connecting, and for how many attempts.
 
-    :param delay: seconds before the second attempt, 0.01 to 86400
-    :param factor: what the wait is multiplied with after each further failure, 1 to 100; 1 keeps it constant
-    :param max: seconds that the wait never grows beyond, at least `delay`; None: 60, or `delay` if longer
-    :param jitter: the share of the wait that chance adds or takes away, 0 to 1, so that many clients of a
-        restarted server do not return in step
-    :param attempts: attempts in a row that may fail before the client gives up; None: as many as it takes
-    :param stable: seconds that a connection must have lasted before its loss starts the count anew
-    :raises SettingsError: for a value out of range
+    Attributes:
+        delay: seconds before the second attempt, 0.01 to 86400.
+        factor: what the wait is multiplied with after each further failure, 1 to 100; 1 keeps it constant.
+        max: seconds that the wait never grows beyond, at least `delay`; None: 60, or `delay` if longer.
+        jitter: the share of the wait that chance adds or takes away, 0 to 1, so that many clients of a
+            restarted server do not return in step.
+        attempts: attempts in a row that may fail before the client gives up; None: as many as it takes.
+        stable: seconds that a connection must have lasted before its loss starts the count anew.
+
+    Raises:
+        SettingsError: for a value out of range.
     """
 
     delay: float = 2.0
@@ -179,8 +185,9 @@ class Retry:
     def wait(self, failures: int, u: float) -> float:
         """Return the seconds to wait after that many failures in a row.
 
-        :param failures: 1 after the first failure
-        :param u: the caller's randomness, from 0 up to but not including 1; 0.5 adds and takes nothing
+        Args:
+            failures: 1 after the first failure.
+            u: the caller's randomness, from 0 up to but not including 1; 0.5 adds and takes nothing.
         """
         try:
             base = min(self.delay * self.factor ** (failures - 1), self.ceiling)
@@ -193,16 +200,19 @@ class Retry:
 class TLS:
     """Say whom to trust and as whom to appear when a connection is encrypted.
 
-    :param verify: false accepts any certificate: nobody knows then who listens in
-    :param cafile: PEM file of the certificate authorities to trust; None: the system's
-    :param cert: PEM file with the client's certificate (and, without `key`, its private key)
-    :param key: PEM file with the private key of `cert`, not encrypted
-    :param server_name: the name to ask for and to verify, where it is not the address's host
-    :param starttls: true begins in plain text and upgrades with the protocol's own command
-    :param strict: whether certificates must keep to every rule of form (RFC 5280), which home-made
-        authorities rarely do; None: as Python has it with the system's authorities (strict since 3.13), not
-        strict with one's own `cafile`
-    :raises SettingsError: for a value of the wrong type, or a key without its certificate
+    Attributes:
+        verify: false accepts any certificate: nobody knows then who listens in.
+        cafile: PEM file of the certificate authorities to trust; None: the system's.
+        cert: PEM file with the client's certificate (and, without `key`, its private key).
+        key: PEM file with the private key of `cert`, not encrypted.
+        server_name: the name to ask for and to verify, where it is not the address's host.
+        starttls: true begins in plain text and upgrades with the protocol's own command.
+        strict: whether certificates must keep to every rule of form (RFC 5280), which home-made authorities
+            rarely do; None: as Python has it with the system's authorities (strict since 3.13), not strict
+            with one's own `cafile`.
+
+    Raises:
+        SettingsError: for a value of the wrong type, or a key without its certificate.
     """
 
     verify: bool = True
@@ -230,7 +240,8 @@ class TLS:
 
         Reads the disk: not for the I/O thread.
 
-        :raises SettingsError: naming the file, for one that is missing, unreadable or not what it should be
+        Raises:
+            SettingsError: naming the file, for one that is missing, unreadable or not what it should be.
         """
         if self.cafile is None:
             # Before and after: where it can open no file, OpenSSL finds no authorities, and says nothing.
@@ -301,14 +312,17 @@ class Heartbeat:
     a server program that hangs is noticed: after two periods without anything from it, once it has answered
     one at this address.
 
-    :param line: text (one line; the line end is added), which is not sent within a period after any other
-        line; or bytes, sent as they are and in each period, whatever else is sent: their writer knows
-    :param every: seconds, 0.01 to 86400
-    :param answered: whether the server answers it; false: its silence is no verdict. Or a regular expression
-        for the answer, where others may send lines as well; true: it is the profile's for the profile's own
-        heartbeat, else the next thing that is received
-    :raises SettingsError: for a text with a line break, no bytes at all, a period out of range, or what is no
-        regular expression
+    Attributes:
+        line: text (one line; the line end is added), which is not sent within a period after any other line;
+            or bytes, sent as they are and in each period, whatever else is sent: their writer knows.
+        every: seconds, 0.01 to 86400.
+        answered: whether the server answers it; false: its silence is no verdict. Or a regular expression for
+            the answer, where others may send lines as well; true: it is the profile's for the profile's own
+            heartbeat, else the next thing that is received.
+
+    Raises:
+        SettingsError: for a text with a line break, no bytes at all, a period out of range, or what is no
+            regular expression.
     """
 
     line: bytes | str
@@ -345,7 +359,8 @@ def _check_answered(answered: object) -> None:
 def silence_from(silence: object) -> float | None:
     """Return after how many seconds without anything received a connection is lost; None: never.
 
-    :raises SettingsError: for anything but a number of seconds, 0.01 to 86400, or None
+    Raises:
+        SettingsError: for anything but a number of seconds, 0.01 to 86400, or None.
     """
     return None if silence is None else _real("silence", silence, MIN_PERIOD, MAX_PERIOD, " of seconds")
 

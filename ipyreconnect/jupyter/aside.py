@@ -1,4 +1,4 @@
-"""Send what a panel's user types beside the cells: it is nobody's question, and ends no cell's answer."""
+"""Send what is typed into a panel, beside the cells: it ends no cell's answer."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from ..secret import Secret
 __all__ = ["send_aside", "was_sent_aside"]
 
 REMEMBERED = 1000
-"""Lines of a client that are known to have been typed into its panel: more than anybody types in a second,
-within which an answer is looked at again."""
+"""Lines of a client that are known to have been typed into its panel: more than a user types in a second,
+within which an answer is updated again."""
 
 _lock = threading.Lock()
 _sent: weakref.WeakKeyDictionary[Client, deque[Delivery]] = weakref.WeakKeyDictionary()
 
 
 def send_aside(client: Client, text: str | Secret) -> Delivery:
-    """Send a line that is no cell's; raises what `Client.send` raises. Any thread."""
+    """Send a line that no cell sends. Any thread.
+
+    Raises:
+        CallerError, PeerError: what `Client.send` raises.
+
+    """
     with _lock:
         delivery = client.send(text)
         _sent.setdefault(client, deque(maxlen=REMEMBERED)).append(delivery)
@@ -30,8 +35,8 @@ def send_aside(client: Client, text: str | Secret) -> Delivery:
 
 
 def was_sent_aside(client: Client, number: int) -> bool:
-    """Say whether the line of that number in the client's transcript was sent aside. Any thread."""
-    with _lock:  # one that is being sent is known a moment later
+    """Return whether the line of that number in the client's transcript was sent aside. Any thread."""
+    with _lock:  # a line that is being sent is known a moment later
         return any(delivery.number == number for delivery in _sent.get(client, ()))
 
 

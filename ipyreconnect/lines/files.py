@@ -15,8 +15,6 @@ __all__ = ["BEGINNING", "LARGEST_NUMBER", "from_json", "is_torn", "load_lines", 
 
 LARGEST_NUMBER = 2**53
 """Of a line in a record: beyond it, JSON's numbers are not exact."""
-
-
 BEGINNING = '{"number": '
 """Of each line of a record."""
 

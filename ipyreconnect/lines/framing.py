@@ -125,11 +125,14 @@ class Announced:
     of `limit` bytes; a line that announces more than `limit` bytes is given out at once, before they arrive.
     Little more than `limit` bytes are held, and the framing stays in step however much was announced.
 
-    :param pattern: is searched in each line without its line end; the last group that matched is the number
-        of bytes; ``^`` matches only where a logical line begins
-    :param limit: bytes of the longest logical line that comes in one piece
-    :param encoding: of the text, so that fragments are cut between characters; None: UTF-8
-    :raises SettingsError: the pattern or the limit cannot work
+    Args:
+        pattern: is searched in each line without its line end; the last group that matched is the number of
+            bytes; `^` matches only where a logical line begins.
+        limit: bytes of the longest logical line that comes in one piece.
+        encoding: of the text, so that fragments are cut between characters; None: UTF-8.
+
+    Raises:
+        SettingsError: the pattern or the limit cannot work.
     """
 
     def __init__(
@@ -364,7 +367,8 @@ class Foreign:
     """A user's framing for one connection: what it raises or returns wrongly becomes a CallerError that names
     it. It is made, and called, on a thread of its own client, never on the I/O thread: it may take its time.
 
-    :param framing: as `make_framer` takes it: an object to be copied, a class, or a function that makes one
+    Args:
+        framing: as `make_framer` takes it: an object to be copied, a class, or a function that makes one.
     """
 
     def __init__(self, framing: Any) -> None:
@@ -417,13 +421,16 @@ def make_framer(
 ) -> Framer | None:
     """Return the framer for one connection, or None for plain lines, which the transcript cuts by itself.
 
-    :param framing: "lines", "announced", "raw", None (what the profile says), an object with
-        ``feed(data) -> list[bytes]``, of which each connection has a copy, or a class or function that makes
-        one for each connection
-    :param profile: the address's profile
-    :param limit: bytes of the longest logical line that comes in one piece
-    :param encoding: of the text, so that longer ones are cut between characters; None: UTF-8
-    :raises SettingsError: it is none of these, or an object that cannot be copied
+    Args:
+        framing: "lines", "announced", "raw", None (what the profile says), an object with `feed(data) ->
+            list[bytes]`, of which each connection has a copy, or a class or function that makes one for each
+            connection.
+        profile: the address's profile.
+        limit: bytes of the longest logical line that comes in one piece.
+        encoding: of the text, so that longer ones are cut between characters; None: UTF-8.
+
+    Raises:
+        SettingsError: it is none of these, or an object that cannot be copied.
     """
     if framing is None:
         framing = profile.framing
@@ -447,7 +454,8 @@ def make_framer(
 def check_framing(framing: Any, profile: Profile) -> None:
     """Refuse now what would be refused at each connection. The user's thread, as this makes one.
 
-    :raises SettingsError: as `make_framer`
+    Raises:
+        SettingsError: as `make_framer`.
     """
     framer = make_framer(framing, profile)
     if isinstance(framer, Foreign):

@@ -205,12 +205,14 @@ class Dial:
 
     def _try_next(self) -> None:
         """Try the next address, or the one after it where that one fails at once."""
+        began = time.monotonic()
         if self._next_turn is not None:
+            began = min(began, self._next_turn.when)
             self._next_turn.cancel()
             self._next_turn = None
         while self._todo and self._has_room:
             if self._try(self._todo.popleft()):
-                self._begin_turn()
+                self._begin_turn(began)
                 return
             if self._finished:
                 return
@@ -222,12 +224,19 @@ class Dial:
         """Whether there is a file descriptor for one more address, or none to wait for until there is."""
         return not self._connecting or shortage() is None
 
-    def _begin_turn(self) -> None:
-        """Wait for the answers of those that are being tried, until it is the next one's turn."""
+    def _begin_turn(self, began: float) -> None:
+        """Wait for the answers of those that are being tried, until it is the next one's turn.
+
+        Args:
+            began: when the present turn should have begun (monotonic, s): where the thread is late, the next
+            ones
+                catch up, or a busy computer would leave the last ones without a turn.
+        """
         if len(self._connecting) > MAX_CONNECTING:
             self._give_up(next(iter(self._connecting)))
         if self._todo:
-            self._next_turn = self._loop.call_at(time.monotonic() + self._stagger, self._try_next)
+            when = max(began + self._stagger, time.monotonic() + LEAST_STAGGER)
+            self._next_turn = self._loop.call_at(when, self._try_next)
 
     def _give_up(self, sock: socket.socket) -> None:
         """Wait no longer for the answer of this address."""

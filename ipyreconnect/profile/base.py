@@ -20,8 +20,6 @@ from .stores import NATS, Beanstalk, Memcached, Redis, RRDCached
 __all__ = ["PROFILES", "Dialect", "Framing", "Profile", "TLSMode"]
 
 Framing = Literal["lines", "announced", "raw"]
-
-
 Dialect = Literal["imap", "smtp", "pop3", "nntp"]
 
 
@@ -37,25 +35,26 @@ class TLSMode(Enum):
 class Profile:
     """Know what a protocol's users would otherwise have to say; every item can be overridden.
 
-    :param name: the scheme
-    :param port: the default port; 0: the address must name one
-    :param tls: when the connection becomes encrypted
-    :param eol: the line end added to each line sent
-    :param framing: how the received bytes are cut into lines
-    :param announce: with the framing ``announced``: finds, in a line without its end, the count of raw bytes
-        that follow (group 1)
-    :param heartbeat: the protocol's harmless line, without line end, or None; only sent when the user asks
-        for a heartbeat and says how often: a line that nobody typed is noise in a session of exploring. It
-        does no harm in any state of the conversation, before and after a login
-    :param heartbeat_answer: finds what answers that line, in a received line; None: any line does
-    :param no_heartbeat: why it has none, where one might look for it
-    :param replies: pairs of a pattern and a template (as for ``re.Match.expand``, without line end) to answer
-        what the server asks every client, or it closes
-    :param dialect: how STARTTLS is spoken; None: not at all
-    :param goodbye: what a line begins with in which the server says why it ends the connection; None: no such
-        line is known
-    :param conversation: what answers what in it; made anew for each connection. None: nothing is known, so
-        that a question must say itself what its answer looks like
+    Attributes:
+        name: the scheme.
+        port: the default port; 0: the address must name one.
+        tls: when the connection becomes encrypted.
+        eol: the line end added to each line sent.
+        framing: how the received bytes are cut into lines.
+        announce: with the framing `announced`: finds, in a line without its end, the count of raw bytes that
+            follow (group 1).
+        heartbeat: the protocol's harmless line, without line end, or None; only sent when the user asks for a
+            heartbeat and says how often: a line that nobody typed is noise in a session of exploring. It does
+            no harm in any state of the conversation, before and after a login.
+        heartbeat_answer: finds what answers that line, in a received line; None: any line does.
+        no_heartbeat: why it has none, where one might look for it.
+        replies: pairs of a pattern and a template (as for `re.Match.expand`, without line end) to answer what
+            the server asks every client, or it closes.
+        dialect: how STARTTLS is spoken; None: not at all.
+        goodbye: what a line begins with in which the server says why it ends the connection; None: no such
+            line is known.
+        conversation: what answers what in it; made anew for each connection. None: nothing is known, so that
+            a question must say itself what its answer looks like.
     """
 
     name: str
@@ -77,10 +76,8 @@ class Profile:
 # space or an opening parenthesis; a response's rest after a literal may consist of the next one's {n} alone.
 _IMAP_LITERAL: Final = re.compile(rb"(?<![^ (])~?\{([0-9]{1,19})\+?\}\Z")
 
-
 # RESP2 and RESP3: bulk string, bulk error, verbatim string. The null string $-1 announces nothing.
 _RESP_BULK: Final = re.compile(rb"\A[$!=]([0-9]{1,19})\Z")
-
 
 # NATS client protocol: the last field is the count of payload (HMSG: of headers and payload) bytes.
 _NATS_MESSAGE: Final = re.compile(rb"\AH?MSG[ \t].*[ \t]([0-9]{1,19})[ \t]*\Z", re.IGNORECASE | re.DOTALL)
@@ -93,54 +90,27 @@ _MPD: Final = re.compile(rb"\Abinary: (\d{1,18})\Z")
 
 # RFC 2812, 3.7.2, behind the tags and the source that a server may put in front (RFC 1459, 2.3.1; IRCv3).
 _IRC_PING: Final = (rb"^(?:@\S+ +)?(?::\S+ +)?PING (.*)", rb"PONG \1")
-
-
 _NATS_PING: Final = (rb"^PING[ \t]*$", rb"PONG")
-
 
 # Exim 4.96 closes at the tenth NOOP (smtp_accept_max_nonmail), Postfix 3.7 at the 121st (measured).
 _NO_NOOP: Final = "Exim bears nine NOOPs, and closes at the next"
 
-
 # What answers a heartbeat, and not something else that the server says at about that time. IRC's 451, before
 # the registration, is none: ngircd takes 2 s for each, and would be judged by a pace that it keeps later.
 _STATUS: Final = re.compile(rb"\A[1-5][0-9][0-9] ")
-
-
 _POP3_STATUS: Final = re.compile(rb"\A(?:\+OK|-ERR)")
-
-
 _IRC_PONG: Final = re.compile(rb"\A(?:@\S+ +)?(?::\S+ +)?PONG(?: |\Z)", re.IGNORECASE)
-
-
 _RESP_PONG: Final = re.compile(rb"\A(?:\+PONG|-NOAUTH)")
-
-
 _NATS_PONG: Final = re.compile(rb"\APONG[ \t]*\Z", re.IGNORECASE)
-
-
 _GPSD_VERSION: Final = re.compile(rb'"class" *: *"VERSION"')
-
 
 # Measured on real servers; of Redis, whose other errors end nothing, from its networking.c.
 _IMAP_BYE: Final = re.compile(rb"\* BYE\b", re.IGNORECASE)
-
-
 _SMTP_BYE: Final = re.compile(rb"(?:421|221|554)[ -]")
-
-
 _POP3_BYE: Final = re.compile(rb"-ERR .*(?:inactivity|shutting down|too many|time-?out)", re.IGNORECASE)
-
-
 _NNTP_BYE: Final = re.compile(rb"(?:400|205|502|503)(?: |\Z)")
-
-
 _IRC_BYE: Final = re.compile(rb"ERROR\b")
-
-
 _NATS_BYE: Final = re.compile(rb"-ERR\b", re.IGNORECASE)
-
-
 _REDIS_BYE: Final = re.compile(rb"-(?:ERR (?:max number of clients|Protocol error)|DENIED\b)")
 
 
@@ -279,7 +249,6 @@ _CATALOGUE: Final = (
     Profile("rrdcached", 42217, eol=b"\n", heartbeat="PING", conversation=RRDCached),
     Profile("lcdproc", 13666, eol=b"\n", conversation=LCDproc),
 )
-
 
 PROFILES: Final[Mapping[str, Profile]] = MappingProxyType({profile.name: profile for profile in _CATALOGUE})
 """Every scheme that an address may begin with."""

@@ -1,3 +1,3 @@
-"""The protocol storey: bytes and the time come in, bytes and events go out; no sockets, threads, clocks or
+"""The protocol: bytes and the time come in, bytes and events go out; no sockets, threads, clocks or
 randomness.
 """

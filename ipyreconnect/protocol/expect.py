@@ -85,7 +85,7 @@ class Expectation:
 
     def rule_out(self, transcript: Transcript, start: int, stop: int) -> Iterator[None]:
         """Look at the received lines from `start` up to `stop` beforehand, some thousand before each yield,
-        up to the first that matches; what was forgotten is passed over. In any thread, without the turn.
+        up to the first that matches; what was forgotten is passed over. In any thread, without the lock.
         """
         looking = Expectation(self.pattern, start, whole=self.whole)
         while looking.cursor < stop:
@@ -149,7 +149,7 @@ class Search:
 
 class Expectations:
     """All that is awaited of one client's connections, and from where on: from the last send or match on,
-    whichever was later. With the turn only.
+    whichever was later. With the connection's lock held.
 
     pending: those that wait. mark: the number of the line from which on the next one looks. last_send: from
     which on its `Match.lines` counts. last_asked: the number after the last line that the user's code sent.
@@ -186,7 +186,9 @@ class Expectations:
         self.last_send = 0
         self.last_asked = 0
         self._asked = False  # a line was sent that no match has answered yet
-        self._loss: str | None = None  # the reason of one that left a question unanswered, until it is told
+        self._loss: str | None = (
+            None  # the reason of one that left a question unanswered, until a caller gets it
+        )
         self._asked_from = 0
         self._lost_at = 0
 
@@ -202,7 +204,7 @@ class Expectations:
         self._loss = None
 
     def pass_over(self, number: int) -> None:
-        """Look at no line before `number`: what came and left until then was somebody else's affair. Those
+        """Look at no line before `number`: what came and left until then was for others. Those
         that wait look at what has come since.
         """
         self.mark = self.last_send = max(self.mark, number)
@@ -278,8 +280,8 @@ class Expectations:
         """Fail all that wait: their connection is lost. number: of the line that says so. tells: whether who
         asks for the answer to the last send later is told so too, once.
         """
-        told = any(expectation.origin >= self.last_send for expectation in self.pending)
-        if self._asked and tells and not told:
+        is_notified = any(expectation.origin >= self.last_send for expectation in self.pending)
+        if self._asked and tells and not is_notified:
             self._loss = reason
             self._asked_from = self.mark
             self._lost_at = number

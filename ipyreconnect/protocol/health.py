@@ -27,15 +27,16 @@ class Verdict(StrEnum):
 class Health:
     """What is known of a connection's peer at one moment.
 
-    :param verdict: alive, silent, stalled (alive but not reading), dying or dead
-    :param dead_in: seconds until it counts as dead, while dying
-    :param rtt: smoothed round-trip time, seconds; None: not known
-    :param last_data: seconds since data came; None: not known
-    :param last_ack: seconds since an acknowledgement came; None: not known
-    :param probes: unanswered probes
-    :param probes_of: how many of them are too many
-    :param unacknowledged: bytes that were sent and not acknowledged
-    :param retransmits: times that the oldest of these were sent again
+    Attributes:
+        verdict: alive, silent, stalled (alive but not reading), dying or dead.
+        dead_in: seconds until it counts as dead, while dying.
+        rtt: smoothed round-trip time, seconds; None: not known.
+        last_data: seconds since data came; None: not known.
+        last_ack: seconds since an acknowledgement came; None: not known.
+        probes: unanswered probes.
+        probes_of: how many of them are too many.
+        unacknowledged: bytes that were sent and not acknowledged.
+        retransmits: times that the oldest of these were sent again.
     """
 
     verdict: Verdict = Verdict.ALIVE
@@ -57,11 +58,12 @@ UNKNOWN = Health(verdict=Verdict.DEAD)
 class Look:
     """What a look at a connection came to, and what is to be done.
 
-    :param health: for the user
-    :param next_look: when to look again, on the clock of `now`, in seconds; None: no need
-    :param keepalive: what is to be in force on the socket
-    :param user_timeout: what TCP_USER_TIMEOUT is to be, ms; 0: the system's own rule
-    :param reason: why the peer is dead, to follow its name: "has not answered for 14.0 s (3 probes)"; else ""
+    Attributes:
+        health: for the user.
+        next_look: when to look again, on the clock of `now`, in seconds; None: no need.
+        keepalive: what is to be in force on the socket.
+        user_timeout: what TCP_USER_TIMEOUT is to be, ms; 0: the system's own rule.
+        reason: why the peer is dead, to follow its name: "has not answered for 14.0 s (3 probes)"; else "".
     """
 
     health: Health

@@ -67,18 +67,7 @@ class Job:
         for line in self.lines:
             verdict = Verdict()
             verdicts.append(verdict)
-            for pattern, template in self.rules:
-                if pattern in slow:
-                    continue
-                try:
-                    found = search(pattern, line)
-                except TooSlow:
-                    slow.add(pattern)
-                    verdict.slow.append(pattern)
-                    continue
-                if found is not None:
-                    verdict.rule, verdict.reply = pattern, found.expand(template)
-                    break
+            self._apply_rules(line, verdict, slow, search)
             if self.step is not None:
                 try:
                     verdict.step = search(self.step, decode(line, self.encoding)) is not None
@@ -88,9 +77,24 @@ class Job:
                     break
         return verdicts
 
+    def _apply_rules(self, line: bytes, verdict: Verdict, slow: set[re.Pattern[Any]], search: Search) -> None:
+        """Find the rule that answers a line; patterns that take too long go to `slow`, and are left out."""
+        for pattern, template in self.rules:
+            if pattern in slow:
+                continue
+            try:
+                found = search(pattern, line)
+            except TooSlow:
+                slow.add(pattern)
+                verdict.slow.append(pattern)
+                continue
+            if found is not None:
+                verdict.rule, verdict.reply = pattern, found.expand(template)
+                return
+
 
 class Judging:
-    """The lines of one connection that wait to be judged elsewhere, in order. With the turn only."""
+    """The lines of one connection that wait to be judged elsewhere, in order. With the lock held."""
 
     __slots__ = ("_job", "_lines", "_size")
 
@@ -123,7 +127,7 @@ class Judging:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody is at it."""
+        """Whether no job is being done."""
         return self._job is None
 
     def finish(self, job: Job, verdicts: list[Verdict]) -> list[bytes]:

@@ -5,17 +5,14 @@ no clock, and decides nothing but whether an end was announced.
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..errors import Ending
 from ..lines.line import Line
 from ..lines.text import decode, in_one_line
-
-if TYPE_CHECKING:
-    from ..lines.transcript import Transcript
+from ..lines.transcript import Transcript
 
 __all__ = ["Ends", "farewell_answered", "goodbye_in"]
 
@@ -100,7 +97,7 @@ class _Silence:
 
 
 class Ends:
-    """How one client's connections ended, and what that says. With the turn only; times are seconds.
+    """How one client's connections ended, and what that says. With the lock held; times are seconds.
 
     Args:
         goodbye: as `Profile.goodbye`
@@ -127,7 +124,7 @@ class Ends:
         self._goodbye = goodbye
         self._plain = plain
         self._encoding = encoding
-        self._silences: deque[_Silence] = deque(maxlen=ALIKE)
+        self._silences: list[_Silence] = []  # the last few; a deque takes 760 bytes of each idle connection
         self._first = 0  # number of the connection's first line
         self._received = 0  # bytes that were received before it
         self._began = 0.0
@@ -182,7 +179,7 @@ class Ends:
         if not ending.by_peer:
             return reason
         silence = self._silence(received, silent_since, now)
-        self._silences.append(silence)
+        self._silences = [*self._silences[1 - ALIKE :], silence]
         lines = transcript[max(self._first, transcript.end - LINES_LOOKED_AT) : transcript.end]
         if ending is Ending.CUT and not unfinished and self._was_announced(lines, wall):
             reason = f"closed by {self.where}"

@@ -9,14 +9,12 @@ costs a quarter more of a reconnection's processor time, and no memory.
 
 from __future__ import annotations
 
+import ssl
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    import ssl
-
-    from .tls import TLSInfo, TLSPipe
+from .tls import TLSInfo, TLSPipe
 
 __all__ = ["RESUMES", "Resumption", "leaks_sessions"]
 
@@ -52,7 +50,7 @@ class _Kept:
 class Resumption:
     """Keep the TLS session of one client's last connection, for as long as its certificate's word holds.
 
-    Times are Unix epoch seconds, as certificates have them. With the turn only.
+    Times are Unix epoch seconds, as certificates have them. With the connection's lock held.
 
     Args:
         resumes: whether to keep any

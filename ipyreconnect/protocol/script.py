@@ -26,9 +26,11 @@ _LINE_BREAK: Final = re.compile(r"\r\n|\r|\n")
 class Send:
     """Send a line.
 
-    :param number: the step's line in the script, from 1
-    :param data: the line's bytes, without its line end
-    :param shown: what the log shows in their place; the same unless something in it is secret
+    Args:
+        number: the step's line in the script, from 1
+        data: the line's bytes, without its line end
+        shown: what the log shows in their place; the same unless something in it is secret
+
     """
 
     number: int
@@ -40,9 +42,11 @@ class Send:
 class Expect:
     """Wait for a line that matches.
 
-    :param number: the step's line in the script, from 1
-    :param pattern: is searched in each line received
-    :param shown: what messages show in its place; the same unless something in it is secret
+    Args:
+        number: the step's line in the script, from 1
+        pattern: is searched in each line received
+        shown: what messages show in its place; the same unless something in it is secret
+
     """
 
     number: int
@@ -66,14 +70,18 @@ def parse_script(
     that matches. ``> TEXT`` sends TEXT verbatim, also where it is empty or begins with ``<``, ``>``, ``#``
     or a blank. Lines that begin with ``#``, and blank ones, mean nothing.
 
-    :param text: the script
-    :param encoding: of the lines sent; None: UTF-8
-    :param fill: is given what is to be sent or awaited, and returns it with its placeholders filled, once
-        as it is and once as it may be shown; what it fills in never makes another kind of step, nor another
-        line
-    :param eol: what ends each line of the connection, and must not stand within one
-    :raises SettingsError: naming the line, for a regular expression that is none, text that cannot be
-        encoded, or a line break that was filled in
+    Args:
+        text: the script
+        encoding: of the lines sent; None: UTF-8
+        fill: is given what is to be sent or awaited, and returns it with its placeholders filled, once as it
+            is and once as it may be shown; what it fills in never makes another kind of step, nor another
+            line
+        eol: what ends each line of the connection, and must not stand within one
+
+    Raises:
+        SettingsError: naming the line, for a regular expression that is none, text that cannot be encoded, or
+            a line break that was filled in
+
     """
     if not isinstance(text, str):
         raise SettingsError(f"an on-connect script must be text, not {type(text).__name__}")
@@ -141,9 +149,11 @@ class ScriptRun:
     that does not match is passed over. It has ended when `done` is true or `error` is set, and then takes
     no more lines.
 
-    :param steps: as `parse_script` gives them
-    :param timeout: seconds that each awaited line has
-    :param greeted: whether the server has greeted before the script could see it, with STARTTLS
+    Args:
+        steps: as `parse_script` gives them
+        timeout: seconds that each awaited line has
+        greeted: whether the server has greeted before the script could see it, with STARTTLS
+
     """
 
     def __init__(self, steps: tuple[Step, ...], timeout: float, *, greeted: bool = False) -> None:

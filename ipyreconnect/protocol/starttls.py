@@ -37,8 +37,10 @@ class StartTLS:
     The server speaks first in all four protocols. Nothing but the first lines of the protocol is ever sent in
     plain text, and no consent but the server's own ends the dialogue.
 
-    :param dialect: "imap" (RFC 9051, 6.2.1), "smtp" (RFC 3207), "pop3" (RFC 2595, 4) or "nntp" (RFC 4642)
-    :param where: what messages call the server
+    Args:
+        dialect: "imap" (RFC 9051, 6.2.1), "smtp" (RFC 3207), "pop3" (RFC 2595, 4) or "nntp" (RFC 4642)
+        where: what messages call the server
+
     """
 
     def __init__(self, dialect: Dialect, where: str = "the server") -> None:
@@ -60,8 +62,10 @@ class StartTLS:
     def receive_line(self, line: bytes) -> list[bytes]:
         """Take the server's next line, without its line end; return lines to send, with theirs.
 
-        :raises AttemptFailed: never final: the server does not offer TLS or refuses it, with what it said; it
-            speaks another protocol; or it goes on in plain text after its consent
+        Raises:
+            AttemptFailed: never final: the server does not offer TLS or refuses it, with what it said; it
+                speaks another protocol; or it goes on in plain text after its consent
+
         """
         if self._error is not None:
             raise self._error
@@ -86,7 +90,9 @@ class StartTLS:
         Else somebody on the way may have put commands or answers there that would seem to have come encrypted
         (CVE-2011-0411, CVE-2021-38084).
 
-        :raises AttemptFailed: there is something
+        Raises:
+            AttemptFailed: there is something
+
         """
         if received:
             raise self._failed(

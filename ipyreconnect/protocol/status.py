@@ -1,4 +1,4 @@
-"""What the protocol storey tells the floors above: the client's status as one frozen value. Holds no
+"""What users see of a client's state: its status as one frozen value. Holds no
 behaviour.
 """
 

@@ -12,29 +12,13 @@ __all__ = ["TcpInfo", "unanswered"]
 
 _CLOSED: Final = 7  # TCP_CLOSE in include/net/tcp_states.h
 _TROUBLED: Final = 2  # TCP_CA_CWR in include/uapi/linux/tcp.h; beyond it are Recovery and Loss
-
-
 _RTO_MIN: Final = 0.2  # seconds; TCP_RTO_MIN in include/net/tcp.h
-
-
 _COMMON: Final = struct.Struct("=B B B B B 3x I 12x I 16x I 4x I I 8x I I")
-
-
 _COUNTERS: Final = struct.Struct("=Q Q 8x I")
-
-
 _COUNTERS_AT: Final = 120
-
-
 _MSS: Final = struct.Struct("=I")
-
-
 _MSS_AT: Final = 16
-
-
 _WINDOW: Final = struct.Struct("=I")
-
-
 _WINDOW_AT: Final = 228
 
 
@@ -42,24 +26,25 @@ _WINDOW_AT: Final = 228
 class TcpInfo:
     """What the kernel knows of a connection at one moment (struct tcp_info of linux/tcp.h).
 
-    :param state: 1 while established, 7 when it has ended
-    :param retransmits: times that the oldest unacknowledged data was sent again since something was
-        acknowledged
-    :param probes: keepalive or window probes that went unanswered, one after the other
-    :param backoff: how often the time until the next of them was doubled
-    :param rto: the time until the next retransmission, µs
-    :param unacked: segments in flight
-    :param last_data_sent: ms since data was sent
-    :param last_data_recv: ms since data was received
-    :param last_ack_recv: ms since an acknowledgement was received
-    :param rtt: smoothed round-trip time, µs
-    :param rttvar: its variation, µs
-    :param bytes_acked: bytes that the peer has acknowledged, and the SYN; None before Linux 4.1
-    :param bytes_received: None before Linux 4.1
-    :param notsent: bytes that are yet to be sent
-    :param snd_wnd: bytes that the peer has room for; None before Linux 5.4
-    :param snd_mss: bytes of the largest segment that is sent; 0: not known
-    :param ca_state: 2 where something seems to be lost, 3 and 4 while that is sent again
+    Attributes:
+        state: 1 while established, 7 when it has ended.
+        retransmits: times that the oldest unacknowledged data was sent again since something was
+            acknowledged.
+        probes: keepalive or window probes that went unanswered, one after the other.
+        backoff: how often the time until the next of them was doubled.
+        rto: the time until the next retransmission, µs.
+        unacked: segments in flight.
+        last_data_sent: ms since data was sent.
+        last_data_recv: ms since data was received.
+        last_ack_recv: ms since an acknowledgement was received.
+        rtt: smoothed round-trip time, µs.
+        rttvar: its variation, µs.
+        bytes_acked: bytes that the peer has acknowledged, and the SYN; None before Linux 4.1.
+        bytes_received: None before Linux 4.1.
+        notsent: bytes that are yet to be sent.
+        snd_wnd: bytes that the peer has room for; None before Linux 5.4.
+        snd_mss: bytes of the largest segment that is sent; 0: not known.
+        ca_state: 2 where something seems to be lost, 3 and 4 while that is sent again.
     """
 
     state: int = 1
@@ -82,9 +67,10 @@ class TcpInfo:
 
     @classmethod
     def unpack(cls, buffer: bytes) -> TcpInfo:
-        """Read what ``getsockopt(IPPROTO_TCP, TCP_INFO, 280)`` gave; an older kernel's is shorter.
+        """Read what `getsockopt(IPPROTO_TCP, TCP_INFO, 280)` gave; an older kernel's is shorter.
 
-        :raises ValueError: it is shorter than any that has what is needed
+        Raises:
+            ValueError: it is shorter than any that has what is needed.
         """
         if len(buffer) < _COMMON.size:
             raise ValueError(f"a tcp_info has at least {_COMMON.size} bytes, not {len(buffer)}")

@@ -87,12 +87,14 @@ _RENEGOTIATION: Final = frozenset({"HANDSHAKE_FAILURE", "NO_RENEGOTIATION"})
 class TLSInfo:
     """What a handshake agreed upon.
 
-    :param version: such as "TLSv1.3"
-    :param cipher: OpenSSL's name of the cipher suite
-    :param not_after: when the peer's certificate expires, Unix epoch seconds; None if it was not verified
-    :param verified: whether the certificate was verified and is for the name that was asked for
-    :param subject: whose certificate it is: its common name, else its first name; "" if it was not verified
-    :param resumed: whether an earlier session was taken up again, without sending the certificate anew
+    Args:
+        version: such as "TLSv1.3"
+        cipher: OpenSSL's name of the cipher suite
+        not_after: when the peer's certificate expires, Unix epoch seconds; None if it was not verified
+        verified: whether the certificate was verified and is for the name that was asked for
+        subject: whose certificate it is: its common name, else its first name; "" if it was not verified
+        resumed: whether an earlier session was taken up again, without sending the certificate anew
+
     """
 
     version: str
@@ -109,13 +111,17 @@ class TLSPipe:
     `feed` it what was received, call `handshake` until it is true, then `read_into`; after each call, also
     after one that raised, send what `take` gives. I/O thread only: OpenSSL wants one thread at a time.
 
-    :param context: verifies the peer, or does not
-    :param server_name: a host name or IP address to ask for and to verify; None: neither
-    :param session: to resume, of an earlier connection with the same context **and the same server name**:
-        OpenSSL does not verify the certificate of a resumed session again
-    :param where: what messages call the peer
-    :param instead: what messages advise where the peer speaks no TLS, as `instead_of_tls` says it
-    :raises AttemptFailed: the name cannot be asked for
+    Args:
+        context: verifies the peer, or does not
+        server_name: a host name or IP address to ask for and to verify; None: neither
+        session: to resume, of an earlier connection with the same context **and the same server name**:
+            OpenSSL does not verify the certificate of a resumed session again
+        where: what messages call the peer
+        instead: what messages advise where the peer speaks no TLS, as `instead_of_tls` says it
+
+    Raises:
+        AttemptFailed: the name cannot be asked for
+
     """
 
     def __init__(
@@ -180,8 +186,10 @@ class TLSPipe:
     def handshake(self) -> bool:
         """Go on with the handshake; return whether it is done. Its first call makes the ClientHello.
 
-        :raises AttemptFailed: final for a certificate that does not verify; not final where the peer speaks
-            no TLS, refuses, or closes
+        Raises:
+            AttemptFailed: final for a certificate that does not verify; not final where the peer speaks no
+                TLS, refuses, or closes
+
         """
         if self._finished:
             return True
@@ -202,7 +210,9 @@ class TLSPipe:
         What arrived before the end or an error is given first. After close_notify it is 0 for ever, and
         `closed_by_peer` is true.
 
-        :raises ConnectionLost: the connection was cut off, or what came is no valid TLS
+        Raises:
+            ConnectionLost: the connection was cut off, or what came is no valid TLS
+
         """
         if self._error is not None:
             self._raise()
@@ -233,7 +243,9 @@ class TLSPipe:
     def write(self, plaintext: bytes | bytearray | memoryview) -> None:
         """Encrypt all of it.
 
-        :raises ConnectionLost: it cannot be, since the connection has failed, was cut off or closed
+        Raises:
+            ConnectionLost: it cannot be, since the connection has failed, was cut off or closed
+
         """
         if self._error is not None:
             self._raise()

@@ -70,7 +70,7 @@ class _Run:
 class Unread:
     """The bytes of one connection that its on-connect function has still to read, and its own place in them.
 
-    With the turn only.
+    With the connection's lock held.
 
     Args:
         make: makes the framer of the connection; called anew where a line begins in the middle of one.

@@ -81,11 +81,13 @@ class Watchdog:
 
     What each look asks for has to be applied to the socket before the next one. I/O thread only.
 
-    :param keepalive: the user's
-    :param now: the monotonic clock, seconds
-    :param heartbeat: seconds between the application's heartbeats that are answered; None: there are none
-    :param longest_pause: seconds between two questions of the kernel at the most: `longest_retransmission`
-        where the system takes it
+    Args:
+        keepalive: the user's
+        now: the monotonic clock, seconds
+        heartbeat: seconds between the application's heartbeats that are answered; None: there are none
+        longest_pause: seconds between two questions of the kernel at the most: `longest_retransmission` where
+            the system takes it
+
     """
 
     def __init__(
@@ -169,12 +171,14 @@ class Watchdog:
     ) -> Look:
         """Judge.
 
-        :param info: the kernel's account; None where there is none: only the heartbeat counts then
-        :param now: the monotonic clock, seconds
-        :param unacknowledged: bytes that were handed to the kernel and not acknowledged
-        :param received_at: when the application last received something, or began to read again, on that
-            clock; what the kernel has for it was read before this look
-        :param reading: whether the application reads at present
+        Args:
+            info: the kernel's account; None where there is none: only the heartbeat counts then
+            now: the monotonic clock, seconds
+            unacknowledged: bytes that were handed to the kernel and not acknowledged
+            received_at: when the application last received something, or began to read again, on that clock;
+                what the kernel has for it was read before this look
+            reading: whether the application reads at present
+
         """
         now = max(now, self._now)
         late = 0.0 if self._planned is None else now - self._planned

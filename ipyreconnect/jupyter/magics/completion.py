@@ -1,7 +1,7 @@
 """Complete the magics' options, their values, connection names and addresses; it connects to nothing.
 
 IPython does not complete a magic's own options (after `%connect --` it offers every builtin). A matcher of
-its second API that recommends to suppress the others works in the terminal and in JupyterLab alike.
+its API's second version, which has the other matchers suppressed, works in the terminal and in JupyterLab.
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ MOST_FILES = 200
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What there is to complete beside the options: connection names, and addresses with the latest first."""
+    """What there is to complete beside the options.
+
+    Attributes:
+        names: of connections.
+        addresses: the latest first.
+
+    """
 
     names: Sequence[str] = ()
     addresses: Sequence[str] = ()
@@ -37,7 +43,14 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What can stand instead of `fragment`, the text before the cursor."""
+    """What may replace `fragment`, the text before the cursor.
+
+    Attributes:
+        fragment: the text.
+        texts: what may replace it.
+        kind: what they are, as the front end shows it.
+
+    """
 
     fragment: str
     texts: tuple[str, ...]
@@ -158,7 +171,7 @@ def _matching(fragment: str, texts: Iterable[str], kind: str) -> Offer | None:
 
 
 def files(typed: str) -> list[str]:
-    """Give the files and, with a / behind them, the directories that `typed` may become."""
+    """Return the files and, with a / behind them, the directories that `typed` may become."""
     quote = typed[:1] if typed[:1] in QUOTES else ""
     directory, slash, name = typed.removeprefix(quote).rpartition("/")
     folder = os.path.expanduser(directory + slash) or "."
@@ -167,7 +180,7 @@ def files(typed: str) -> list[str]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 shown = entry.name.startswith(name) and entry.name.startswith(".") == name.startswith(".")
-                # Between quotes a name may hold blanks, without it ends there.
+                # A name may hold blanks between quotes; without quotes it ends there.
                 if shown and (quote or not set(entry.name) & set(BLANKS + QUOTES)):
                     found.append(f"{quote}{directory}{slash}{entry.name}{'/' if entry.is_dir() else ''}")
                 if len(found) == MOST_FILES:
@@ -181,7 +194,7 @@ _CONNECT_LINE = re.compile(rf"^\s*(?:{_TARGET}=\s*)?%%?connect[ \t](.*)$", re.MU
 
 
 def addresses_in(sources: Iterable[str]) -> list[str]:
-    """Give the addresses that these cells connected to, as they were typed, in order of first use."""
+    """Return the addresses that these cells connected to, as they were typed, in order of first use."""
     found: dict[str, None] = {}
     for source in sources:
         for rest in _CONNECT_LINE.findall(source):
@@ -215,13 +228,13 @@ class Addresses:
 
 
 def addresses_in_history(shell: Any) -> list[str]:
-    """Give the addresses of earlier sessions from IPython's history, the latest first."""
+    """Return the addresses of earlier sessions from IPython's history, the latest first."""
     history = getattr(shell, "history_manager", None)
     if history is None or not history.enabled:
         return []
     try:
         cells = list(history.search("*%connect *", raw=True, search_raw=True, n=4 * MOST_ADDRESSES))
-    except Exception:  # noqa: BLE001 - a history that cannot be read must not take the completion away
+    except Exception:  # noqa: BLE001 - without a readable history, the rest is completed all the same
         return []
     return addresses_in(str(cell) for _, _, cell in reversed(cells))[:MOST_ADDRESSES]
 
@@ -229,12 +242,12 @@ def addresses_in_history(shell: Any) -> list[str]:
 def make_matcher(
     shell: Any, known: Callable[[], Known]
 ) -> Callable[[CompletionContext], SimpleMatcherResult]:
-    """Make the matcher to append to `shell.Completer.custom_matchers`; `known` is asked each time."""
+    """Return a matcher to append to `shell.Completer.custom_matchers`; it calls `known` each time."""
 
     @context_matcher(identifier="ipyreconnect")
     def matcher(context: CompletionContext) -> SimpleMatcherResult:
         line = context.text_until_cursor
-        # In a cell magic's body stands its own text, not ours.
+        # The body of a cell magic is its own text, not ours.
         in_body = context.cursor_line > 0 and context.full_text.lstrip().startswith("%%")
         cell_magic_below = context.cursor_line > 0 and line.lstrip().startswith("%%")
         found = None

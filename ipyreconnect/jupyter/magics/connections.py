@@ -1,7 +1,7 @@
-"""Find the connections by name, and list them; starts and stops none.
+"""Find connections by name, and list them; it starts and stops none.
 
 Those that the magics started are remembered, also when they have stopped. Those that were made in Python are
-known while they run: by their names, or as NAME#2 and so on where a name is another's.
+known while they run: by their names, or as NAME#2 and so on where another one has the name.
 """
 
 from __future__ import annotations
@@ -30,19 +30,20 @@ STOPPED_KEPT = 8
 LONGEST_REASON = 160
 """Characters of a reason in the table."""
 NOTES_WITHIN = 100_000
-"""Lines, from the newest back, that are searched for what happened last."""
+"""Lines, from the newest back, that are searched for the last event."""
 
 
 class Connections:
     """The connections by name, in the order in which they were started. For the main thread.
 
-    Own are those that were put here; the others run, and somebody else has made them.
+    *Own* connections are those that were put here, by the magics; the *others* are those that run and were
+    made in Python.
     """
 
     def __init__(self) -> None:
         self._clients: dict[str, Client] = {}
         self._ended: set[str] = set()
-        # Each is called the same for as long as it runs.
+        # Each keeps its name for as long as it runs.
         self._called: weakref.WeakKeyDictionary[Client, str] = weakref.WeakKeyDictionary()
 
     def name_for(self, address: Address) -> str:
@@ -63,7 +64,7 @@ class Connections:
         return str(address)
 
     def others(self) -> dict[str, Client]:
-        """Give what runs and is not own, by what it is called here, in the order in which it was started."""
+        """Return what runs and is not own, by name, in the order in which it was started."""
         own = {id(client) for client in self._clients.values()}
         running = [client for client in Client.all() if id(client) not in own]
         names: dict[str, Client] = {}
@@ -84,7 +85,7 @@ class Connections:
         return {self._called[client]: client for client in running}
 
     def name_of(self, client: Client) -> str:
-        """Give the name by which a client is found here, or was while it ran."""
+        """Return the name by which a client is found here, or was while it ran."""
         name: str = client.name
         if self._clients.get(name) is client:
             return name
@@ -92,7 +93,7 @@ class Connections:
         return self._called.get(client, name)
 
     def put(self, client: Client) -> None:
-        """Remember a client under its name as the latest: it is an own one from here on."""
+        """Remember a client under its name as the latest: it is an own one from now on."""
         self._clients.pop(client.name, None)
         self._ended.discard(client.name)
         self._clients[client.name] = client
@@ -103,16 +104,21 @@ class Connections:
                 self._ended.discard(name)
 
     def end(self, client: Client) -> None:
-        """Note that the user stopped it: it is not the one that is meant without a name any more."""
+        """Note that the user stopped it: a magic without a name does not mean it any more."""
         if self._clients.get(client.name) is client:
             self._ended.add(client.name)
 
     def get(self, name: str) -> Client | None:
-        """Give the own client of that name, or None."""
+        """Return the own client of that name, or None."""
         return self._clients.get(name)
 
     def find(self, name: str | None) -> Client:
-        """Give the client of that name, or the latest; UsageError when there is none."""
+        """Return the client of that name, or the latest.
+
+        Raises:
+            UsageError: there is none; it suggests a name that is near.
+
+        """
         if name is None:
             latest = self.latest
             if latest is None:
@@ -135,29 +141,29 @@ class Connections:
 
     @property
     def latest(self) -> Client | None:
-        """The own one started last that the user did not stop, else the last of the others, else the last
-        that was stopped.
+        """The one that a magic without a name means.
 
-        Own before others: a library that connects in the background must not change what %send means.
+        The own one started last that the user did not stop, else the last of the others, else the last own
+        one. Own before others: a library that connects in the background must not change what %send means.
         """
         going = [client for name, client in self._clients.items() if name not in self._ended]
         known = going or [*self.others().values()] or [*self._clients.values()]
         return known[-1] if known else None
 
     def names(self) -> list[str]:
-        """Give all names, the latest first, the own ones before the others."""
+        """Return all names, the latest first, the own ones before the others."""
         return [*reversed(self._clients), *reversed(self.others())]
 
     def own(self) -> list[Client]:
-        """Give the own clients in the order in which they were started."""
+        """Return the own clients in the order in which they were started."""
         return list(self._clients.values())
 
     def all(self) -> list[Client]:
-        """Give the own clients, and then the others, in the order in which they were started."""
+        """Return the own clients, and then the others, in the order in which they were started."""
         return [*self._clients.values(), *self.others().values()]
 
     def running(self) -> list[Client]:
-        """Give those of them that are not stopped."""
+        """Return those of them that are not stopped."""
         return [client for client in self.all() if client.status.state is not State.STOPPED]
 
     def clear(self) -> None:
@@ -170,7 +176,15 @@ class Connections:
 def table(
     clients: Sequence[Client], latest: Client | None, now: float, name_of: Callable[[Client], str]
 ) -> str:
-    """List connections in aligned columns; a * marks the one meant without -c. `now`: Unix time (s)."""
+    """Return a table of connections in aligned columns; a * marks the one that is meant without -c.
+
+    Args:
+        clients: the connections.
+        latest: the one meant without -c.
+        now: Unix time, s.
+        name_of: gives a client's name as users know it.
+
+    """
     marks = ("* ", "  ") if len(clients) > 1 else ("", "")
     rows = [(f"{marks[1]}NAME", "ADDRESS", "STATE", "SINCE", "LAST LOSS")]
     for client in clients:
@@ -184,7 +198,7 @@ def table(
 
 
 def state(client: Client, now: float) -> str:
-    """Say what a client does now, in few words. `now`: Unix time, s."""
+    """Return what a client does now, in few words. `now`: Unix time, s."""
     status = client.status
     match status.state:
         case State.WAITING if status.retry_at is not None:
@@ -201,13 +215,16 @@ def state(client: Client, now: float) -> str:
 
 
 def last_loss(status: Status) -> str:
-    """Say why the last connection was lost and, until it is back, why the last try failed."""
+    """Return why the last connection was lost and, until it is back, why the last try failed."""
     reasons = (status.loss,) if status.state is State.CONNECTED else (status.loss, status.reason)
     return "; then ".join(dict.fromkeys(filter(None, reasons)))
 
 
 def since(client: Client, now: float) -> str:
-    """Say since when a client is in its state: the time, and the day where it is not today's."""
+    """Return since when a client is in its state: the time, and the day unless it is today's.
+
+    `now` is Unix time.
+    """
     begin = client.status.connected_since if client.status.state is State.CONNECTED else None
     if begin is None:
         note = last_note(client.transcript)
@@ -220,7 +237,7 @@ def since(client: Client, now: float) -> str:
 
 
 def last_note(transcript: Transcript) -> Line | None:
-    """Give the line of what happened last, or None where it is forgotten or long ago."""
+    """Return the line of the last event, or None where it is forgotten or long ago."""
     end = transcript.end
     step = 256
     begin = end

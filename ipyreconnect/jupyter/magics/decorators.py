@@ -19,7 +19,7 @@ _arguments: Any = _untyped
 
 
 def documented(magic: Magic) -> Callable[[_F], _F]:
-    """Give a magic's method the help that `%magic?` shows, made from the table.
+    """Return a decorator that gives a magic's method the help that `%magic?` shows, made from the table.
 
     The parser that IPython's decorators attach is used for that help only.
     """
@@ -43,14 +43,14 @@ def documented(magic: Magic) -> Callable[[_F], _F]:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Be Ctrl-C during a magic's wait: shown as one line."""
+    """Ctrl-C during a magic's wait: shown as one line."""
 
     def _render_traceback_(self) -> list[str]:
         return [str(self)]
 
 
 def in_one_line(method: _F) -> _F:
-    """Show what goes wrong in a magic as one message, never as a traceback."""
+    """Decorate a magic: an error of the caller or of the peer shows as one message, not as a traceback."""
 
     @functools.wraps(method)
     def magic(self: Any, *args: Any) -> Any:

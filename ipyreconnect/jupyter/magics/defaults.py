@@ -1,4 +1,4 @@
-"""Hold the magics' defaults as traits, for `%config Reconnect.…` and `c.Reconnect.…`; applies none."""
+"""The magics' defaults as traits, for `%config Reconnect.…` and `c.Reconnect.…`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
 
 
 class Reconnect(Configurable):
-    """Be what ipyreconnect's magics do when an option is not given."""
+    """What ipyreconnect's magics do when an option is not given."""
 
     keepalive = Unicode("5/3/3", help="%connect --keepalive: IDLE/INTERVAL/COUNT, or off").tag(config=True)
     retry = Float(2.0, help="%connect --retry: seconds to wait before connecting again").tag(config=True)
@@ -75,7 +75,7 @@ class Reconnect(Configurable):
         return proposal.value
 
     def update_config(self, config: Config) -> None:
-        """Take new values; what is refused is taken out of the shell's too, where the next load finds it."""
+        """Take new values; if one is refused, put the old ones into the shell's config: a load reads it."""
         try:
             super().update_config(config)
         except TraitError:

@@ -1,7 +1,7 @@
-"""Put variables and secrets into a text where it says so, and know which parts are secret; it sends nothing.
+"""Put variables and secrets into a text, and know which parts of it are secret; it sends nothing.
 
-`{{name}}` is a variable of the user's namespace, `{{?Prompt}}` is asked for without echo. What stands in the
-cell, in In and in the history is the template; the values go to the connection only.
+`{{name}}` is a variable of the user's namespace, `{{?Prompt}}` is asked for without echo. The cell, In and
+the history keep the template; the values go to the connection only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .escapes import unescape
 from .options import suggest
 
 FITS = (str, Number, Secret)
-"""What a variable may hold that is put into a text."""
+"""What a variable may hold to be put into a text."""
 
 _FIELD = re.compile(r"\{\{(.*?)\}\}")
 _NAME = re.compile(r"\s*([^\W\d]\w*)\s*")
@@ -32,7 +32,14 @@ _NAME = re.compile(r"\s*([^\W\d]\w*)\s*")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a text: as it stands in the template, or a value that was put in, perhaps a secret one."""
+    """A part of a text: as it is in the template, or a value that was put in.
+
+    Attributes:
+        text: the part.
+        value: whether it was put in.
+        secret: whether it must never be shown.
+
+    """
 
     text: str
     value: bool = False
@@ -43,7 +50,13 @@ class Piece:
 
 
 class Filler:
-    """Fill the texts of one cell: each prompt is asked once, however often it stands there."""
+    """Fills the texts of one cell: each prompt is asked once, however often it occurs.
+
+    Args:
+        namespace: the user's variables.
+        ask: asks the user for what a prompt names; None: without echo.
+
+    """
 
     def __init__(self, namespace: Mapping[str, Any], ask: Callable[[str], str] | None = None) -> None:
         self._namespace = namespace
@@ -51,7 +64,12 @@ class Filler:
         self._answers: dict[str, str] = {}
 
     def fill(self, template: str) -> tuple[Piece, ...]:
-        """Give the template's pieces with the values put in. UsageError for what cannot be filled in."""
+        """Return the template's pieces with the values put in.
+
+        Raises:
+            UsageError: there is no such variable, or it cannot be put in.
+
+        """
         pieces: list[Piece] = []
         position = 0
         for field in _FIELD.finditer(template):
@@ -64,7 +82,7 @@ class Filler:
         return tuple(pieces)
 
     def fill_script(self, template: str) -> list[tuple[Piece, ...]]:
-        """Give the pieces of each line of an on-connect script, without the indentation that all lines share.
+        """Return the pieces of each line of an on-connect script, without the indentation that all share.
 
         What `script_line_of` puts in front of a line would hide that. Nothing is put into a comment.
         """
@@ -107,19 +125,24 @@ def _piece_of(name: str, value: object) -> Piece:
 
 
 def _one_line(piece: Piece, name: str) -> Piece:
-    """Refuse a value with a line break, which would send more than one command, without showing it."""
+    """Return the piece, if its value has no line break, which would send more than one command."""
     if "\r" in piece.text or "\n" in piece.text:
         raise UsageError(f"the value of {name!r} has a line break, which would send more than one command")
     return piece
 
 
 def ask_without_echo(prompt: str) -> str:
-    """Ask the user; UsageError where nobody can be asked."""
+    """Return what the user types.
+
+    Raises:
+        UsageError: no user can be asked here.
+
+    """
     try:
         return getpass.getpass(f"{prompt}: ")
     except (StdinNotImplementedError, EOFError, OSError) as error:
         if isinstance(error, EOFError) and sys.stdin.isatty():
-            return ""  # somebody who would not answer, with Ctrl-D
+            return ""  # the user refused, with Ctrl-D
         raise UsageError(
             f"nobody can be asked for {prompt!r} here: fetch it, NAME = Secret.from_keyring(SERVICE, USER) "
             "or USER, NAME = Secret.from_netrc(HOST), and write {{NAME}}"
@@ -127,24 +150,24 @@ def ask_without_echo(prompt: str) -> str:
 
 
 def text_of(pieces: Sequence[Piece]) -> str:
-    """Give the filled text."""
+    """Return the filled text."""
     return "".join(piece.text for piece in pieces)
 
 
 def bytes_of(pieces: Sequence[Piece], encoding: str) -> bytes:
-    """Give the filled text as bytes, with the template's escapes resolved and the values as they are."""
+    """Return the filled text as bytes, with the template's escapes resolved and the values as they are."""
     return b"".join(
         encoded(piece, encoding) if piece.value else unescape(piece.text, encoding) for piece in pieces
     )
 
 
 def pattern_of(pieces: Sequence[Piece]) -> str:
-    """Give the filled regular expression, in which each value means itself."""
+    """Return the filled regular expression, in which each value is matched literally."""
     return "".join(re.escape(piece.text) if piece.value else piece.text for piece in pieces)
 
 
 def script_line_of(pieces: Sequence[Piece]) -> str:
-    """Give the filled line of an on-connect script, in which no value can change what kind of line it is."""
+    """Return the filled line of an on-connect script; no value can change what kind of line it is."""
     template = "".join(MASK if piece.value else piece.text for piece in pieces)
     if template.lstrip().startswith("<"):
         return pattern_of(pieces)
@@ -153,13 +176,18 @@ def script_line_of(pieces: Sequence[Piece]) -> str:
 
 
 def secrets_of(pieces: Sequence[Piece], encoding: str) -> list[Secret]:
-    """Give what must never be shown, in the bytes that are sent."""
+    """Return what must never be shown, in the bytes that are sent."""
     return [Secret(encoded(piece, encoding)) for piece in pieces if piece.secret]
 
 
 def encoded(piece: Piece, encoding: str) -> bytes:
-    """Give a piece's bytes; UsageError, without showing a secret, when the encoding lacks a character."""
-    # Refused afterwards: an exception keeps the one during which it was raised, and that one holds the text.
+    """Return a piece's bytes.
+
+    Raises:
+        UsageError: the encoding lacks a character; it shows no secret.
+
+    """
+    # Raised afterwards: an exception keeps the one during which it was raised, and that one holds the text.
     with contextlib.suppress(UnicodeEncodeError):
         return piece.text.encode(encoding)
     what = "a secret" if piece.secret else repr(piece.text)

@@ -1,7 +1,7 @@
-"""Take a magic's own options off its line and leave the rest byte for byte; it runs nothing and asks nobody.
+"""Take a magic's own options off its line and leave the rest byte for byte.
 
-A shell-like splitter would lose runs of blanks and take a `-x` inside the payload for an option, so the
-line is read from the left: options, then the text as it was typed. table.py says which options there are.
+A shell-like splitter would lose runs of blanks and take a `-x` inside the text for an option, so the line is
+read from the left: options, then the text as it was typed. table.py has the options that there are.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-r"""Keep the text of our line magics as it was typed; it runs nothing, and leaves all other lines to IPython.
+r"""Keep the text of our line magics as it was typed; all other lines are left to IPython.
 
-IPython takes a line that ends with ``?`` for a request for help, whatever stands in front (``%send *IDN?``
-asks about ``*IDN``), and joins a line that ends with a backslash with the next one. The lines of a protocol
-may end with either, so for our magics only ``%name?`` and ``%name??`` alone are left to IPython.
+IPython takes a line that ends with ``?`` for a request for help, whatever is in front (``%send *IDN?`` asks
+about ``*IDN``), and joins a line that ends with a backslash with the next one. The lines of a protocol may
+end with either, so for our magics only ``%name?`` and ``%name??`` alone are left to IPython.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Tokens = Sequence[tokenize.TokenInfo]
 
 _INDENTATION = {tokenize.INDENT, tokenize.DEDENT}
 
-# What runs the statement behind it: `%time %send *IDN?`, `%timeit -n1 %send --expect PONG PING?`.
+# These run the statement behind them: `%time %send *IDN?`, `%timeit -n1 %send --expect PONG PING?`.
 _RUNNERS = {"time", "timeit"}
 _RUN = re.compile(r"%(?P<runner>\w+)(?:[ \t]+-\S+)*[ \t]+%(?P<name>\w+)[ \t]")
 
@@ -45,21 +45,21 @@ class TypedLines:
         self._check_of_ipython: Callable[[str], Any] | None = None
 
     def register(self) -> None:
-        """Have IPython ask us about each line."""
+        """Have IPython call `find` and `check_complete` for each line."""
         manager = self._shell.input_transformer_manager
         manager.token_transformers.insert(0, self)
-        # It looks for a backslash before it asks any transformer, so that it has to be asked in another way.
+        # It looks for a backslash before it calls any transformer, so its method itself has to be replaced.
         self._check_of_ipython = manager.check_complete
         manager.check_complete = self.check_complete
 
     def unregister(self) -> None:
-        """Leave IPython's lines to IPython again."""
+        """Take both away from IPython again."""
         manager = self._shell.input_transformer_manager
         manager.token_transformers[:] = [each for each in manager.token_transformers if each is not self]
         if manager.__dict__.get("check_complete") == self.check_complete:
             del manager.check_complete
-        # Else another extension has put its own around ours, which then does no more than to pass on: no
-        # magic is ours any more.
+        # Else another extension has put its own around ours, which from now on only passes on: no magic is
+        # ours any more.
 
     # -- what IPython calls ----------------------------------------------------------------------------------
 
@@ -73,7 +73,7 @@ class TypedLines:
         return self._without_escape(lines[0]) if len(lines) == 1 else None
 
     def check_complete(self, cell: str) -> Any:
-        r"""Say whether a cell is complete: a ``\`` at the end of our text asks for no further line."""
+        r"""Return IPython's verdict on a cell: a ``\`` at the end of our text asks for no further line."""
         assert self._check_of_ipython is not None
         text = cell.rstrip()
         if text.endswith("\\") and self._is_text_of_ours(text):
@@ -124,7 +124,7 @@ class TypedLines:
         return TypedLine(row - 1, column, row - 1, column, name.string, escape="")
 
     def _at(self, tokens: Tokens, begin: int, index: int) -> TypedLine | None:
-        """Take what begins at a %, where it is one of our magics and not a request for its help."""
+        """Return what begins at a %, if it is one of our magics and not a request for its help."""
         if not _is(tokens, index, "%") or index + 1 >= len(tokens):
             return None
         name = tokens[index + 1]
@@ -139,7 +139,7 @@ class TypedLines:
         return TypedLine(start_row - 1, start_column, row - 1, column, name.string)
 
     def _is_text_of_ours(self, text: str) -> bool:
-        """Say whether the last line of a cell, without what is blank, belongs to one of our magics."""
+        """Return whether the last line of a cell that is not blank belongs to one of our magics."""
         cell_magic = re.match(r"\s*%%(\w+)", text)
         if cell_magic is not None and self._is_ours_in_a_cell(cell_magic[1]):
             return True
@@ -150,7 +150,17 @@ class TypedLines:
 
 @dataclass(frozen=True)
 class TypedLine:
-    """One line of a magic: where the statement begins, and where the magic does, counted from 0."""
+    """One line of a magic, as IPython's transformers describe it; rows and columns are counted from 0.
+
+    Attributes:
+        start_line: the row where the statement begins.
+        start_col: its column.
+        row: the row where the magic begins.
+        column: its column.
+        name: the magic's.
+        escape: what is in front of the name.
+
+    """
 
     start_line: int
     start_col: int
@@ -162,7 +172,7 @@ class TypedLine:
     """IPython sorts by place and this: ours come before what it finds at the same place."""
 
     def transform(self, lines: list[str]) -> list[str]:
-        """Put the call in the place of the line, of which IPython strips blanks at the end as ever."""
+        """Return the lines with a call instead of the magic; IPython strips blanks at its end, as always."""
         line = lines[self.row]
         text = line[self.column + len(self.escape) + len(self.name) :].rstrip()
         call = f"get_ipython().run_line_magic({self.name!r}, {text[1:]!r})\n"
@@ -170,7 +180,7 @@ class TypedLine:
 
 
 def _begin(tokens: Tokens) -> int:
-    """Give the index of the first token that is no indentation."""
+    """Return the index of the first token that is not indentation."""
     for index, token in enumerate(tokens):
         if token.type not in _INDENTATION:
             return index

@@ -1,4 +1,4 @@
-"""What the magics say: outcomes, settings in force, and what was lost, as lines for a person."""
+"""What the magics print: outcomes, settings in force, and what was lost, as lines for a person."""
 
 from __future__ import annotations
 
@@ -16,13 +16,20 @@ from ..output.text import count_of_lines, rendered, shortened
 __all__ = ["bound_words", "heartbeat_words", "keepalive_words", "outcome", "queued_words", "stopped_words"]
 
 UNCONFIRMED_SHOWN = 20
-"""Lines that %stop shows of those never acknowledged, and of those never sent; the client has them all."""
+"""Lines that %stop shows of those never acknowledged, and of those never sent; the client keeps them all."""
 LONGEST_SHOWN = 200
 """Characters of each of them."""
 
 
 def outcome(client: Client, took: float, now: float) -> str:
-    """Say in one line how the first attempt ended. took: seconds that it took; now: Unix time, s."""
+    """Return in one line how the first attempt ended.
+
+    Args:
+        client: the client.
+        took: seconds that it took.
+        now: Unix time, s.
+
+    """
     status = client.status
     where = client.address.display
     match status.state:
@@ -49,7 +56,7 @@ def outcome(client: Client, took: float, now: float) -> str:
 
 
 def keepalive_words(client: Client, name: str) -> list[str]:
-    """Say which keepalive is in force, what it means, and what this system lacks for it."""
+    """Return which keepalive is in force, what it means, and what this system lacks for it."""
     wanted, force = client.keepalive, client.keepalive_in_force
     if client.address.path:
         return [f"{name}: {NO_KEEPALIVE}"]
@@ -65,7 +72,7 @@ def keepalive_words(client: Client, name: str) -> list[str]:
 
 
 def bound_words(keepalive: KeepAlive) -> str:
-    """Say what a keepalive promises."""
+    """Return what a keepalive promises."""
     if not keepalive.enabled:
         return "no probes: a peer that vanishes while nothing is sent goes unnoticed"
     idle, interval, count = keepalive.idle, keepalive.interval, keepalive.count
@@ -76,7 +83,7 @@ def bound_words(keepalive: KeepAlive) -> str:
 
 
 def queued_words(client: Client, count: int) -> str:
-    """Say that lines are kept until the connection is back."""
+    """Return that so many lines are kept until the connection is back."""
     what = "the line is" if count == 1 else f"{count} lines are"
     return (
         f"not connected to {client.address.display}: {what} kept for up to {QUEUE_PATIENCE:.0f} s "
@@ -85,7 +92,7 @@ def queued_words(client: Client, count: int) -> str:
 
 
 def stopped_words(client: Client, name: str, ends: Sequence[Line], *, has_log: bool) -> list[str]:
-    """Say that a client was stopped, and which lines its peer did not acknowledge or never got.
+    """Return that a client was stopped, and which lines its peer did not acknowledge or never got.
 
     Args:
         client: the client.
@@ -116,7 +123,7 @@ def stopped_words(client: Client, name: str, ends: Sequence[Line], *, has_log: b
 
 
 def _first_rows(lines: list[Line], where: str) -> list[str]:
-    """Give the rows that show the first of these lines, and say where the others are."""
+    """Return rows that show the first of these lines, and where the others are."""
     rows = [
         f"  {row}"
         for line in lines[:UNCONFIRMED_SHOWN]
@@ -127,7 +134,7 @@ def _first_rows(lines: list[Line], where: str) -> list[str]:
 
 
 def heartbeat_words(client: Client, name: str) -> list[str]:
-    """Say which heartbeat is in force, and what follows from it."""
+    """Return which heartbeat is in force, and what follows from it."""
     beat: Heartbeat | None = client.heartbeat
     silence = client.silence
     told = [] if silence is None else [f"  a loss after {silence:g} s without anything received (silence)"]

@@ -1,5 +1,5 @@
 // The header of a panel: which connection this is, its state, and the buttons that change it. It holds no
-// state of its own: it sends what the user asks for and shows what the kernel reports. controls.py is the
+// state of its own: it sends what the user asks for and shows what the kernel reports. header.py is the
 // kernel's side.
 
 import { button, clock, h, say, span } from "./dom.mjs";

@@ -1,5 +1,5 @@
 // The link between one view and the kernel. It says hello, acknowledges the ticks that ask for it once they
-// are painted, and tells by the age of the last message whether the kernel is alive. publisher.py is the
+// are painted, and tells by the age of the last message whether the kernel is alive. channel.py is the
 // kernel's side and explains the protocol.
 
 import { clock } from "./dom.mjs";

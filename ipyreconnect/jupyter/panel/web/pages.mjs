@@ -23,7 +23,7 @@ const REFRESH = 400; // ms between looks at the visible lines whose delivery is 
  */
 
 /**
- * Lines as encode_rows of log_view.py packs them; their texts and times are in two buffers.
+ * Lines as encode_rows of rows.py packs them; their texts and times are in two buffers.
  *
  * @typedef {object} Rows
  * @property {number} a

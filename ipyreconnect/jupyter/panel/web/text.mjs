@@ -1,5 +1,5 @@
 // The text of a line as the kernel sends it: control and invisible characters arrive as their names between
-// U+0001 and U+0002 (see `visible` in log_view.py). They are displayed by these names, and copied as escape
+// U+0001 and U+0002 (see `spell_out` in rows.py). They are displayed by these names, and copied as escape
 // sequences.
 
 const NAMES = [
