@@ -79,7 +79,7 @@ screenshots: system $(VENV)/dev.stamp ## take the README's pictures anew
 	$(BIN)/python -m tests.browser.screenshots $(ARGS)
 
 coverage: $(VENV)/dev.stamp ## the quick tests, the lines that they never run, and whether the share has sunk
-	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term-missing $(ARGS)
+	$(BIN)/python -m pytest $(QUICK) -o faulthandler_timeout=0 --cov --cov-report=term-missing $(ARGS)
 
 system:
 	.ci/system-packages

@@ -10,7 +10,9 @@ __all__ = ["Announcing", "Continuation", "Fragment", "beginning"]
 class Announcing(bytes):
     """A logical line with announced bytes in it.
 
-    head: how many bytes stand before the first announced one, without the line end behind the announcement.
+    Attributes:
+        head: how many bytes stand before the first announced one, without the line end behind the
+            announcement.
     """
 
     head: int
@@ -26,7 +28,8 @@ class Fragment(bytes):
     """The first piece of a line that is too long or was never finished; joined they are the line, byte for
     byte.
 
-    head: as for `Announcing`; None: none of its bytes was announced.
+    Attributes:
+        head: as for `Announcing`; None: none of its bytes was announced.
     """
 
     head: int | None

@@ -32,9 +32,10 @@ def check_encoding(name: str) -> str:
 
 def encode_behind(before: str, text: str, encoding: str) -> bytes:
     """Return the bytes that `text` has in a line behind `before`: in some encodings other ones than alone, as
-    they begin with a mark of the byte order, or go on in the state that was left (ISO 2022).
+    they begin with a mark of the byte order, or go on in the state that was left (ISO 2022). Any thread.
 
-    Raises UnicodeError for what the encoding lacks. Any thread.
+    Raises:
+        UnicodeError: the encoding lacks a character of it.
     """
     try:
         encoder = codecs.getincrementalencoder(encoding)()

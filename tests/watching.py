@@ -11,7 +11,7 @@ from typing import Final
 from ipyreconnect import Client
 from ipyreconnect.network.lock import Strand
 
-__all__ = ["PATIENCE", "States", "holding_the_turn", "leading", "until", "waiting"]
+__all__ = ["PATIENCE", "States", "holding_the_lock", "leading", "until", "waiting"]
 
 PATIENCE: Final = 10.0
 """Seconds that a test waits for anything; one that meets this limit has failed."""
@@ -31,7 +31,7 @@ def until(client: Client, condition: Callable[[], bool], timeout: float = PATIEN
         client.remove_watcher(changed.set)
 
 
-def holding_the_turn(strand: Strand, meanwhile: Callable[[], None]) -> None:
+def holding_the_lock(strand: Strand, meanwhile: Callable[[], None]) -> None:
     """Have another thread hold the turn while `meanwhile` runs here."""
     begun, over = threading.Event(), threading.Event()
 

@@ -274,7 +274,7 @@ class Client(Observed, metaclass=OfferingType):
         return self._connection.status
 
     def _health(self) -> Health:
-        return self._driver.call(self._driver.look)
+        return self._driver.call(self._driver.poll_health)
 
     @property
     def keepalive_in_force(self) -> KeepAlive | None:
@@ -388,7 +388,7 @@ class Client(Observed, metaclass=OfferingType):
         acknowledged within a fifth of a second are in `unconfirmed`, and are not delivered later.
         """
         driver = self._driver
-        if driver.has_turn:  # called by a finalizer or a signal handler, in the middle of a step
+        if driver.holds_lock:  # called by a finalizer or a signal handler, in the middle of a step
             driver.post(self._begin_stop)
             return
         thread = driver.loop_thread
@@ -413,7 +413,7 @@ class Client(Observed, metaclass=OfferingType):
         if ended is not None:
             # Another thread may have connected again since; it has ended all the same.
             driver.wait(lambda: driver.at_rest or driver.ended != ended, None)
-        if thread is not None and driver.ends(thread):
+        if thread is not None and driver.has_ended(thread):
             thread.join(EXIT_PATIENCE)
         if self._recorder is not None:
             self._recorder.join()

@@ -11,7 +11,7 @@ from ..errors import Overrun
 from ..lines.line import Line
 from ..lines.transcript import Transcript
 from ..network.driver import Driver
-from ..network.flow_control import Follower
+from ..network.flow_control import ReaderPosition
 from ..protocol.state import State
 from .notifier import Notifier
 from .origin import Origin
@@ -43,7 +43,7 @@ class Listeners:
         self._transcript = transcript
         self._notifier = notifier
         self._name = name
-        self._position = Follower(transcript.end)
+        self._position = ReaderPosition(transcript.end)
         self._received = 0  # how many of the lines before that position came from the peer
         self._listeners: dict[object, Listener] = {}
         self._posted = False
@@ -63,7 +63,7 @@ class Listeners:
         if not self._listeners:
             self._position.next = transcript.end
             self._received = transcript.received_before(transcript.end) or 0
-            self._driver.begin_hearing(self._position)
+            self._driver.register_listener(self._position)
         # Replaced as a whole, never mutated: another thread may be iterating over it.
         self._listeners = {**self._listeners, key: Listener(listener, origin, transcript.end)}
 
@@ -73,7 +73,7 @@ class Listeners:
             self._listeners[key].gone = True
             self._listeners = {each: made for each, made in self._listeners.items() if each != key}
             if not self._listeners:
-                self._driver.end_hearing(self._position)
+                self._driver.unregister_listener(self._position)
 
     def wake(self) -> None:
         """Have the notifier pass on new lines. Call with the connection's lock held, on any thread."""
@@ -98,7 +98,7 @@ class Listeners:
             self._notifier.post(self._run)
         else:
             self._posted = False
-            self._driver.followed(position, position.next)
+            self._driver.advanced(position, position.next)
             self.wake()
 
     def _notify_some(self) -> int:

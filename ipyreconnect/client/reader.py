@@ -14,7 +14,7 @@ from ..lines.line import Line
 from ..lines.store import Runs
 from ..lines.transcript import Transcript
 from ..network.driver import Driver
-from ..network.flow_control import Follower
+from ..network.flow_control import ReaderPosition
 from ..protocol.state import State
 from .ownership import Owner, Ownership
 from .waiting import until
@@ -208,7 +208,7 @@ class Reader(Generic[T]):
         if start is None:
             start = driver.connection.expectations.mark
         self._source: Source[T] = Source(transcript, start, as_bytes)
-        self._position = Follower(start, yields=True)
+        self._position = ReaderPosition(start, yields=True)
         self._lines: list[T] = []
         self._began = self._yielded_at = 0.0
         self._closed = self._registered = self._abandoned = False
@@ -231,12 +231,12 @@ class Reader(Generic[T]):
     def _begin_following(self) -> None:
         """From now on, what this reader has not read is kept for it."""
         self._registered = True
-        self._driver.begin_following(self._position)
+        self._driver.register_reader(self._position)
 
     def unregister(self) -> None:
         """Unregister this reader for back-pressure. Safe to call from any thread, and from finalizers."""
         self._registered = False
-        self._driver.end_following(self._position)
+        self._driver.unregister_reader(self._position)
 
     def close(self) -> None:
         """End the reading. Safe to call from any thread."""
@@ -381,5 +381,5 @@ class Reader(Generic[T]):
         self.batch = iter(lines)
         if self._closed:  # by another thread meanwhile
             lines.clear()
-        self._driver.followed(self._position, self._source.next, self.batch if lines else None)
+        self._driver.advanced(self._position, self._source.next, self.batch if lines else None)
         self._began = self._position.read_at

@@ -23,7 +23,7 @@ from ..lines.line import Line
 from ..lines.text import counted
 from ..lines.transcript import Transcript
 from ..network.driver import Driver
-from ..network.flow_control import Follower
+from ..network.flow_control import ReaderPosition
 from ..network.interrupts import guard
 from ..protocol.state import State
 from .record_file import RecordFile, Rows
@@ -221,8 +221,8 @@ class Recorder:
     # -- a run -----------------------------------------------------------------------------------------------
 
     def _run(self, file: RecordFile | None) -> None:
-        place = Follower(self._next)
-        self._driver.begin_following(place)
+        place = ReaderPosition(self._next)
+        self._driver.register_reader(place)
         try:
             over = False
             while not over:
@@ -233,14 +233,14 @@ class Recorder:
                 if not over:
                     self._wait(failed=failed)
         finally:
-            self._driver.end_following(place)
+            self._driver.unregister_reader(place)
             if file is not None:
                 self._close(file)
             with _lock:
                 _running.pop(threading.current_thread(), None)
                 _stuck.pop(threading.current_thread(), None)
 
-    def _try_to_write(self, file: RecordFile | None, place: Follower) -> RecordFile | None:
+    def _try_to_write(self, file: RecordFile | None, place: ReaderPosition) -> RecordFile | None:
         """Write all new lines; return the open file, None if it cannot be written now."""
         try:
             if file is None:
@@ -307,13 +307,13 @@ class Recorder:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def _write_all(self, file: RecordFile, place: Follower) -> None:
+    def _write_all(self, file: RecordFile, place: ReaderPosition) -> None:
         """Write all new lines; may raise OSError."""
         transcript = self._transcript
         while True:
             while self._rows:
                 self._write_rows(file)
-                self._driver.followed(place, self._next)
+                self._driver.advanced(place, self._next)
             end = transcript.end
             if self._next >= end:
                 self.written = self._next

@@ -1,4 +1,4 @@
-"""What became of each line that was sent, and the ledger that moves it along; touches no socket.
+"""The delivery status of a line that was sent. Touches no socket: `protocol/ledger.py` moves it along.
 
 The ledger counts the bytes of the outgoing stream (the ciphertext where there is TLS): a line is *sent* when
 its last byte was handed to the kernel and *acknowledged* when the peer's TCP has acknowledged it: its end
@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from .text import decode
+
 __all__ = ["Delivery", "Waiting"]
 
 QUEUED, SENT, ACKNOWLEDGED, UNCONFIRMED = "queued", "sent", "acknowledged", "unconfirmed"
@@ -20,7 +22,7 @@ FINAL = (ACKNOWLEDGED, UNCONFIRMED)
 
 
 class Waiting(Protocol):
-    """Somebody who can wait for a delivery, and knows the encoding of its text: the client."""
+    """The client, as far as a delivery needs it: it waits for one, and knows the encoding of its text."""
 
     encoding: str | None
 
@@ -30,12 +32,13 @@ class Waiting(Protocol):
 
 
 class Delivery:
-    """The fate of one sent line.
+    """How far one sent line has come. Reading is safe in any thread.
 
-    status: "queued" (not handed to the kernel yet), "sent", "acknowledged" (the peer's TCP has it) or
-    "unconfirmed" (its connection ended, or it expired in the queue, before that). data: the bytes without the
-    line end. number: of its line in the transcript, None while it waits offline. Reading is safe in any
-    thread.
+    Attributes:
+        status: "queued" (not handed to the kernel yet), "sent", "acknowledged" (the peer's TCP has it) or
+            "unconfirmed" (its connection ended, or it expired in the queue, before that).
+        data: the bytes without the line end.
+        number: of its line in the transcript, None while it waits offline.
     """
 
     __slots__ = ("_waiting", "data", "number", "status")
@@ -55,8 +58,13 @@ class Delivery:
         """Wait until the line has come as far as `status` ("sent" or "acknowledged"), at most `timeout`
         seconds.
 
-        Returns whether it has: False after the time-out, and at once when its status is final and another
-        one. Any thread but the I/O thread; can be interrupted. Raises ValueError for another status.
+        Any thread but the I/O thread; can be interrupted.
+
+        Returns:
+            Whether it has: False after the time-out, and at once when its status is final and another one.
+
+        Raises:
+            ValueError: there is no such status.
         """
         if status not in STATUSES:
             raise ValueError(f"a delivery is one of {', '.join(STATUSES)}, not {status!r}")
@@ -76,13 +84,11 @@ class Delivery:
         return STATUSES.index(now) >= STATUSES.index(status)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # A copy, in another process as a rule, stays as it is: nobody tells it anything.
+        # A copy, in another process as a rule, stays as it is: no connection moves it along.
         state = {"status": self.status, "number": self.number}
         return Delivery, (self.data,), (None, state)
 
     def __repr__(self) -> str:
-        from .text import decode  # which is of a higher floor: a line knows its delivery
-
         waiting = None if self._waiting is None else self._waiting()
         text = decode(self.data, None if waiting is None else waiting.encoding)
         return f"<Delivery {text!r} {self.status}>"

@@ -60,8 +60,12 @@ NONE = Characters(frozenset(), False)
 class Cost:
     """What it takes to match an expression, or the rest of one, from one place.
 
-    factor, power: factor × length ** power steps at most. first: the characters with which it may begin.
-    may_fail: whether it may be tried in vain. ambiguous: whether it may match the same text in several ways.
+    Attributes:
+        factor: of the steps that it may take: factor × length ** power at most.
+        power: as above.
+        first: the characters with which it may begin.
+        may_fail: whether it may be tried in vain.
+        ambiguous: whether it may match the same text in several ways.
     """
 
     factor: float = 1.0

@@ -14,9 +14,9 @@ from .text import one_line
 __all__ = ["BEGINNING", "LARGEST_NUMBER", "from_json", "is_torn", "load_lines", "save_lines", "to_json"]
 
 LARGEST_NUMBER = 2**53
-"""Of a line in a record: beyond it, JSON's numbers are not exact."""
+"""The largest number of a line in a record: beyond it, JSON's numbers are not exact."""
 BEGINNING = '{"number": '
-"""Of each line of a record."""
+"""What each row of a record begins with."""
 
 
 def to_json(line: Line) -> str:
@@ -38,7 +38,8 @@ def to_json(line: Line) -> str:
 def from_json(text: str, encoding: str | None = None) -> Line:
     """Return the line that `to_json` wrote; `encoding` is for its text. Any thread.
 
-    Raises ValueError when it wrote no such thing.
+    Raises:
+        ValueError: it wrote no such thing.
     """
     try:
         row = json.loads(text)
@@ -72,7 +73,13 @@ def is_torn(text: str) -> bool:
 def save_lines(lines: Iterable[Line], path: str | os.PathLike[str], mode: str = "w") -> int:
     """Write lines to a file as `Transcript.save` does, and return how many there were. Any thread.
 
-    mode: as of `open`. Raises OSError when it can't be written.
+    Args:
+        lines: in their order.
+        path: ends with .txt or .log for text; in it, `~` is the user's home.
+        mode: as of `open`.
+
+    Raises:
+        OSError: the file can't be written.
     """
     as_text = os.fspath(path).endswith((".txt", ".log"))
     count = 0
@@ -86,7 +93,16 @@ def save_lines(lines: Iterable[Line], path: str | os.PathLike[str], mode: str = 
 
 
 def load_lines(file: Iterable[str], name: str, encoding: str | None) -> Iterator[Line]:
-    """Yield the lines that stand in a file."""
+    """Yield the lines that stand in a file of rows; what was torn off by its writer's end is left out.
+
+    Args:
+        file: its rows.
+        name: what an error calls it.
+        encoding: of the lines' text.
+
+    Raises:
+        SettingsError: a row is no line of a record.
+    """
     for row, text in enumerate(file, 1):
         try:
             line = from_json(text, encoding)

@@ -1,5 +1,8 @@
-"""Cut received bytes into logical lines, announced or raw; plain lines are the transcript's to cut. Says also
-what of a logical line is compared with an expectation, a reply rule or a script's step: its beginning.
+"""Framers: they cut received bytes into logical lines, announced or raw. Plain lines need none: the
+transcript cuts those itself.
+
+Also here is what of a logical line is compared with an expectation, a reply rule or a script's step: its
+beginning.
 """
 
 from __future__ import annotations
@@ -37,18 +40,18 @@ bulk errors (RESP2 and RESP3), NATS messages with and without headers.
 FRAMINGS = ("lines", "announced", "raw")
 """The framings that go by a name."""
 
-# A number of more digits (an exabyte and above) is no size: nobody waits for it, and int() refuses thousands.
+# A number of more digits (an exabyte and above) is no size, and int() refuses one of thousands.
 _MAX_DIGITS = 18
 
 SMALL = 1024
 """Bytes of which it does not matter how they are counted or cut."""
 SAMPLE = 500
-"""Bytes at the beginning by which it is told how long the lines are."""
+"""Bytes at the beginning by which it is judged how long the lines are."""
 LONG = 100
 """Bytes of a line from which on it is cut more quickly by way of its line end alone (measured; lines of 80
 take a fifth longer so, those of 400 a third of the time)."""
 
-# Of a line that is too long to be held, and of what follows announced bytes, only these last bytes are
+# Of a line that is too long to be buffered, and of what follows announced bytes, only these last bytes are
 # searched for an announcement: the longest one that may end such a line, "{" 18 digits "+}", is far shorter.
 _WINDOW = 64
 
@@ -113,7 +116,7 @@ class Raw:
         return [data] if data else []
 
     def finish(self) -> list[bytes]:
-        """Return nothing: no data is ever held back."""
+        """Return nothing: no data is ever buffered."""
         return []
 
 
@@ -123,13 +126,13 @@ class Announced:
     What follows the raw bytes may announce again (IMAP) or be empty (Redis, NATS). The final line end (LF or
     CRLF) is taken off once; inner ones are kept. A logical line of more than `limit` bytes comes as fragments
     of `limit` bytes; a line that announces more than `limit` bytes is given out at once, before they arrive.
-    Little more than `limit` bytes are held, and the framing stays in step however much was announced.
+    Little more than `limit` bytes are buffered, and the framing stays in step however much was announced.
 
     Args:
         pattern: is searched in each line without its line end; the last group that matched is the number of
             bytes; `^` matches only where a logical line begins.
         limit: bytes of the longest logical line that comes in one piece.
-        encoding: of the text, so that fragments are cut between characters; None: UTF-8.
+        encoding: of the text, so that fragments are cut between characters; None means UTF-8.
 
     Raises:
         SettingsError: the pattern or the limit cannot work.
@@ -152,7 +155,7 @@ class Announced:
         self._reset()
 
     def _reset(self) -> None:
-        self._held = bytearray()  # the logical line in progress, without the fragments that are already out
+        self._buffer = bytearray()  # the logical line in progress, without the fragments that are already out
         self._raw = 0  # announced bytes still to come
         self._tail = 0  # bytes of the logical line since its beginning or since its last raw byte
         self._head = -1  # bytes of this logical line before the first announced one; none was announced yet
@@ -161,7 +164,7 @@ class Announced:
     def feed(self, data: bytes) -> list[bytes]:
         """Take what was received; return the logical lines that it completes."""
         lines: list[bytes] = []
-        start = self._consume(data, 0, lines) if self._held or self._raw else 0
+        start = self._consume(data, 0, lines) if self._buffer or self._raw else 0
         end = data.rfind(b"\n", start) + 1
         if not self._mark and start < end:
             start = self._skip_plain(data, start, end, lines)
@@ -183,7 +186,7 @@ class Announced:
 
         0 where that is not plain to see.
         """
-        if self._held or self._raw or self._over or not self._mark:
+        if self._buffer or self._raw or self._over or not self._mark:
             return 0
         end, _, _ = self._find(data, 0, data.rfind(b"\n") + 1)
         start = 0
@@ -197,12 +200,12 @@ class Announced:
     @property
     def unfinished(self) -> bytes:
         """The line in progress, b"" where bytes that were announced are a part of it."""
-        return bytes(self._held) if self._head < 0 and not self._over else b""
+        return bytes(self._buffer) if self._head < 0 and not self._over else b""
 
     @property
-    def held(self) -> int:
+    def buffered(self) -> int:
         """Bytes that it was fed with last and has given out in no line or fragment yet."""
-        return len(self._held)
+        return len(self._buffer)
 
     @property
     def announced(self) -> int:
@@ -217,7 +220,7 @@ class Announced:
     def finish(self) -> list[bytes]:
         """Return the incomplete line as fragments, if there is one, and start anew."""
         lines: list[bytes] = []
-        self._cut(bytes(self._held), lines)
+        self._cut(bytes(self._buffer), lines)
         self._reset()
         return lines
 
@@ -267,28 +270,28 @@ class Announced:
             if self._raw:
                 stop = min(at + self._raw, size)
                 self._raw -= stop - at
-                self._hold(data[at:stop], lines)
+                self._take_in(data[at:stop], lines)
                 at = stop
                 continue
             stop = data.find(b"\n", at) + 1
             ended = stop > 0
             stop = stop or size
             self._tail += stop - at
-            self._hold(data[at:stop], lines)
+            self._take_in(data[at:stop], lines)
             at = stop
             if not ended:
                 break
-            number = self._number(self._held[-self._tail : -1], first=self._head < 0 and not self._over)
+            number = self._number(self._buffer[-self._tail : -1], first=self._head < 0 and not self._over)
             if number < 0:
                 self._end(lines)
                 break
             self._raw = number
             self._tail = 0
             if self._head < 0:
-                self._head = len(without_end(bytes(self._held)))
+                self._head = len(without_end(bytes(self._buffer)))
             if number > self.limit:
-                self._cut(bytes(self._held), lines)
-                self._held.clear()
+                self._cut(bytes(self._buffer), lines)
+                self._buffer.clear()
         return at
 
     def _number(self, line: bytes | bytearray, *, first: bool) -> int:
@@ -308,17 +311,17 @@ class Announced:
         digits = found[found.lastindex]
         return int(digits) if digits.isdigit() and len(digits) <= _MAX_DIGITS else -1
 
-    def _hold(self, data: bytes, lines: list[bytes]) -> None:
+    def _take_in(self, data: bytes, lines: list[bytes]) -> None:
         """Keep data of the line in progress, and give out what is over the limit."""
-        held = self._held
-        held += data
-        if len(held) >= self.limit + _SLACK:
-            whole = bytes(held)
-            del held[: self._cut(whole, lines, len(whole) - _SLACK)]
+        buffer = self._buffer
+        buffer += data
+        if len(buffer) >= self.limit + _SLACK:
+            whole = bytes(buffer)
+            del buffer[: self._cut(whole, lines, len(whole) - _SLACK)]
 
     def _end(self, lines: list[bytes]) -> None:
         """Give out the logical line in progress, which has just ended with LF."""
-        line = bytes(self._held[:-1]).removesuffix(b"\r")
+        line = bytes(self._buffer[:-1]).removesuffix(b"\r")
         if self._over or len(line) > self.limit:
             self._cut(line, lines)
         else:
@@ -342,8 +345,13 @@ class Announced:
         """Give out `data` of the logical line in progress as fragments of at most the limit; return how far
         that came.
 
-        Where they end depends on the bytes alone. stop: give out only whole fragments that end up to there;
-        more of the line is still to come. None: all of it.
+        Where they end depends on the bytes alone.
+
+        Args:
+            data: what is there of that line, without the fragments that are already out.
+            lines: are given the fragments.
+            stop: give out only whole fragments that end up to there; more of the line is still to come. None:
+                all of it.
         """
         at = 0
         while at < len(data):
@@ -384,7 +392,8 @@ class Foreign:
     def make(self) -> Feeds:
         """Return the user's object for this connection, made the first time.
 
-        Raises SettingsError where it cannot be made.
+        Raises:
+            SettingsError: it cannot be made.
         """
         if self._framer is None:
             given = self._given
@@ -427,7 +436,7 @@ def make_framer(
             connection.
         profile: the address's profile.
         limit: bytes of the longest logical line that comes in one piece.
-        encoding: of the text, so that longer ones are cut between characters; None: UTF-8.
+        encoding: of the text, so that longer ones are cut between characters; None means UTF-8.
 
     Raises:
         SettingsError: it is none of these, or an object that cannot be copied.
@@ -496,7 +505,9 @@ def _made(factory: object) -> Feeds:
 def split_lines(data: bytes, count: int | None = None) -> list[bytes]:
     """Cut data that ends with LF into lines without their LF or CRLF; a lone CR belongs to its line.
 
-    count: how many lines these are, where that is known.
+    Args:
+        data: whole lines.
+        count: how many lines these are, where that is known.
     """
     # Each is one pass in C, several times quicker than to look for each line's CR, and right unless the lines
     # do not all end alike, of which there is a cheap proof: bytes are missing, or too many.

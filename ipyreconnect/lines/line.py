@@ -14,10 +14,14 @@ DIRECTIONS = ("<", ">", "*")
 class Line:
     """One line of a transcript. Immutable; any thread.
 
-    data: the bytes without the line end. time: seconds since the Unix epoch. direction: "<" received, ">"
-    sent, "*" something that happened. number: counted from 0 over the whole life of the transcript, never
-    used twice. truncated: a fragment of an over-long or unfinished line, or the beginning of what was too
-    long to keep. delivery: the fate of a sent line that is kept whole, else None.
+    Attributes:
+        data: the bytes without the line end.
+        time: seconds since the Unix epoch.
+        direction: "<" received, ">" sent, "*" something that happened.
+        number: counted from 0 over the whole life of the transcript, never used twice.
+        truncated: a fragment of an over-long or unfinished line, or the beginning of what was too long to
+            keep.
+        delivery: how far a sent line has come, if it is kept whole; else None.
     """
 
     __slots__ = ("_encoding", "data", "delivery", "direction", "number", "time", "truncated")

@@ -45,7 +45,8 @@ def compile_pattern(pattern: Pattern, redact: Callable[[str], str] = str) -> re.
     """Return `pattern` compiled; a bytes pattern looks at a line's bytes, a str pattern at its text. Any
     thread.
 
-    Raises SettingsError when it is no regular expression; its text is what `redact` gives.
+    Raises:
+        SettingsError: it is no regular expression; its text is what `redact` gives.
     """
     if isinstance(pattern, (str, bytes)):
         try:
@@ -117,10 +118,11 @@ class Found:
 
 
 class LineSearch:
-    """A pattern ready to look at lines. Immutable; any thread.
+    """A pattern ready to be searched for in lines. Immutable; any thread.
 
-    pattern: compiled; of str it looks at the lines' text, of bytes at their bytes. encoding: of the lines, as
-    for `decode`.
+    Args:
+        pattern: compiled; of str it looks at the lines' text, of bytes at their bytes.
+        encoding: of the lines, as for `decode`.
     """
 
     __slots__ = ("_encoding", "_fold", "_look", "_needles", "_of_bytes", "_plain")

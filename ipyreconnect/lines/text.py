@@ -32,8 +32,8 @@ _KEPT = frozenset("\u200c\u200d")
 
 
 def decode(data: bytes, encoding: str | None) -> str:
-    """Return `data` as text: by `encoding` (UTF-8 when None) and, where it does not fit, as ISO-8859-1, which
-    takes every byte. Any thread.
+    """Return `data` as text: by `encoding` (None means UTF-8) or, where that does not fit, as ISO-8859-1, in
+    which every byte is a character. Any thread.
     """
     try:
         return data.decode(encoding or "utf-8")
@@ -94,7 +94,7 @@ def has_break(line: bytes, eol: bytes = b"") -> bool:
 
 
 def has_own_end(eol: bytes) -> str:
-    """Return why a text is refused that holds the connection's own line end."""
+    """Return why a text is refused that has the connection's own line end in it. Any thread."""
     return (
         f"the line end {eol!r} in a line would send more than one command: "
         "send each line by itself, or bytes as they are"
@@ -104,12 +104,17 @@ def has_own_end(eol: bytes) -> str:
 def encode_line(
     text: str, encoding: str | None, redacted: Callable[[str], str] | None = None, eol: bytes = b""
 ) -> bytes:
-    """Return the bytes of a line to send, by `encoding` (UTF-8 when None), without a line end. Any thread.
+    """Return the bytes of a line to send, without a line end. Any thread.
 
-    redacted: returns what may be shown of a text; a refusal quotes none with a secret in it. eol: what ends
-    the lines of the connection, and must not stand within one.
-    Raises SettingsError for a line break, also one that only the encoding makes, and for what the encoding
-    does not know.
+    Args:
+        text: of one line.
+        encoding: by which it is encoded; None means UTF-8.
+        redacted: returns what may be shown of a text; a refusal quotes none with a secret in it.
+        eol: what ends the lines of the connection, and must not stand within one.
+
+    Raises:
+        SettingsError: there is a line break in it, also one that only the encoding makes, or a character that
+            the encoding lacks.
     """
     if "\n" in text or "\r" in text:
         raise SettingsError(HAS_BREAK)

@@ -23,18 +23,12 @@ from .files import load_lines, save_lines
 from .framing import split_lines
 from .line import Line
 from .search import Found, LineSearch, Pattern, compile_pattern
-from .store import LEAST_BYTES, Runs, nothing_needed
+from .store import LEAST_BYTES
 from .tables import dataframe_of
 from .text import one_line
 from .writing import STRIDE, WHOLE_SHARE, WritableStore
 
-__all__ = [
-    "DEFAULT_BYTES",
-    "DEFAULT_LINES",
-    "Runs",
-    "Transcript",
-    "nothing_needed",
-]
+__all__ = ["DEFAULT_BYTES", "DEFAULT_LINES", "Transcript"]
 
 DEFAULT_LINES = 10_000_000
 DEFAULT_BYTES = 64 * 1024 * 1024

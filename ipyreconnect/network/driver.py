@@ -33,7 +33,7 @@ from ..protocol.status import Status
 from ..settings import KeepAlive, Retry
 from . import changes, sockets
 from .dial import Dial
-from .flow_control import FlowControl, Follower
+from .flow_control import FlowControl, ReaderPosition
 from .leader import Leader
 from .lock import Strand
 from .loop import EVENT_READ, Loop, Timer, acquire_loop, release_loop, serves
@@ -42,7 +42,7 @@ from .netwatch import address_gone
 from .transport import Transport
 from .waiting import Waiter, Waiters
 
-__all__ = ["Driver", "Follower", "Sink", "Waiter"]
+__all__ = ["Driver", "ReaderPosition", "Sink", "Waiter"]
 
 LOCK_PATIENCE = 0.001
 """Seconds that the I/O thread waits for the lock to serve a socket that is ready, before it looks after the
@@ -367,7 +367,7 @@ class Driver(Strand):
         """Serve the socket, which is ready. The I/O thread."""
         self._try(lambda: self.flow.receive_ready(mask), LOCK_PATIENCE)
 
-    def look(self) -> Health:
+    def poll_health(self) -> Health:
         """Look at the connection's health now. With the lock held."""
         connection, transport = self.connection, self.transport
         if transport.sock is not None:
@@ -447,7 +447,7 @@ class Driver(Strand):
             self.leader.end_lease()
         self.connection.due(now)
         if now >= self.connection.wants_look:
-            self.look()
+            self.poll_health()
 
     # -- for those who wait, and who read --------------------------------------------------------------------
 
@@ -473,25 +473,25 @@ class Driver(Strand):
         """Do `work`, then block until it is done, reading the socket; see `Leader.call_and_wait`."""
         self.leader.call_and_wait(work, done, ends, give_up)
 
-    def begin_following(self, place: Follower) -> None:
+    def register_reader(self, position: ReaderPosition) -> None:
         """Have the receiving wait for a reader while it is far behind; see `FlowControl`. Any thread."""
-        self.flow.begin_following(place)
+        self.flow.register_reader(position)
 
-    def followed(self, place: Follower, number: int, part: object = None) -> None:
-        """Note that a reader has read on; see `FlowControl.followed`. Any thread."""
-        self.flow.followed(place, number, part)
+    def advanced(self, position: ReaderPosition, number: int, part: object = None) -> None:
+        """Note that a reader has read on; see `FlowControl.advanced`. Any thread."""
+        self.flow.advanced(position, number, part)
 
-    def end_following(self, place: Follower) -> None:
+    def unregister_reader(self, position: ReaderPosition) -> None:
         """Wait no longer for a reader. Any thread, also from finalizers."""
-        self.flow.end_following(place)
+        self.flow.unregister_reader(position)
 
-    def begin_hearing(self, place: Follower) -> None:
+    def register_listener(self, position: ReaderPosition) -> None:
         """Let no slow reader hold up one that is notified of the lines. With the lock held."""
-        self.flow.begin_hearing(place)
+        self.flow.register_listener(position)
 
-    def end_hearing(self, place: Follower) -> None:
+    def unregister_listener(self, position: ReaderPosition) -> None:
         """Forget such a reader. With the lock held."""
-        self.flow.end_hearing(place)
+        self.flow.unregister_listener(position)
 
     # -- the process -----------------------------------------------------------------------------------------
 
@@ -500,7 +500,7 @@ class Driver(Strand):
         """Whether nothing is left of any connection. With the lock held."""
         return self._loop is None and not self.leader.has_discarded and not self.connection.events
 
-    def ends(self, thread: threading.Thread) -> bool:
+    def has_ended(self, thread: threading.Thread) -> bool:
         """Return whether the I/O thread `thread` serves no connection any more."""
         return not serves(thread)
 

@@ -17,7 +17,7 @@ from .loop import EVENT_READ, Timer
 from .transport import Transport
 from .waiting import Waiters
 
-__all__ = ["FlowControl", "Follower"]
+__all__ = ["FlowControl", "ReaderPosition"]
 
 READER_SHARE = 4
 """A reader may be behind by this part of what the transcript keeps before the receiving waits for it."""
@@ -34,7 +34,7 @@ may be the machine's fault."""
 _monotonic = time.monotonic
 
 
-class Follower:
+class ReaderPosition:
     """How far a reader of the received lines has come.
 
     Its methods may be called on any thread; times are monotonic, in seconds.
@@ -79,8 +79,8 @@ class Follower:
         self.next = number
         self.has_all = part is None and number >= end
 
-    def look(self, end: int, now: float) -> None:
-        """See how far it has come within the lines that it took; `end` as for `took`."""
+    def poll(self, end: int, now: float) -> None:
+        """Note how far it has come within the lines that it took; `end` as for `took`."""
         if self.has_all:
             if self.next < end:
                 self.has_all = False
@@ -126,7 +126,7 @@ class FlowControl:
 
     __slots__ = (
         "_connection",
-        "_hearers",
+        "_listeners",
         "_strand",
         "_timer",
         "_transport",
@@ -142,57 +142,57 @@ class FlowControl:
         self._connection = connection
         self._transport = transport
         self._waiters = waiters
-        self._hearers: tuple[Follower, ...] = ()
+        self._listeners: tuple[ReaderPosition, ...] = ()
         self._timer: Timer | None = None
-        self.readers: list[Follower] = []
+        self.readers: list[ReaderPosition] = []
         self.paused = False
         connection.needed = self._first_needed
 
     # -- readers ---------------------------------------------------------------------------------------------
 
-    def begin_following(self, place: Follower) -> None:
+    def register_reader(self, position: ReaderPosition) -> None:
         """Have the receiving wait for a reader while it is far behind, at once if it is so now.
 
         Any thread; may be repeated.
         """
 
         def begin() -> None:
-            place.begin(_monotonic())
-            if place not in self.readers:
-                self.readers.append(place)
+            position.begin(_monotonic())
+            if position not in self.readers:
+                self.readers.append(position)
             self.reconsider()
 
         self._strand.call(begin)
 
-    def followed(self, place: Follower, number: int, part: object = None) -> None:
-        """Note that a reader has read on; `number` and `part` as for `Follower.took`.
+    def advanced(self, position: ReaderPosition, number: int, part: object = None) -> None:
+        """Note that a reader has read on; `number` and `part` as for `ReaderPosition.took`.
 
         Any thread; cheap unless the receiving waits for a reader.
         """
-        place.took(number, self._connection.transcript.end, _monotonic(), part)
+        position.took(number, self._connection.transcript.end, _monotonic(), part)
         if self.paused:
             self._strand.post(self.reconsider)
 
-    def end_following(self, place: Follower) -> None:
+    def unregister_reader(self, position: ReaderPosition) -> None:
         """Wait no longer for a reader. Any thread, also from finalizers."""
 
         def forget() -> None:
-            if place in self.readers:  # or its beginning was interrupted, or it has ended before
-                self.readers.remove(place)
+            if position in self.readers:  # or its beginning was interrupted, or it has ended before
+                self.readers.remove(position)
                 self.reconsider()
 
         self._strand.post(forget)
 
-    def begin_hearing(self, place: Follower) -> None:
+    def register_listener(self, position: ReaderPosition) -> None:
         """Let no slow reader hold up one that is notified of the lines, and never waited for.
 
         With the lock held.
         """
-        self._hearers = (*self._hearers, place)
+        self._listeners = (*self._listeners, position)
 
-    def end_hearing(self, place: Follower) -> None:
+    def unregister_listener(self, position: ReaderPosition) -> None:
         """Forget such a reader. With the lock held."""
-        self._hearers = tuple(each for each in self._hearers if each is not place)
+        self._listeners = tuple(each for each in self._listeners if each is not position)
 
     # -- receiving; all below with the lock held -------------------------------------------------------------
 
@@ -283,20 +283,21 @@ class FlowControl:
         transcript = self._connection.transcript
         recent, end = transcript.recent(READER_SHARE), transcript.end
         until = math.inf
-        for place in self.readers:
-            place.look(end, now)
-            if place.next < recent:
-                waited_until = place.is_waited_for_until
-                if now < waited_until < until and not (place.yields and self._is_needed(place, end)):
+        for position in self.readers:
+            position.poll(end, now)
+            if position.next < recent:
+                waited_until = position.is_waited_for_until
+                if now < waited_until < until and not (position.yields and self._is_needed(position, end)):
                     until = waited_until
         return until
 
-    def _is_needed(self, slow: Follower, end: int) -> bool:
+    def _is_needed(self, slow: ReaderPosition, end: int) -> bool:
         """Return whether anybody but the reader `slow` needs what the socket brings: other readers do when
         they have all that there is.
         """
+        others = (*self.readers, *self._listeners)
         return self._connection.needs_to_receive or any(
-            place is not slow and place.needs_more(end) for place in (*self.readers, *self._hearers)
+            other is not slow and other.needs_more(end) for other in others
         )
 
     def _time_is_over(self) -> None:
@@ -309,8 +310,8 @@ class FlowControl:
         """
         now = _monotonic()
         first = math.inf
-        for place in self.readers:
-            place.look(end, now)
-            if place.next < first and now < place.is_kept_for_until:
-                first = place.next
+        for position in self.readers:
+            position.poll(end, now)
+            if position.next < first and now < position.is_kept_for_until:
+                first = position.next
         return first

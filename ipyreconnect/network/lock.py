@@ -104,7 +104,7 @@ class Strand(ABC):
     # -- for whoever brings work -----------------------------------------------------------------------------
 
     @property
-    def has_turn(self) -> bool:
+    def holds_lock(self) -> bool:
         """Whether the calling thread holds the lock; then only `post` is possible.
 
         So it is in a finalizer or a signal handler that came in the middle of a step, and in a user's
@@ -123,7 +123,7 @@ class Strand(ABC):
         Any thread. Ctrl-C is raised while another thread holds the lock, or else after the step.
 
         Raises:
-            CallerError: the calling thread holds the lock already, see `has_turn`.
+            CallerError: the calling thread holds the lock already, see `holds_lock`.
             BaseException: whatever `work` raises.
         """
         shield = guard()

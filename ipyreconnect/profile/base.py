@@ -24,7 +24,7 @@ Dialect = Literal["imap", "smtp", "pop3", "nntp"]
 
 
 class TLSMode(Enum):
-    """Say when a connection becomes encrypted: never, from its first byte, or after a command."""
+    """When a connection becomes encrypted: never, from its first byte, or after a command."""
 
     NONE = "none"
     IMPLICIT = "implicit"
@@ -33,7 +33,7 @@ class TLSMode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Know what a protocol's users would otherwise have to say; every item can be overridden.
+    """What the client knows of a protocol, so that users need not say it; each item can be overridden.
 
     Attributes:
         name: the scheme.
@@ -102,6 +102,11 @@ _POP3_STATUS: Final = re.compile(rb"\A(?:\+OK|-ERR)")
 _IRC_PONG: Final = re.compile(rb"\A(?:@\S+ +)?(?::\S+ +)?PONG(?: |\Z)", re.IGNORECASE)
 _RESP_PONG: Final = re.compile(rb"\A(?:\+PONG|-NOAUTH)")
 _NATS_PONG: Final = re.compile(rb"\APONG[ \t]*\Z", re.IGNORECASE)
+_SIEVE_OK: Final = re.compile(rb"\A(?:OK|NO)\b", re.IGNORECASE)
+_MPD_OK: Final = re.compile(rb"\A(?:OK\Z|ACK )")
+_NUT_VERSION: Final = re.compile(rb"\A(?:Network UPS|ERR )")
+_LIRC_BEGIN: Final = re.compile(rb"\ABEGIN\Z")
+_RRD_PONG: Final = re.compile(rb"\A0 PONG")
 _GPSD_VERSION: Final = re.compile(rb'"class" *: *"VERSION"')
 
 # Measured on real servers; of Redis, whose other errors end nothing, from its networking.c.
@@ -223,7 +228,15 @@ _CATALOGUE: Final = (
     Profile("nmea", 10110),
     # Measured on the servers of Debian 12, 2026-11: ports, ends of answers, heartbeats.
     Profile("lmtp", 24, conversation=LMTP, goodbye=_SMTP_BYE),
-    Profile("sieve", 4190, framing="announced", announce=_IMAP_LITERAL, heartbeat="NOOP", conversation=Sieve),
+    Profile(
+        "sieve",
+        4190,
+        framing="announced",
+        announce=_IMAP_LITERAL,
+        heartbeat="NOOP",
+        heartbeat_answer=_SIEVE_OK,
+        conversation=Sieve,
+    ),
     Profile("ftp", 21, heartbeat="NOOP", heartbeat_answer=_STATUS, conversation=FTP, goodbye=_SMTP_BYE),
     Profile(
         "memcached",
@@ -231,6 +244,7 @@ _CATALOGUE: Final = (
         framing="announced",
         announce=_MEMCACHED,
         heartbeat="version",
+        heartbeat_answer=re.compile(rb"\AVERSION "),
         conversation=Memcached,
     ),
     Profile(
@@ -239,14 +253,26 @@ _CATALOGUE: Final = (
         framing="announced",
         announce=_BEANSTALK,
         heartbeat="list-tube-used",
+        heartbeat_answer=re.compile(rb"\AUSING "),
         conversation=Beanstalk,
     ),
-    Profile("mpd", 6600, eol=b"\n", framing="announced", announce=_MPD, heartbeat="ping", conversation=MPD),
-    Profile("nut", 3493, eol=b"\n", heartbeat="VER", conversation=NUT),
+    Profile(
+        "mpd",
+        6600,
+        eol=b"\n",
+        framing="announced",
+        announce=_MPD,
+        heartbeat="ping",
+        heartbeat_answer=_MPD_OK,
+        conversation=MPD,
+    ),
+    Profile("nut", 3493, eol=b"\n", heartbeat="VER", heartbeat_answer=_NUT_VERSION, conversation=NUT),
     Profile("rigctl", 4532, eol=b"\n", conversation=Rigctl),
     Profile("tor", 9051, conversation=Tor),
-    Profile("lirc", 8765, eol=b"\n", heartbeat="VERSION", conversation=LIRC),
-    Profile("rrdcached", 42217, eol=b"\n", heartbeat="PING", conversation=RRDCached),
+    Profile("lirc", 8765, eol=b"\n", heartbeat="VERSION", heartbeat_answer=_LIRC_BEGIN, conversation=LIRC),
+    Profile(
+        "rrdcached", 42217, eol=b"\n", heartbeat="PING", heartbeat_answer=_RRD_PONG, conversation=RRDCached
+    ),
     Profile("lcdproc", 13666, eol=b"\n", conversation=LCDproc),
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
@@ -45,7 +44,7 @@ class Redis(Conversation):
         self._lines = 0  # of it that have come
         self._kind = b""  # its type
         self._name = b""  # its first element, where that is text
-        self._names: deque[int] = deque()  # confirmations that the pending subscriptions still bring
+        self._names: list[int] = []  # confirmations that the pending subscriptions still bring
         self._quiet = False  # after CLIENT REPLY OFF
 
     def kind(self, line: bytes) -> Kind | None:
@@ -108,8 +107,8 @@ class Redis(Conversation):
         if left > 1 and verdict.ok:
             self._names[0] = left - 1
             return None
-        self._names.popleft()
-        question = self.pending.popleft()
+        self._names.pop(0)
+        question = self.pending.pop(0)
         return Done(question, verdict)
 
     @property

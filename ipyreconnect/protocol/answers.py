@@ -7,7 +7,6 @@ under the connection's lock.
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, Final
@@ -31,6 +30,9 @@ __all__ = ["PATIENCE", "Answers", "Asked", "Bare", "Heard"]
 
 PATIENCE: Final = 30.0
 """Seconds that a late answer may hold up other questions."""
+MOST_OWNED: Final = 10_000
+"""Runs of lines that are remembered as answers, half of them at least: an expectation that looks further back
+sees older answers like any other lines."""
 LARGEST_ANSWER: Final = 256 << 20
 """Bytes of an answer that are kept: whoever asks for more of it at once reads it by `follow`."""
 
@@ -117,7 +119,7 @@ class Answers:
     def __init__(self, encoding: str | None = None) -> None:
         self._encoding = encoding
         self.conversation: Conversation = Bare()
-        self.waiting: deque[Asked] = deque()
+        self.waiting: list[Asked] = []
         """Those that have not left yet, in the order in which they were asked."""
         self.is_awaited = False
         """Whether received lines matter to it: else it need not be told of them."""
@@ -126,7 +128,7 @@ class Answers:
         self.late_ends = math.inf
         """When an answer that nobody waits for holds up others no longer (monotonic, s)."""
         self._entries: list[_Entry] = []
-        self._owned: deque[range] = deque(maxlen=10_000)  # numbers of lines that were answers, in order
+        self._owned: list[range] = []  # numbers of lines that were answers, in order
         self._late = -1.0  # since when the oldest question has been waited for by nobody; negative: it is not
 
     def begin(self, conversation: Conversation, *, eol: bytes = b"\r\n", greeted: bool = False) -> None:
@@ -165,7 +167,7 @@ class Answers:
         conversation = self.conversation
         if conversation.pending and not (conversation.pipelines and self._late < 0 and self._greeted):
             return None
-        return self.waiting.popleft()
+        return self.waiting.pop(0)
 
     @property
     def _greeted(self) -> bool:
@@ -238,7 +240,7 @@ class Answers:
         asked = self._oldest
         if not isinstance(asked, Asked) or asked.reader is None:
             return False
-        self.conversation.pending.popleft()
+        self.conversation.pending.pop(0)
         self._give_back()
         self._find_late(now)
         self._note()
@@ -329,6 +331,8 @@ class Answers:
                 self._owned[-1] = range(last.start, entry.number + 1)
             else:
                 self._owned.append(range(entry.number, entry.number + 1))
+        if len(self._owned) > MOST_OWNED:
+            del self._owned[: MOST_OWNED // 2]
 
     def _done(self, event: Done, now: float) -> None:
         asked = event.question.asker

@@ -13,21 +13,30 @@ from .script import Step
 __all__ = ["QUEUE_LIMIT", "QUEUE_LINES", "Settings"]
 
 QUEUE_LIMIT = 4 * 1024 * 1024
-
-
+"""Bytes of lines that may wait to be sent, unless the user says otherwise."""
 QUEUE_LINES = 10_000
+"""Lines that may wait to be sent: each takes memory beside its bytes, so the bytes alone are no limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What does not change while a client lives.
 
-    where: how messages call the peer. profile: the protocol's. tls: none, implicit or STARTTLS. context: for
-    TLS. server_name: to verify. eol: bytes that end a sent line. encoding: None for UTF-8 with ISO-8859-1
-    where it does not fit. framing: as `make_framer` takes it. script: parsed steps. has_function: whether a
-    function runs after each connection. resumes: whether a TLS session is taken up again. queue_bytes,
-    queue_lines: how much may wait to be handed to the kernel, or for a connection. longest_line: bytes of a
-    received line that is kept in one piece; None: 1 MiB, or what the transcript has room for.
+    Attributes:
+        where: how messages call the peer.
+        profile: the protocol's.
+        tls: none, implicit or STARTTLS.
+        context: for TLS.
+        server_name: to verify.
+        eol: bytes that end a sent line.
+        encoding: None for UTF-8 with ISO-8859-1 where it does not fit.
+        framing: as `make_framer` takes it.
+        script: parsed steps.
+        has_function: whether a function runs after each connection.
+        resumes: whether a TLS session is taken up again.
+        queue_bytes, queue_lines: how much may wait to be handed to the kernel, or for a connection.
+        longest_line: bytes of a received line that is kept in one piece; None: 1 MiB, or what the transcript
+            has room for.
     """
 
     where: str

@@ -16,7 +16,7 @@ _NONE: Final[deque[tuple[int, int, Delivery]]] = deque()
 class Ledger:
     """The deliveries of one connection, in the order of its stream; a new one for each connection.
 
-    Used with the connection's turn only.
+    Used only with the connection's lock held.
     """
 
     __slots__ = ("_unacknowledged", "sent", "size_unsent", "unsent")

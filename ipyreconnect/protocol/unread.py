@@ -216,7 +216,7 @@ class Unread:
             lines = self.framer.feed(bytes(self._buffer[self._fed : stop]))
             self._fed = stop
             if lines:
-                held = self.framer.held if isinstance(self.framer, Announced) else 0
+                held = self.framer.buffered if isinstance(self.framer, Announced) else 0
                 raw = bytes(self._buffer[: stop - held])
                 self._drop(stop - held)
                 self._fed = self._searched = held

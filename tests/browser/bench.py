@@ -69,7 +69,9 @@ def pour(write, lines, every):
 """
 OURS = """
 from ipyreconnect import Client
+from ipyreconnect.jupyter.panel.panel import panel_for
 client = Client("127.0.0.1:9")
+log = panel_for(client).log
 line = b"%06d a line of a flood, of about eighty characters, as such lines are, so, yes\\r\\n"
 block = b"".join(line % number for number in range(10_000))
 def write(lines, turn):
@@ -80,7 +82,7 @@ def write(lines, turn):
         room[:size] = data[:size]
         client.transcript.commit(size, time.time())
         data = data[size:]
-    client.poke()
+    log.channel.poke()
 """
 OUTPUT = """
 import ipywidgets

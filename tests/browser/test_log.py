@@ -165,7 +165,9 @@ def test_a_flood_is_followed_with_few_small_messages(notebook: Notebook) -> None
     flood = """
 import threading, time
 from ipyreconnect import Client
+from ipyreconnect.jupyter.panel.panel import panel_for
 client = Client("127.0.0.1:9")
+log = panel_for(client).log
 line = b"%06d a line of a flood, of about eighty characters, as such lines are, so, yes\\r\\n"
 block = b"".join(line % number for number in range(10_000))
 running = True
@@ -179,7 +181,7 @@ def pour():
             room[:size] = data[:size]
             client.transcript.commit(size, time.time())
             data = data[size:]
-        client.poke()
+        log.channel.poke()
         poured += 1
         time.sleep(max(0.0, start + poured * 0.05 - time.monotonic()))
 threading.Thread(target=pour, daemon=True).start()
@@ -192,8 +194,7 @@ threading.Thread(target=pour, daemon=True).start()
         panel = show(notebook)
         expect(panel.row("a line of a flood").first).to_be_visible()
         # Both numbers in one look: on a busy machine the answer takes its time.
-        sent = "(ipyreconnect.jupyter.panel.panel.panel_for(client).log.channel.number, time.monotonic())"
-        notebook.run("import ipyreconnect.jupyter.panel.panel")
+        sent = "(log.channel.number, time.monotonic())"
         ticks_before, moment_before = notebook.value(sent)
         begin = time.monotonic()
         session.on(

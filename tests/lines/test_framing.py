@@ -192,7 +192,7 @@ def test_a_huge_announcement_is_counted_and_never_held() -> None:
         pieces = framer.feed(chunk)
         assert {(type(piece), len(piece)) for piece in pieces} == {(Continuation, 1 << 16)}
         total += sum(map(len, pieces))
-        assert len(framer._held) < (1 << 16) + 256
+        assert framer.buffered < (1 << 16) + 256
     *pieces, line = framer.feed(b" y)\r\n1 OK\r\n")
     assert total + sum(map(len, pieces)) == (16 << 24) + 3
     assert marked([line]) == [(False, b"1 OK")]
@@ -212,7 +212,7 @@ def test_a_line_without_end_is_never_held() -> None:
     total = 0
     for _ in range(200):
         total += sum(map(len, framer.feed(b"x" * (1 << 20))))
-        assert len(framer._held) <= 2 * LINE_LIMIT
+        assert framer.buffered <= 2 * LINE_LIMIT
     assert total + sum(map(len, framer.finish())) == 200 << 20
 
 

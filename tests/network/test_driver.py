@@ -24,10 +24,10 @@ from ipyreconnect import (
     SettingsError,
 )
 from ipyreconnect.network import loop as loops
-from ipyreconnect.network.flow_control import Follower
+from ipyreconnect.network.flow_control import ReaderPosition
 from tests.servers.certificates import Certificates
 from tests.servers.line_server import LineServer, Peer, echo, flood
-from tests.watching import PATIENCE, holding_the_turn, leading, until
+from tests.watching import PATIENCE, holding_the_lock, leading, until
 
 # -- who looks silent, and is not
 
@@ -136,7 +136,7 @@ def test_who_sends_is_not_silent_while_somebody_keeps_the_turn(options: dict[str
         if client.heartbeat is not None:
             until(client, lambda: client.heartbeat_answered)
         talker.begin()
-        holding_the_turn(client._driver, talker.wait)
+        holding_the_lock(client._driver, talker.wait)
         assert client.expect("^enough").text == "enough"
         client.send("behind", expect="^re behind")
         assert client.status.connection == 1
@@ -190,14 +190,14 @@ def test_who_sends_is_not_silent_while_we_hold_up_the_receiving() -> None:
         LineServer(flood()) as server,
         Client(server.address, transcript=5000, retry=60, silence=0.1) as client,
     ):
-        place = Follower(0)
-        client._driver.begin_following(place)
+        place = ReaderPosition(0)
+        client._driver.register_reader(place)
         until(client, lambda: client._driver.flow.paused)
         until(client, lambda: not client._driver.flow.paused)  # after the reader's two seconds
         end = client.transcript.end
         until(client, lambda: client.transcript.end > end)
         assert client.status.connection == 1
-        client._driver.end_following(place)
+        client._driver.unregister_reader(place)
 
 
 def test_a_program_that_hangs_is_lost_though_nobody_reads() -> None:

@@ -24,7 +24,7 @@ from ipyreconnect import (
 from ipyreconnect.network import interrupts
 from tests.servers.certificates import Certificates
 from tests.servers.line_server import LineServer, Peer, echo, mute
-from tests.watching import PATIENCE, holding_the_turn, leading, until
+from tests.watching import PATIENCE, holding_the_lock, leading, until
 
 
 def test_the_lead_belongs_to_who_asked_for_it() -> None:
@@ -40,7 +40,7 @@ def test_the_lead_belongs_to_who_asked_for_it() -> None:
             while not client._driver.queued:
                 time.sleep(0)
 
-        holding_the_turn(client._driver, begin)
+        holding_the_lock(client._driver, begin)
         until(client, lambda: leading(client))
         assert client._driver.leader.thread == thread.ident
         server.peer(0).send(b"answer\r\n")
@@ -75,7 +75,7 @@ def test_an_interrupt_that_comes_when_another_thread_has_given_the_lead_takes_it
             while not client._driver.queued:
                 time.sleep(0)
 
-        holding_the_turn(client._driver, begin)
+        holding_the_lock(client._driver, begin)
         thread.join(PATIENCE)
         assert not leading(client)
         server.peer(0).send(b"more\r\n")

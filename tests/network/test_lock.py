@@ -16,7 +16,7 @@ import pytest
 from ipyreconnect import CallerError, Client, ConnectionLost
 from ipyreconnect.network.driver import Driver
 from ipyreconnect.network.lock import Strand
-from tests.watching import PATIENCE, holding_the_turn, until
+from tests.watching import PATIENCE, holding_the_lock, until
 
 
 class Steps(Strand):
@@ -54,7 +54,7 @@ def test_a_step_begins_and_is_settled_around_its_work() -> None:
     with pytest.raises(ValueError, match="oops"):
         strand.call(fail)
     assert strand.done == ["begin", "work", "settle", "begin", "settle"]
-    assert not strand.has_turn
+    assert not strand.holds_lock
 
 
 def test_posted_pieces_share_a_step_and_each_is_settled() -> None:
@@ -83,7 +83,7 @@ def test_what_waits_in_vain_for_the_lock_is_dropped() -> None:
         strand._try(lambda: strand.done.append("tried"), 0.01)
         strand.post(lambda: strand.done.append("posted"))
 
-    holding_the_turn(strand, try_and_post)
+    holding_the_lock(strand, try_and_post)
     assert "posted" in strand.done
     assert "tried" not in strand.done
     strand._try(lambda: strand.done.append("tried"), 0.01)
@@ -134,7 +134,7 @@ def test_what_a_piece_of_work_raises_reaches_its_caller(driver: Driver) -> None:
             errors.put(error)
 
     thread = threading.Thread(target=ask)
-    holding_the_turn(driver, thread.start)
+    holding_the_lock(driver, thread.start)
     thread.join(PATIENCE)
     assert isinstance(errors.get(timeout=PATIENCE), KeyError)
 
@@ -195,7 +195,7 @@ def test_posted_work_waits_for_nobody_and_is_done(driver: Driver) -> None:
         driver.post(done.set)
         assert not done.is_set()
 
-    holding_the_turn(driver, post)
+    holding_the_lock(driver, post)
     assert done.wait(PATIENCE)
 
 
@@ -204,14 +204,14 @@ def test_calling_from_within_a_step_is_refused(driver: Driver) -> None:
     done: list[str] = []
 
     def within() -> None:
-        assert driver.has_turn
+        assert driver.holds_lock
         with pytest.raises(CallerError, match="in the middle of something"):
             driver.call(lambda: None)
         driver.post(lambda: done.append("later"))
         done.append("now")
 
     driver.call(within)
-    assert not driver.has_turn
+    assert not driver.holds_lock
     assert done == ["now", "later"]
 
 
@@ -247,7 +247,7 @@ def test_each_piece_is_settled_before_the_next(client: Client, driver: Driver) -
         driver.post(lambda: connection.stop(time.monotonic()))
         driver.post(lambda: connection.start(time.monotonic()))
 
-    holding_the_turn(driver, post)
+    holding_the_lock(driver, post)
     until(client, lambda: client.state == "connected")
     assert driver.ended == ended + 1
     assert client.status.connection == 2

@@ -9,7 +9,7 @@ from ipyreconnect import (
     Client,
 )
 from ipyreconnect.network.driver import Driver
-from tests.watching import PATIENCE, holding_the_turn, until
+from tests.watching import PATIENCE, holding_the_lock, until
 
 
 def test_conditions_are_asked_with_the_turn(client: Client, driver: Driver) -> None:
@@ -17,7 +17,7 @@ def test_conditions_are_asked_with_the_turn(client: Client, driver: Driver) -> N
     with_turn: list[bool] = []
 
     def done() -> bool:
-        with_turn.append(driver.has_turn)
+        with_turn.append(driver.holds_lock)
         return len(with_turn) > 4
 
     client_sends = threading.Thread(target=lambda: [client.send("x", expect="x") for _ in range(5)])
@@ -40,7 +40,7 @@ def test_what_was_true_when_it_was_woken_counts(client: Client, driver: Driver) 
     def a_moment() -> None:
         driver.post(lambda: flag.append(True))
 
-    holding_the_turn(driver, a_moment)
+    holding_the_lock(driver, a_moment)
     driver.call(flag.clear)
     assert results.get(timeout=PATIENCE)
     thread.join(PATIENCE)

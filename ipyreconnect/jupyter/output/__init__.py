@@ -1,1 +1,1 @@
-"""What stands under a cell or in a terminal."""
+"""What is shown of connections: under a cell, in a console, in a terminal, in a saved notebook."""

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from IPython.display import display
+
 from ...client.client import Client
 from ...lines.delivery import Delivery
 from ...lines.text import visible
@@ -268,7 +270,5 @@ def output_for(front: Front, shell: Any, name_of: Callable[[Client], str]) -> Ou
 
 def _display(bundle: dict[str, str]) -> Handle | None:
     """Show something under the running cell that can be updated from any thread."""
-    from IPython.display import display
-
     handle: Handle | None = display(bundle, raw=True, display_id=True)
     return handle

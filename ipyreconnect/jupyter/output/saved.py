@@ -21,7 +21,7 @@ STATIC_CLASS = "ipyreconnect-static"
 SAVED_CHARS = 300
 """Characters of each saved line."""
 ASKED_WITHIN = 16
-"""Lines within which a server asked for the password that comes next: nothing but notes stands between."""
+"""Lines within which a server asked for the password that comes next: only events may be between."""
 
 # What users type to log in, by protocol; the rest of such a line has no place in a file that is passed on.
 _LOGIN = re.compile(

@@ -15,11 +15,9 @@ from ipyreconnect.jupyter.magics.table import (
     EXPECT,
     HEARTBEAT,
     KEEPALIVE,
-    MAGICS,
     PANEL,
     SEND,
     STOP,
-    Kind,
     Magic,
 )
 
@@ -300,20 +298,3 @@ def test_only_near_words_are_suggested() -> None:
     """A suggestion that has nothing to do with the word would only mislead."""
     assert suggest("imap.exmple", ["imap.example", "smtp"]) == "imap.example"
     assert suggest("zzz", ["imap.example", "smtp"]) is None
-
-
-def test_every_option_of_the_contract_exists() -> None:
-    """The table that users rely on is complete."""
-    names = {magic.name: {option.name for option in magic.options} for magic in MAGICS.values()}
-    contract = """--name --tls --no-tls --starttls --no-verify --cafile --cert --key --server-name --keepalive
-        --retry --retry-factor --retry-max --attempts --encoding --eol --framing --heartbeat --heartbeat-every
-        --heartbeat-unanswered --silence --longest-line --reply --record --ticks --wait --no-panel --fill"""
-    assert names["connect"] >= set(contract.split())
-    assert names["send"] == {"-c", "--expect", "--whole", "--timeout", "--queue", "--bytes", "--fill"}
-    assert names["expect"] == {"-c", "--whole", "--timeout"}
-    assert names["stop"] == {"-c", "--all"}
-    assert names["heartbeat"] == {"-c", "--every", "--unanswered"}
-    assert all("-c" in options for options in names.values())
-    for magic in MAGICS.values():
-        for option in magic.options:
-            assert (option.metavar is None) == (option.kind is Kind.FLAG)
