@@ -65,7 +65,7 @@ class Asked:
 
     """
 
-    __slots__ = ("given_up", "outcome", "prepared", "reader", "sent", "shown", "size")
+    __slots__ = ("given_up", "outcome", "prepared", "reader", "sent", "shown")
 
     def __init__(self, prepared: Prepared, shown: bytes, reader: Reader | None = None) -> None:
         self.prepared = prepared
@@ -74,26 +74,15 @@ class Asked:
         self.outcome: Answer | Exception | None = None
         self.sent = False
         self.given_up = False
-        self.size = 0  # bytes of its answer that have come
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A received line that is nobody's answer, or that of somebody who reads it himself."""
+    """A received line, with its number and its Unix time (s)."""
 
     number: int
     line: bytes
     time: float
-
-
-@dataclass(slots=True)
-class _Entry:
-    """A received line that is not decided yet; withheld: whether nobody else was shown it."""
-
-    number: int
-    line: bytes
-    time: float
-    withheld: bool
 
 
 class Answers:
@@ -109,6 +98,7 @@ class Answers:
         "_entries",
         "_late",
         "_owned",
+        "_size",
         "conversation",
         "is_awaited",
         "is_known",
@@ -127,7 +117,8 @@ class Answers:
         """Whether the protocol is known, so that sent lines matter."""
         self.late_ends = math.inf
         """When an answer that nobody waits for holds up others no longer (monotonic, s)."""
-        self._entries: list[_Entry] = []
+        self._entries: list[Heard] = []  # lines that nobody else was shown yet
+        self._size = 0  # of these, in bytes
         self._owned: list[range] = []  # numbers of lines that were answers, in order
         self._late = -1.0  # since when the oldest question has been waited for by nobody; negative: it is not
 
@@ -144,6 +135,7 @@ class Answers:
         self.is_known = type(conversation) is not Bare
         conversation.eol = eol
         self._entries.clear()
+        self._size = 0
         self._late = -1.0
         self.late_ends = math.inf
         if greeted:
@@ -241,7 +233,7 @@ class Answers:
         if not isinstance(asked, Asked) or asked.reader is None:
             return False
         self.conversation.pending.pop(0)
-        self._give_back()
+        self._take_entries()
         self._find_late(now)
         self._note()
         return True
@@ -286,58 +278,58 @@ class Answers:
             now, or None.
 
         """
-        conversation = self.conversation
-        pending = conversation.pending
-        withheld = bool(pending) and pending[0].asker is not None
-        asked = pending[0].asker if withheld else None
-        entry = _Entry(number, line, time, withheld)
-        self._entries.append(entry)
-        shown = [] if withheld else [Heard(number, line, time)]
-        if isinstance(asked, Asked):
-            asked.size += len(line)
-            if asked.size > LARGEST_ANSWER:
-                self._too_much(asked)
-        event = conversation.received(line)
+        pending = self.conversation.pending
+        asker = pending[0].asker if pending else None
+        shown: list[Heard] = []
+        if asker is None:
+            shown.append(Heard(number, line, time))
+        else:
+            self._withhold(number, line, time, asker)
+        event = self.conversation.received(line)
         if event is None:
             return shown, None
         if isinstance(event, Unsolicited):
-            return self._unsolicited(event.lines, shown), None
+            return self._released(number - event.lines) + shown, None
         if isinstance(event, GoOn):
             return shown, event.question
         self._done(event, now)
         return shown, None
 
-    def _unsolicited(self, lines: int, shown: list[Heard]) -> list[Heard]:
-        at = max(len(self._entries) - lines, 0)
-        free = self._entries[at:]
-        del self._entries[at:]
-        if not any(entry.withheld for entry in free):
-            return shown
-        return [Heard(entry.number, entry.line, entry.time) for entry in free if entry.withheld] + [
-            heard for heard in shown if not free[-1].withheld
-        ]
+    def _withhold(self, number: int, line: bytes, time: float, asker: object) -> None:
+        """Show a line to nobody else yet, as it may belong to an answer."""
+        self._entries.append(Heard(number, line, time))
+        self._size += len(line)
+        if self._size > LARGEST_ANSWER:
+            self._too_much(asker)
 
-    def _give_back(self) -> None:
-        self._own()
-        self._entries.clear()
+    def _released(self, before: int) -> list[Heard]:
+        """Return, as nobody's answer, the withheld lines whose number is greater than `before`."""
+        entries = self._entries
+        at = len(entries)
+        while at and entries[at - 1].number > before:
+            at -= 1
+        free = entries[at:]
+        del entries[at:]
+        self._size -= sum(len(heard.line) for heard in free)
+        return free
 
-    def _own(self) -> None:
-        """Remember that these lines were an answer, which later expectations pass over."""
-        for entry in self._entries:
-            if not entry.withheld:
-                continue
-            last = self._owned[-1] if self._owned else range(0)
-            if last.stop == entry.number and last:
-                self._owned[-1] = range(last.start, entry.number + 1)
+    def _take_entries(self) -> list[Heard]:
+        """Return the withheld lines, and remember that they were an answer, which expectations pass over."""
+        entries, self._entries, self._size = self._entries, [], 0
+        owned = self._owned
+        for entry in entries:
+            last = owned[-1] if owned else range(0)
+            if last and last.stop == entry.number:
+                owned[-1] = range(last.start, entry.number + 1)
             else:
-                self._owned.append(range(entry.number, entry.number + 1))
-        if len(self._owned) > MOST_OWNED:
-            del self._owned[: MOST_OWNED // 2]
+                owned.append(range(entry.number, entry.number + 1))
+        if len(owned) > MOST_OWNED:
+            del owned[: MOST_OWNED // 2]
+        return entries
 
     def _done(self, event: Done, now: float) -> None:
         asked = event.question.asker
-        self._own()
-        entries, self._entries = self._entries, []
+        entries = self._take_entries()
         self._find_late(now)
         self._note()
         if not isinstance(asked, Asked) or asked.given_up or asked.outcome is not None:
@@ -353,20 +345,18 @@ class Answers:
             data=[each.line for each in entries],
         )
 
-    def _too_much(self, asked: Asked) -> None:
-        self._own()
-        self._entries.clear()
-        asked.size = 0
-        if asked.outcome is None:
-            asked.outcome = Overrun(
-                f"the answer to {asked.shown.decode('utf-8', 'replace')!r} is longer than "
+    def _too_much(self, asker: object) -> None:
+        self._take_entries()
+        if isinstance(asker, Asked) and asker.outcome is None:
+            asker.outcome = Overrun(
+                f"the answer to {asker.shown.decode('utf-8', 'replace')!r} is longer than "
                 f"{LARGEST_ANSWER >> 20} MiB: read it by follow()"
             )
 
     @property
     def first_withheld(self) -> int | None:
         """The number of the first line that nobody may look at yet; None: there is none."""
-        return next((entry.number for entry in self._entries if entry.withheld), None)
+        return self._entries[0].number if self._entries else None
 
     def free(self, first: int, lines: list[bytes]) -> list[tuple[int, list[bytes]]]:
         """Return the parts of a run of lines that were nobody's answer, each with its first line's number."""
