@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from .errors import Overrun as Overrun
     from .errors import PeerError as PeerError
     from .errors import ReconnectError as ReconnectError
+    from .errors import Refused as Refused
     from .errors import ScriptFailed as ScriptFailed
     from .errors import SettingsError as SettingsError
     from .lines.delivery import Delivery as Delivery
     from .lines.line import Line as Line
     from .lines.transcript import Transcript as Transcript
+    from .protocol.answer import Answer as Answer
     from .protocol.match import Match as Match
     from .secret import Secret as Secret
     from .settings import TLS as TLS
@@ -35,6 +37,7 @@ __version__ = "0.2.0"
 
 __all__ = [
     "TLS",
+    "Answer",
     "AttemptFailed",
     "CallerError",
     "Client",
@@ -50,6 +53,7 @@ __all__ = [
     "Overrun",
     "PeerError",
     "ReconnectError",
+    "Refused",
     "Retry",
     "ScriptFailed",
     "Secret",
@@ -71,12 +75,14 @@ _HOMES: Final = {
         "Overrun",
         "PeerError",
         "ReconnectError",
+        "Refused",
         "ScriptFailed",
         "SettingsError",
     ),
     "ipyreconnect.lines.delivery": ("Delivery",),
     "ipyreconnect.lines.line": ("Line",),
     "ipyreconnect.lines.transcript": ("Transcript",),
+    "ipyreconnect.protocol.answer": ("Answer",),
     "ipyreconnect.protocol.match": ("Match",),
     "ipyreconnect.secret": ("Secret",),
     "ipyreconnect.settings": ("TLS", "Heartbeat", "KeepAlive", "Retry"),

@@ -14,6 +14,7 @@ __all__ = [
     "Overrun",
     "PeerError",
     "ReconnectError",
+    "Refused",
     "ScriptFailed",
     "SettingsError",
 ]
@@ -76,6 +77,18 @@ class ConnectionLost(PeerError, ConnectionError):
 
 class ExpectTimeout(PeerError, TimeoutError):
     """Say that no matching line came in time; the text names what was awaited and shows the last lines."""
+
+
+class Refused(PeerError):
+    """Say that the server refused what was asked; the text is what it said.
+
+    Attributes:
+        answer: The whole `Answer`; None for an error that stands within a larger value.
+    """
+
+    def __init__(self, text: str = "", answer: object = None) -> None:
+        super().__init__(text)
+        self.answer = answer
 
 
 class ScriptFailed(PeerError):

@@ -12,16 +12,17 @@ import pytest
 
 PACKAGE: Final = Path(__file__).resolve().parents[1] / "ipyreconnect"
 
-VALUES: Final = ("errors", "mask", "settings", "secret", "profile", "address")
+VALUES: Final = ("errors", "logical", "mask", "settings", "secret", "profile", "address")
 FACADE: Final = (*VALUES, "forking", "lines", "protocol", "client")
 
 STOREYS: Final[Mapping[str, tuple[str, ...]]] = {
     "errors": (),
+    "logical": (),
     "forking": (),
     "mask": ("errors",),
     "settings": ("errors",),
     "secret": ("errors", "mask", "settings"),
-    "profile": ("errors",),
+    "profile": ("errors", "logical"),
     "address": ("errors", "profile"),
     "lines": (*VALUES, "forking"),
     "protocol": (*VALUES, "lines"),

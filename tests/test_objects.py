@@ -18,7 +18,8 @@ from tests.servers.line_server import LineServer, echo
 from tests.watching import PATIENCE
 
 PUBLIC = {
-    *("add_reply", "address", "aexpect", "all", "asend", "attempt", "connect", "connected_since", "encoding"),
+    *("add_reply", "address", "all", "ask", "asend", "attempt", "connect", "connected_since", "encoding"),
+    *("aask", "aexpect"),
     *("eol", "expect", "follow", "framing", "health", "heartbeat", "heartbeat_answered", "hide", "keepalive"),
     *("keepalive_in_force", "name", "observe", "off_line", "on_connect", "on_line", "phase", "reason"),
     *("reconnect_now", "retry", "retry_at", "send", "set_keepalive", "silence", "state", "status", "stop"),

@@ -25,6 +25,7 @@ from ..lines.transcript import Transcript
 from ..mask import check_encoding
 from ..network.driver import Driver
 from ..profile.base import TLSMode
+from ..protocol.answer import Answer
 from ..protocol.configuration import QUEUE_LIMIT, Settings
 from ..protocol.connection import Connection
 from ..protocol.expect import Expectation
@@ -56,6 +57,7 @@ from .arguments import (
     whole_number,
     with_tls,
 )
+from .asking import Asking
 from .attributes import CALLED_OTHERWISE, OfferingType, instead_of_setting, is_settable, offered
 from .callbacks import Callbacks
 from .follow import Follow
@@ -233,6 +235,7 @@ class Client(Observed, metaclass=OfferingType):
         self._recorder = None if path is None else Recorder(path, self._driver, self.transcript)
         self._listeners: Listeners | None = None
         self._waiting = Waiting(self._driver, self.transcript, self._wire)
+        self._asking = Asking(self._driver, self._wire, self.address)
         self._waits_for_deliveries = weakref.ref(self._waiting)
         self._callbacks.worker = Worker(
             self._driver,
@@ -548,6 +551,55 @@ class Client(Observed, metaclass=OfferingType):
         """Do what `expect` does, from a coroutine of any asyncio event loop; it can be cancelled."""
         expectation = Expectation(self._wire.compiled(pattern), whole=whole)
         return await self._waiting.aexpect(expectation, seconds_from(timeout))
+
+    def ask(
+        self,
+        text: str | Secret,
+        *,
+        timeout: float = 10.0,
+        until: Pattern | None = None,
+        payload: bytes | None = None,
+        secrets: Iterable[Secret] = (),
+    ) -> Answer:
+        """Ask one question and wait for its whole answer; any number of threads and tasks may ask at once.
+
+        The protocol of the address says where an answer ends. A question waits until it may be sent: in most
+        protocols, until the one before it is answered. Lines of an answer are passed over by `expect`, which
+        looks from where it would have looked without the question.
+
+        Args:
+            text: One line; in IMAP without a tag, which is put in front.
+            timeout: Seconds from now on until the whole answer is there.
+            until: Found in the last line of the answer, where the protocol does not know it.
+            payload: Bytes that belong to the command: a literal, a message, a value. They are sent when the
+                server is ready for them; their count, or the dot behind them, is added.
+            secrets: Parts of `text` that are shown as •••• from now on.
+
+        Returns:
+            The answer. A refusal is one too: `Answer.check` raises for it.
+
+        Raises:
+            SettingsError: The question cannot be asked so; nothing was sent.
+            NotConnected: There is no connection; it says when the next try is.
+            OutboxFull: Too much waits to be sent.
+            ExpectTimeout: The answer was not whole in time. When it comes it is put aside.
+            ConnectionLost: The connection that was to answer is gone.
+        """
+        return self._asking.ask(text, seconds_from(timeout), until, payload, secrets)
+
+    async def aask(
+        self,
+        text: str | Secret,
+        *,
+        timeout: float = 10.0,
+        until: Pattern | None = None,
+        payload: bytes | None = None,
+        secrets: Iterable[Secret] = (),
+    ) -> Answer:
+        """Do what `ask` does, from a coroutine of any event loop; a cancelled one leaves the connection as
+        it was.
+        """
+        return await self._asking.aask(text, seconds_from(timeout), until, payload, secrets)
 
     def hide(self, *secrets: Secret) -> None:
         """Show these secrets as •••• from now on: in the log, a record, and errors.

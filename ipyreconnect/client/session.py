@@ -19,9 +19,10 @@ from typing import Any, overload
 from ..errors import ConnectionLost, ExpectTimeout, Overrun
 from ..lines.delivery import Delivery, Waiting
 from ..lines.effort import TooSlow
-from ..lines.framing import Foreign, beginning, split_lines
+from ..lines.framing import Foreign, split_lines
 from ..lines.search import Pattern
 from ..lines.text import decode
+from ..logical import beginning
 from ..network.driver import Driver
 from ..protocol.expect import QUOTED, Expectation, last_lines
 from ..protocol.match import Match

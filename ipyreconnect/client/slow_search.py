@@ -12,9 +12,9 @@ from typing import Any
 
 from ..errors import ConnectionLost, Overrun
 from ..lines.effort import TooSlow, is_quick
-from ..lines.framing import beginning
 from ..lines.search import LineSearch
 from ..lines.text import decode
+from ..logical import beginning
 from ..network.driver import Driver
 from ..network.matcher import PATIENCE, Matcher
 from ..protocol.expect import Expectation

@@ -23,6 +23,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import Overrun
+from ..logical import Announcing, Continuation, Fragment
 from .blocks import (
     BLOCK_COST,
     CONTINUATION,
@@ -35,7 +36,7 @@ from .blocks import (
     first_of,
 )
 from .delivery import Delivery
-from .framing import Announcing, Continuation, Fragment, split_lines
+from .framing import split_lines
 
 __all__ = ["LEAST_BYTES", "LEAST_ROOM", "MARK_COST", "Runs", "Store", "nothing_needed"]
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import SettingsError
+from ..logical import Continuation, Fragment
 from .blocks import (
     ASIDE,
     CONTINUATION,
@@ -21,7 +22,7 @@ from .blocks import (
     Block,
 )
 from .delivery import Delivery
-from .framing import LINE_LIMIT, Continuation, Fragment, count_lines, cut_before, split_lines
+from .framing import LINE_LIMIT, count_lines, cut_before, split_lines
 from .line import Line
 from .lock import exclusive
 from .masking import Masking

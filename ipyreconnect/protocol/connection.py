@@ -20,7 +20,9 @@ from ..errors import AttemptFailed, CallerError, ConnectionLost, Ending, NotConn
 from ..lines.delivery import Delivery
 from ..lines.text import counted, in_one_line
 from ..profile.base import TLSMode
+from ..profile.conversation import Reader
 from ..settings import KeepAlive
+from .answers import PATIENCE, Asked
 from .events import Event
 from .exchange import Exchange
 from .expect import Expectation
@@ -75,6 +77,8 @@ class Connection(Exchange):
         if (at := self.lifecycle.retry_at) < earliest:
             earliest = at
         if (at := outbox.ends) < earliest:
+            earliest = at
+        if (at := self.answers.late_ends) < earliest:
             earliest = at
         return earliest
 
@@ -194,6 +198,51 @@ class Connection(Exchange):
         else:
             self.expectations.pending.append(expectation)
 
+    def ask(
+        self, line: bytes, shown: bytes, payload: bytes | None, reader: Reader | None, now: float
+    ) -> Asked:
+        """Ask the peer: now, or when it is this question's turn.
+
+        Args:
+            line: what is asked, without a line end
+            shown: what the transcript shows of it
+            payload: bytes that belong to it
+            reader: reads the answer, where the asker says where it ends; None: the protocol knows
+            now: monotonic (s)
+
+        Returns:
+            The question, whose outcome is set now or later
+
+        Raises:
+            NotConnected: there is no connection; nothing was sent
+            OutboxFull: too much waits already; nothing was sent
+            SettingsError: the payload does not fit the line, or the tag is in use; nothing was sent
+
+        """
+        if self.lifecycle.state is not _CONNECTED:
+            raise NotConnected(self.lifecycle.not_connected(now))
+        prepared = self.answers.conversation.prepare(line, payload)
+        self.outbox.check_room(len(prepared.wire) + len(prepared.payload or b""))
+        if prepared.line != line:
+            shown = self.transcript.redacted(prepared.line)
+        asked = Asked(prepared, shown, reader)
+        self.answers.ask(asked)
+        self._go_on_asking(now)
+        return asked
+
+    def stop_asking(self, asked: Asked, now: float) -> None:
+        """Nobody waits for the answer any longer; see `Answers.give_up`."""
+        self.answers.give_up(asked, now)
+
+    def _answer_late(self, now: float) -> None:
+        """An answer that others wait for does not come."""
+        awaited = self.answers.late_question()
+        if self.answers.let_go(now):
+            self.note(f"no answer to {awaited!r} came within {PATIENCE:g} s; the next question is sent", now)
+            self._go_on_asking(now)
+        else:
+            self.fail(ConnectionLost(f"no answer to {awaited!r} came within {PATIENCE:g} s"), now)
+
     def forget(self, expectation: Expectation) -> None:
         """Look for it no longer: its time is over, or its waiter was interrupted."""
         self.expectations.forget(expectation)
@@ -213,6 +262,7 @@ class Connection(Exchange):
         self.transcript.end_writing()
         self.unconfirmed = ()
         self.expectations.fail(reason)
+        self.answers.lost(reason)
 
     def keepalive_changed(
         self, keepalive: KeepAlive, in_force: KeepAlive | None, info: TcpInfo | None, now: float
@@ -361,6 +411,7 @@ class Connection(Exchange):
         fate = _fate(lost, known=acknowledged is not None)
         number = self.transcript.append_note(f"{reason}{fate}{lifecycle.comes_next(now)}", wall)
         self.expectations.lost(reason, number, tells=self.state is not _STOPPED)
+        self.answers.lost(reason)
         lifecycle.show(connected_since=None, tls=None, keepalive=None, health=None)
 
     def stopped(self, now: float) -> None:
@@ -388,9 +439,11 @@ class Connection(Exchange):
             if outbox.gets_room():
                 self._go_on_with_script(now)
         if now >= self.heartbeats.due_at:
-            line = self.watch.beat(now)
-            if line is not None and self._write_quietly(line, now):
+            line = self.watch.beat(now, may_beat=self.answers.may_beat)
+            if line is not None and self._write_quietly(line, now, is_heartbeat=True):
                 self.watch.beat_sent(now)
+        if now >= self.answers.late_ends:
+            self._answer_late(now)
 
     # -- the lifecycle ---------------------------------------------------------------------------------------
 

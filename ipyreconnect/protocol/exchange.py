@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 
 from ..errors import AttemptFailed, CallerError, ConnectionLost, Ending
 from ..lines.delivery import Delivery
-from ..lines.framing import Foreign, beginning
+from ..lines.framing import Foreign
 from ..lines.store import Runs, nothing_needed
 from ..lines.text import has_break, without_end
 from ..lines.transcript import Transcript
+from ..logical import beginning
 from ..profile.base import TLSMode
+from ..profile.conversation import Question
 from ..settings import KeepAlive, Retry
+from .answers import Answers, Asked, Heard
 from .configuration import Settings
 from .events import Event, Filled, Framed, Lines, PlainText, Received, RunFunction, Secured
 from .expect import Expectation, Expectations
@@ -36,7 +39,11 @@ from .watch import Watch
 
 __all__ = ["Exchange"]
 
-_CONNECTING, _STOPPING = State.CONNECTING, State.STOPPING
+_CONNECTED, _CONNECTING, _STOPPING = State.CONNECTED, State.CONNECTING, State.STOPPING
+
+
+PAYLOAD_SHOWN = b"(a payload of %d bytes)"
+"""What the log shows of a payload that is sent when the server is ready for it."""
 
 
 class Exchange(ABC):
@@ -47,6 +54,7 @@ class Exchange(ABC):
         settings: what was said when the client was made
         transcript: takes all lines
         events: what the driver is to do, in order, until `take_events`
+        answers: who asks what, and which lines answer it
         expectations: what is awaited of the lines
         lifecycle: the state, of which this only reads
         outbox, inbox, replies, heartbeats, watch: the parts, each with a state of its own
@@ -61,6 +69,7 @@ class Exchange(ABC):
         "_ends",
         "_opening",
         "_traffic",
+        "answers",
         "events",
         "expectations",
         "heartbeats",
@@ -88,7 +97,8 @@ class Exchange(ABC):
         self.settings = settings
         self.transcript = transcript
         self.events: list[Event] = []
-        self.expectations = Expectations(transcript, settings.encoding, self.events.append)
+        self.answers = Answers(settings.encoding)
+        self.expectations = Expectations(transcript, settings.encoding, self.events.append, self.answers)
         self.unconfirmed: tuple[Delivery, ...] = ()
         self.wall_offset = 0.0
         self.line_sink: Runs | None = None
@@ -176,6 +186,7 @@ class Exchange(ABC):
         return (
             bool(self.expectations.pending or self.replies.rules)
             or self.line_sink is not None
+            or self.answers.is_awaited
             or self.lifecycle.state is _CONNECTING
             or self.heartbeats.awaited is not None
         )
@@ -190,14 +201,37 @@ class Exchange(ABC):
             self.line_sink += runs
         opening = self._opening
         for number, lines in runs:
+            free = self._hear_answers(number, lines, now) if self.answers.is_awaited else None
             if opening.has_script:
                 number, lines = self._hear_in_script(number, lines, now)
             if self.expectations.pending and not (opening.is_running and self._in_script):
-                self.expectations.look(number, lines, now + self.wall_offset)
+                if free is None:
+                    self.expectations.look(number, lines, now + self.wall_offset)
+                else:
+                    for heard in free:
+                        self.expectations.look(heard.number, [heard.line], heard.time)
             if self.replies.rules and self.lifecycle.state is not _STOPPING:
                 self._answer(lines, now)
             if self.heartbeats.awaited is not None:
                 self.watch.hear(lines)
+
+    def _hear_answers(self, number: int, lines: list[bytes], now: float) -> list[Heard]:
+        """Give the lines to whoever asked; return those that are nobody's answer."""
+        wall = now + self.wall_offset
+        free: list[Heard] = []
+        for index, line in enumerate(lines):
+            shown, question = self.answers.received(number + index, line, now, wall)
+            free += shown
+            if question is not None:
+                payload = self.answers.conversation.payload(question)
+                self._write_line(payload, PAYLOAD_SHOWN % len(payload), Delivery(b""), now, asked=question)
+        self._go_on_asking(now)
+        return free
+
+    def _go_on_asking(self, now: float) -> None:
+        """Send the questions whose turn it is."""
+        while self.lifecycle.state is _CONNECTED and (asked := self.answers.next()) is not None:
+            self._write_line(asked.prepared.wire, asked.shown, Delivery(asked.shown), now, asked=asked)
 
     def _hear_in_script(self, number: int, lines: list[bytes], now: float) -> tuple[int, list[bytes]]:
         """Show the script lines that have just come; return those that stand behind its end."""
@@ -227,6 +261,10 @@ class Exchange(ABC):
     def _begin_framing(self, now: float) -> None:
         """The bytes flow, encrypted or not: frame them from here on, and run the script."""
         self._opening.ends = NEVER
+        make = self.settings.profile.conversation
+        if make is not None:
+            # The greeting was in plain text where the encryption began later.
+            self.answers.begin(make(), eol=self.settings.eol, greeted=self.settings.tls is TLSMode.STARTTLS)
         # A function reads bytes, too.
         if self.settings.has_function or self.inbox.begin_framing(now):
             self._begin_script(now)
@@ -477,22 +515,29 @@ class Exchange(ABC):
         now: float,
         expectation: Expectation | None = None,
         in_script: bool = False,
+        asked: Asked | Question | None = None,
+        is_heartbeat: bool = False,
     ) -> None:
+        """Write a line; asked: the question that it is, or whose payload it is."""
+        if isinstance(asked, Asked):
+            self.answers.left(asked)
+        elif asked is None and self.answers.is_known:
+            self.answers.sent(data, is_heartbeat=is_heartbeat)
         outbox, expectations = self.outbox, self.expectations
         following = outbox.write(data, line, delivery, now, now + self.wall_offset) + 1
-        if not in_script:
+        if not in_script and asked is None:
             expectations.sent(following)
         if expectation is not None:
             expectations.add(expectation, following)
         if outbox.failure is not None:
             self.fail(outbox.failure, now)
 
-    def _write_quietly(self, data: bytes, now: float) -> bool:
+    def _write_quietly(self, data: bytes, now: float, *, is_heartbeat: bool = False) -> bool:
         """Send a line of our own accord: in the log, and with a delivery, but without a change to where the
         next `expect` starts. Return whether that found room.
         """
         if not self.outbox.check_own_room(len(data), now + self.wall_offset):
             return False
         line = self.transcript.redacted(without_end(data))
-        self._write_line(data, line, Delivery(line), now, in_script=True)
+        self._write_line(data, line, Delivery(line), now, in_script=True, is_heartbeat=is_heartbeat)
         return True

@@ -14,11 +14,12 @@ from typing import Any
 
 from ..errors import ConnectionLost, Overrun
 from ..lines.effort import SHORT, is_quick
-from ..lines.framing import beginning
 from ..lines.line import Line
 from ..lines.search import LineSearch, Pattern, compile_pattern
 from ..lines.text import decode
 from ..lines.transcript import Transcript
+from ..logical import beginning
+from .answers import Answers
 from .match import Match
 
 __all__ = ["QUOTED", "Expectation", "Expectations", "Pattern", "compile_pattern", "last_lines"]
@@ -155,6 +156,7 @@ class Expectations:
     """
 
     __slots__ = (
+        "_answers",
         "_asked",
         "_asked_from",
         "_encoding",
@@ -169,9 +171,14 @@ class Expectations:
     )
 
     def __init__(
-        self, transcript: Transcript, encoding: str | None, post: Callable[[Search], object]
+        self,
+        transcript: Transcript,
+        encoding: str | None,
+        post: Callable[[Search], object],
+        answers: Answers | None = None,
     ) -> None:
         self._transcript = transcript
+        self._answers = Answers(encoding) if answers is None else answers
         self._encoding = encoding
         self.pending: list[Expectation] = []
         self._post = post
@@ -296,15 +303,29 @@ class Expectations:
         transcript = self._transcript
         start = max(expectation.cursor, transcript.first)
         if start < stop:
-            for number, lines in transcript.received(start, stop):
+            for number, lines in self._free(start, stop):
                 if found := expectation.look(number, lines, self._encoding):
                     self._met(expectation, transcript[found[0]], found[2])
                     return True
                 if expectation.is_slow:
                     self._post(Search(expectation))
                     return False
-        expectation.cursor = max(expectation.cursor, transcript.end)
+        withheld = self._answers.first_withheld
+        expectation.cursor = max(expectation.cursor, transcript.end if withheld is None else withheld)
         return False
+
+    def _free(self, start: int, stop: int) -> Iterator[tuple[int, list[bytes]]]:
+        """Yield the received lines that were nobody's answer, as `Transcript.received` does, up to the first
+        of which that is not known yet.
+        """
+        answers = self._answers
+        withheld = answers.first_withheld
+        runs = self._transcript.received(start, stop if withheld is None else min(stop, withheld))
+        if not answers.owns:
+            yield from runs
+            return
+        for number, lines in runs:
+            yield from answers.free(number, lines)
 
     def _met(
         self, expectation: Expectation, line: Line | tuple[int, bytes, float], match: re.Match[Any]

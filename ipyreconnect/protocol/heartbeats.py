@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ..lines.framing import beginning
 from ..lines.text import decode
+from ..logical import beginning
 from ..profile.base import Profile
 from ..settings import Heartbeat
 from .configuration import Settings
@@ -94,7 +94,7 @@ class Heartbeats:
         self.due_at = NEVER
         self.awaited = self._mark = None
 
-    def next_line(self, now: float) -> bytes | None:
+    def next_line(self, now: float, *, may_beat: bool) -> bytes | None:
         """Return the line that is due, for the wire; None: another line has left meanwhile, so it is not."""
         beat = self.heartbeat
         assert beat is not None
@@ -106,6 +106,8 @@ class Heartbeats:
             self.due_at = at
             return None
         self.due_at = now + beat.every
+        if not may_beat:
+            return None
         return beat.line.encode(self._settings.encoding or "utf-8") + self._settings.eol
 
     def sent(self) -> bool:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from ..lines.framing import Fragment
 from ..lines.line import Line
 from ..lines.transcript import Transcript
+from ..logical import Fragment
 from ..mask import MASK, mask_in
 
 __all__ = ["Match", "found_at"]

@@ -11,9 +11,10 @@ import re
 from collections import deque
 from collections.abc import Callable
 
-from ..lines.framing import Announced, Announcing, Continuation, Foreign, Framer, Raw, count_lines
+from ..lines.framing import Announced, Foreign, Framer, Raw, count_lines
 from ..lines.store import Runs
 from ..lines.transcript import Transcript
+from ..logical import Announcing, Continuation
 
 __all__ = ["PlainLines", "Unread"]
 

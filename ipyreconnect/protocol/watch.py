@@ -179,9 +179,18 @@ class Watch:
         self._heartbeats.begin(now)
         self._expect_answers(now)
 
-    def beat(self, now: float) -> bytes | None:
-        """Return the line of the heartbeat that is due; None: none is, after all."""
-        line = self._heartbeats.next_line(now)
+    def beat(self, now: float, *, may_beat: bool) -> bytes | None:
+        """Return the line of the heartbeat that is due.
+
+        Args:
+            now: monotonic (s)
+            may_beat: whether the conversation allows text now; bytes are sent regardless
+
+        Returns:
+            None: none is due, after all, or may be sent
+
+        """
+        line = self._heartbeats.next_line(now, may_beat=may_beat)
         if line is not None:
             self.note_answer()
         return line

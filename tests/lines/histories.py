@@ -14,10 +14,10 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from ipyreconnect.lines.delivery import Delivery
-from ipyreconnect.lines.framing import Fragment
 from ipyreconnect.lines.line import Line
 from ipyreconnect.lines.store import LEAST_BYTES, Runs
 from ipyreconnect.lines.transcript import DEFAULT_BYTES, Transcript
+from ipyreconnect.logical import Fragment
 
 LONGEST: Final = LEAST_BYTES // 16
 """Bytes of the longest received line that the smallest transcript keeps in one piece."""

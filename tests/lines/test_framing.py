@@ -18,14 +18,13 @@ from ipyreconnect.lines.framing import (
     LINE_LIMIT,
     SMALL,
     Announced,
-    Continuation,
-    Fragment,
     Framer,
     Raw,
     check_framing,
     make_framer,
     split_lines,
 )
+from ipyreconnect.logical import Continuation, Fragment
 from ipyreconnect.profile.base import PROFILES
 
 IMAP = re.compile(rb"\{(\d+)\+?\}$")

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from ipyreconnect.errors import Overrun, SettingsError
 from ipyreconnect.lines.delivery import ACKNOWLEDGED, Delivery
 from ipyreconnect.lines.files import to_json
-from ipyreconnect.lines.framing import LINE_LIMIT, Fragment
+from ipyreconnect.lines.framing import LINE_LIMIT
 from ipyreconnect.lines.line import Line
 from ipyreconnect.lines.store import LEAST_BYTES
 from ipyreconnect.lines.transcript import Transcript
+from ipyreconnect.logical import Fragment
 from tests.lines.histories import Model, Step, flat, histories, limits, numbers, receive, same, sizes
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ipyreconnect.lines.framing import Announcing, Continuation, Fragment, beginning, cut_before
+from ipyreconnect.lines.framing import cut_before
+from ipyreconnect.logical import Announcing, Continuation, Fragment, beginning
 from ipyreconnect.protocol.script import parse_script
 from tests.playing import Play, found
 

@@ -149,22 +149,25 @@ def test_only_what_looks_like_its_answer_is_one(
 
 
 @pytest.mark.parametrize(
-    ("profile", "other", "answer"),
+    ("profile", "greeting", "other", "answer"),
     [
-        ("nats", b"MSG a 1 5\r\nPONG!\r\n", b"PONG\r\n"),
-        ("redis", b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$5\r\n+PONG\r\n", b"+PONG\r\n"),
-        ("irc", b":irc.test 451 * PING :You have not registered\r\n", b":irc.test PONG irc.test :x\r\n"),
-        ("gpsd", b'{"class":"TPV","mode":1}\r\n', b'{"class":"VERSION","release":"3.22"}\r\n'),
-        ("pop3", b"* no status\r\n", b"-ERR Unknown command.\r\n"),
-        ("nntp", b"no status\r\n", b"401 MODE-READER\r\n"),
+        ("nats", b"INFO {}\r\n", b"MSG a 1 5\r\nPONG!\r\n", b"PONG\r\n"),
+        ("redis", b"", b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$5\r\n+PONG\r\n", b"+PONG\r\n"),
+        ("irc", b"", b":irc.test 451 * PING :You have not registered\r\n", b":irc.test PONG irc.test :x\r\n"),
+        ("gpsd", b"", b'{"class":"TPV","mode":1}\r\n', b'{"class":"VERSION","release":"3.22"}\r\n'),
+        ("pop3", b"+OK\r\n", b"* no status\r\n", b"-ERR Unknown command.\r\n"),
+        ("nntp", b"200 hello\r\n", b"no status\r\n", b"401 MODE-READER\r\n"),
     ],
 )
-def test_a_profile_knows_the_answer_to_its_heartbeat(profile: str, other: bytes, answer: bytes) -> None:
+def test_a_profile_knows_the_answer_to_its_heartbeat(
+    profile: str, greeting: bytes, other: bytes, answer: bytes
+) -> None:
     """What else the server sends does not answer the protocol's own heartbeat, but one of the user's."""
     own = PROFILES[profile].heartbeat
     assert own is not None
     for line, expected in ((own, False), ("anything", True)):
         play = Play(profile=profile, heartbeat=Heartbeat(line, every=10.0)).up()
+        play.receive(greeting, 0.1)
         play.until(10.0)
         play.receive(other, 10.1)
         assert play.connection.watch.heartbeat_answered is expected

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipyreconnect import Heartbeat
 from tests.jupyter.shells import refused, run, said
-from tests.servers.line_server import LineServer, echo, free_port, mute
+from tests.servers.line_server import LineServer, echo, free_port, greet, mute
 from tests.watching import until
 
 if TYPE_CHECKING:
@@ -110,8 +110,12 @@ def test_a_heartbeat_is_shown_and_changed(shell: Any, capsys: pytest.CaptureFixt
 
 def test_a_protocol_s_own_heartbeat_needs_no_line(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """The period alone is enough where the protocol has a harmless line, and not where it has none."""
-    for scheme, line in (("gpsd", "?VERSION;"), ("pop3", "CAPA"), ("redis", "PING")):
-        with LineServer(mute) as server:
+    for scheme, line, greeting in (
+        ("gpsd", "?VERSION;", b""),
+        ("pop3", "CAPA", b"+OK ready\r\n"),
+        ("redis", "PING", b""),
+    ):
+        with LineServer(greet(greeting) if greeting else mute) as server:
             client = run(shell, f"%connect {scheme}://{server.address} --heartbeat-every 0.02").result
             assert client.heartbeat == Heartbeat(line, 0.02)
             assert server.peer(0).wait_line(b".").decode() == line
