@@ -91,9 +91,11 @@ def conversations() -> list[str]:
             f"none: {profile.no_heartbeat}" if profile.no_heartbeat else ""
         )
         goodbye = code(profile.goodbye.pattern) if profile.goodbye is not None else ""
-        if heartbeat or replies or goodbye:
-            rows.append((code(name), heartbeat, code(answer), replies, goodbye))
-    return table(("scheme", "heartbeat", "answered by", "replies by itself", "last words"), rows)
+        answers = "yes" if profile.conversation is not None else ""
+        if heartbeat or replies or goodbye or answers:
+            rows.append((code(name), answers, heartbeat, code(answer), replies, goodbye))
+    headings = ("scheme", "whole answers", "heartbeat", "answered by", "replies by itself", "last words")
+    return table(headings, rows)
 
 
 def settings() -> list[str]:

@@ -18,7 +18,7 @@ MOST_IN_REPR = 60
 
 
 class Answer:
-    """What the server said to one question. Immutable; any thread.
+    """What the server said to one question: a value. Any thread.
 
     Iterating gives its lines.
 

@@ -20,7 +20,7 @@ class Match:
     a group is a part of that; where a group begins and ends is counted in the line as it came, and `re` is
     the expression as it was given. Any thread.
 
-    Attributes:
+    Args:
         line: the received line that matches, or its number, its bytes as they came, and its time: most are
             never looked at, and making one takes a good part of a round trip.
         origin: from which number on `lines` counts.
