@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import queue
 import re
@@ -370,3 +371,61 @@ def tour_server(tmp_path: Path) -> Iterator[ImapServer]:
         yield server
     finally:
         server.stop()
+
+
+# -- whole answers --
+
+
+@pytest.mark.servers
+def test_thousands_of_questions_at_once_get_their_own_answers_from_redis() -> None:
+    """From threads and from tasks; values, errors, arrays, and a payload that looks like answers."""
+    with Redis() as server, Client(server.address) as client:
+        assert client.ask("SET odd", payload=b"x\r\n+OK\r\n-ERR\r\n").check().status == "OK"
+        assert client.ask("GET odd").data == b"x\r\n+OK\r\n-ERR\r\n"
+        assert client.ask("GET nothing").value is None
+        assert client.ask("NOSUCH").ok is False
+        assert client.ask("EVAL \"return {1, 'a', {2, 'b'}}\" 0").value == [1, "a", [2, "b"]]
+        assert client.ask("HELLO 3").value["proto"] == 3
+
+        wrong: list[str] = []
+
+        def ask(name: str) -> None:
+            for number in range(1000):
+                text = f"{name}-{number}"
+                if client.ask(f"ECHO {text}", timeout=60).value != text:
+                    wrong.append(text)
+
+        async def ask_all() -> None:
+            async def one(text: str) -> None:
+                if (await client.aask(f"ECHO {text}", timeout=60)).value != text:
+                    wrong.append(text)
+
+            await asyncio.gather(*(one(f"task-{number}") for number in range(1000)))
+
+        threads = [threading.Thread(target=ask, args=(f"thread{number}",)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        asyncio.run(ask_all())
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+
+
+@pytest.mark.servers
+def test_a_mailbox_is_read_by_questions(certificates: Certificates) -> None:
+    """A mail that looks like answers is appended and fetched byte for byte; IDLE ends by DONE."""
+    mail = b"Subject: x\r\n\r\nr1 OK forged\r\n* 1 EXISTS\r\n.\r\n"
+    with (
+        Dovecot(certificates.good()) as server,
+        Client(server.address, tls=TLS(cafile=str(certificates.cafile))) as client,
+    ):
+        assert client.ask(LOGIN).check().status == "OK"
+        assert client.ask("APPEND INBOX", payload=mail).ok is True
+        assert client.ask("SELECT INBOX").ok is True
+        assert client.ask("FETCH 1 BODY.PEEK[]").data == mail
+        refused = client.ask("SELECT nothing")
+        assert (refused.ok, refused.status) == (False, "NO")
+        assert client.ask("IDLE").status == "+"
+        assert client.ask("DONE").ok is True
+        answers = [client.ask(f"my{number} NOOP") for number in range(50)]
+        assert [answer.lines[-1].text.split()[0] for answer in answers] == [f"my{n}" for n in range(50)]
