@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ..logical import Announcing, beginning
@@ -357,56 +357,71 @@ def resp(lines: Iterator[bytes]) -> Any:
     """
     # Without recursion: a peer may nest as deeply as it likes.
     stack: list[tuple[bytes, int, list[Any]]] = []
-    while True:
-        line = next(lines, None)
-        if line is None:
-            return None
-        kind, rest = line[:1], line[1:]
-        item: Any
-        if kind in _AGGREGATES:
-            count = _number(rest)
-            if count < 0:
-                item = None
-            elif count == 0:
-                if kind == b"|":
-                    continue
-                item = _aggregate(kind, [])
-            else:
-                stack.append((kind, count * _AGGREGATES[kind], []))
+    for line in lines:
+        kind = line[:1]
+        if kind in _AGGREGATES and (size := _number(line[1:]) * _AGGREGATES[kind]) != 0:
+            if size > 0:
+                stack.append((kind, size, []))
                 continue
+            item = None
+        elif kind == b"|":
+            continue  # an attribute that says nothing
         else:
-            item = _scalar(kind, rest, line)
-        while stack:
-            outer, size, items = stack[-1]
-            items.append(item)
-            if len(items) < size:
-                break
-            stack.pop()
-            if outer == b"|":  # an attribute tells of the value behind it, and is none
-                break
-            item = _aggregate(outer, items)
-        else:
-            return item
+            item = _aggregate(kind, []) if kind in _AGGREGATES else _scalar(kind, line)
+        whole = _put(item, stack)
+        if whole is not None:
+            return whole[0]
+    return None
 
 
-def _scalar(kind: bytes, rest: bytes, line: bytes) -> Any:
-    if kind == b"+":
-        return rest
-    if kind == b"-":
-        return RespError(rest)
-    if kind == b":" or kind == b"(":
-        try:
-            return int(rest)
-        except ValueError:
-            return rest
-    if kind == b",":
-        try:
-            return float(rest)
-        except ValueError:
-            return rest
-    if kind == b"#":
-        return rest == b"t"
-    if kind == b"_" or rest == b"-1":
+def _put(item: Any, stack: list[tuple[bytes, int, list[Any]]]) -> tuple[Any] | None:
+    """Put an item into the innermost aggregate, and each that is full then into the next; return the value
+    once it is whole.
+    """
+    while stack:
+        kind, size, items = stack[-1]
+        items.append(item)
+        if len(items) < size:
+            return None
+        stack.pop()
+        if kind == b"|":  # an attribute tells of the value behind it, and is none
+            return None
+        item = _aggregate(kind, items)
+    return (item,)
+
+
+def _whole(text: bytes) -> int | bytes:
+    """Return a whole number; text that is none, or has more digits than Python converts, stays as it is."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def _real(text: bytes) -> float | bytes:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+_SCALARS: Final[Mapping[bytes, Callable[[bytes], Any]]] = {
+    b"+": bytes,
+    b"-": RespError,
+    b":": _whole,
+    b"(": _whole,
+    b",": _real,
+    b"#": b"t".__eq__,
+    b"_": lambda _: None,
+}
+"""What the text behind the type stands for, in the values of one line."""
+
+
+def _scalar(kind: bytes, line: bytes) -> Any:
+    parse = _SCALARS.get(kind)
+    if parse is not None:
+        return parse(line[1:])
+    if line[1:] == b"-1":
         return None
     body = bulk(line)
     if body is None:

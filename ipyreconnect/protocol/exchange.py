@@ -208,12 +208,16 @@ class Exchange(ABC):
                 if free is None:
                     self.expectations.look(number, lines, now + self.wall_offset)
                 else:
-                    for heard in free:
-                        self.expectations.look(heard.number, [heard.line], heard.time)
+                    self._expect_in(free)
             if self.replies.rules and self.lifecycle.state is not _STOPPING:
                 self._answer(lines, now)
             if self.heartbeats.awaited is not None:
                 self.watch.hear(lines)
+
+    def _expect_in(self, free: list[Heard]) -> None:
+        """Show lines that are nobody's answer to whoever expects one."""
+        for heard in free:
+            self.expectations.look(heard.number, [heard.line], heard.time)
 
     def _hear_answers(self, number: int, lines: list[bytes], now: float) -> list[Heard]:
         """Give the lines to whoever asked; return those that are nobody's answer."""
