@@ -277,7 +277,7 @@ log.publisher.post(lambda: [log.channel.leave(view) for view in list(log.channel
             notebook.run(forget)
             server.peer(0).send(b"two\r\n")
             expect(panel.count).to_have_text("3 lines")
-            assert notebook.value("len(log._searches)") == 0
+            assert notebook.value("len(log.searches)") == 0
         finally:
             panel.page.evaluate(hide, False)
         expect(verdict).to_have_text("3 hits")

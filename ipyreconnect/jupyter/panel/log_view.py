@@ -78,7 +78,7 @@ class LogView(Part):
         self._client = client
         self._saving = Commands()
         self._requests: dict[str, Mapping[str, Any]] = {}
-        self._searches = Searches(client.transcript, self.poke)
+        self.searches = Searches(client.transcript, self.poke)
         super().__init__(**traits)
         client.add_watcher(self.poke)
 
@@ -86,7 +86,7 @@ class LogView(Part):
         """Close the log; the transcript stays with the client."""
         self._client.remove_watcher(self.poke)
         super().close()
-        self._searches.end_all()  # now that no message comes any more, no other one begins
+        self.searches.end_all()  # now that no message comes any more, no other one begins
 
     def poke(self) -> None:
         """Note that something may have changed. Any thread; called with the client's lock, so no more."""
@@ -96,7 +96,7 @@ class LogView(Part):
         """Return what there is and, while a view follows, the newest lines."""
         transcript = self._client.transcript
         end, first = transcript.end, transcript.first
-        found = self._searches.progress()
+        found = self.searches.progress()
         content: dict[str, Any] = {"first": first, "end": end, "tail": None, "found": found}
         rows = max(
             (int(view.wants.get("rows", 0)) for view in views.values() if view.wants.get("follow")), default=0
@@ -122,7 +122,7 @@ class LogView(Part):
 
     def left(self, view: str) -> None:
         """End the search of a view that is gone."""
-        self._searches.end(view)
+        self.searches.end(view)
 
     def _reply(
         self, request: Mapping[str, Any], kind: str, buffers: Sequence[bytes] = (), **content: Any
@@ -146,7 +146,7 @@ class LogView(Part):
         hits = bool(request.get("hits"))
         bounds: Transcript | Finder = self._client.transcript
         if hits:
-            finder = self._searches.finder(str(request["view"]))
+            finder = self.searches.finder(str(request["view"]))
             if finder is None:
                 return  # the search was given up meanwhile
             bounds = finder
@@ -157,19 +157,19 @@ class LogView(Part):
 
     def _find(self, request: Mapping[str, Any]) -> None:
         view, text = str(request["view"]), str(request.get("text", ""))[:LONGEST_QUERY]
-        self._searches.end(view)
+        self.searches.end(view)
         if text and view in self.channel.views:  # one that was forgotten asks again when it is back
             query = Query(text, bool(request.get("regex")), bool(request.get("case")))
-            self._searches.begin(view, int(request["id"]), query)
+            self.searches.begin(view, int(request["id"]), query)
         self.channel.poke()
 
     def _send_near(self, request: Mapping[str, Any]) -> None:
-        finder = self._searches.finder(str(request["view"]))
+        finder = self.searches.finder(str(request["view"]))
         at = None if finder is None else finder.near(int(request["n"]), int(request["direction"]))
         self._reply(request, "near", at=at)
 
     def _answer_save(self, request: Mapping[str, Any]) -> None:
-        finder = self._searches.finder(str(request["view"])) if request.get("hits") else None
+        finder = self.searches.finder(str(request["view"])) if request.get("hits") else None
         lines = self._client.transcript if finder is None else finder.lines()
         ending = "jsonl" if request.get("format") == "jsonl" else "txt"
 

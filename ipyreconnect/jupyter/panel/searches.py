@@ -64,6 +64,10 @@ class Searches:
         self._thread = Commands()  # of its own: a search may take seconds
         self._searches: dict[str, Search] = {}
 
+    def __len__(self) -> int:
+        """Return how many views search."""
+        return len(self._searches)
+
     def begin(self, view: str, number: int, query: Query) -> None:
         """Begin a search in the place of the view's last one."""
         self.end(view)
